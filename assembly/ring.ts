@@ -1,0 +1,13 @@
+// Entry of ring.wasm: loops over Z_2^64, ChaCha12 and function secret sharing. Memory is managed
+// by the caller (src/kernel/wasm.ts): every function takes byte addresses, allocates nothing and
+// keeps no state, so that several threads can run it on one shared memory.
+
+export * from "./elementwise";
+export * from "./product";
+export { chachaStream } from "./chacha";
+export { treeGenerate, treeEvaluate } from "./tree";
+
+/** First address that the module itself does not use. */
+export function heapBase(): usize {
+  return __heap_base;
+}

@@ -1,0 +1,49 @@
+// The handful of Node-API declarations that the addon uses, so that building it needs a compiler
+// and nothing else: no Node headers, no node-gyp. The Node-API is ABI-stable; all of this is
+// version 8, which every Node from 12.22 on has.
+// Source: https://nodejs.org/api/n-api.html
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+extern "C" {
+
+typedef struct napi_env__* napi_env;
+typedef struct napi_value__* napi_value;
+typedef struct napi_callback_info__* napi_callback_info;
+typedef napi_value (*napi_callback)(napi_env env, napi_callback_info info);
+typedef int napi_status;  // 0 is napi_ok
+
+typedef enum {
+  napi_int8_array,
+  napi_uint8_array,
+  napi_uint8_clamped_array,
+  napi_int16_array,
+  napi_uint16_array,
+  napi_int32_array,
+  napi_uint32_array,
+  napi_float32_array,
+  napi_float64_array,
+  napi_bigint64_array,
+  napi_biguint64_array,
+} napi_typedarray_type;
+
+napi_status napi_get_cb_info(napi_env env, napi_callback_info info, size_t* argc, napi_value* argv,
+                             napi_value* this_arg, void** data);
+napi_status napi_get_value_uint32(napi_env env, napi_value value, uint32_t* result);
+napi_status napi_get_value_double(napi_env env, napi_value value, double* result);
+napi_status napi_is_typedarray(napi_env env, napi_value value, bool* result);
+napi_status napi_get_typedarray_info(napi_env env, napi_value typedarray,
+                                     napi_typedarray_type* type, size_t* length, void** data,
+                                     napi_value* arraybuffer, size_t* byte_offset);
+napi_status napi_create_function(napi_env env, const char* name, size_t length, napi_callback cb,
+                                 void* data, napi_value* result);
+napi_status napi_create_object(napi_env env, napi_value* result);
+napi_status napi_set_named_property(napi_env env, napi_value object, const char* name,
+                                    napi_value value);
+napi_status napi_throw_error(napi_env env, const char* code, const char* message);
+
+}  // extern "C"
+
+#define NAPI_AUTO_LENGTH SIZE_MAX

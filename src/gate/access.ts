@@ -1,0 +1,54 @@
+// Reading wires in the form that a gate needs. A wire in another form is a fault of the planner.
+
+import { ensure } from "../errors.ts";
+import type { Words } from "../ring/ring.ts";
+import type { OpenedWire } from "../share/wires.ts";
+
+/** The wire itself; it must have been computed before. */
+export function wire<W>(context: { readonly wires: Map<number, W> }, id: number): W {
+  const found = context.wires.get(id);
+  ensure(found !== undefined, "E_INTERNAL", `wire ${id} was read before it was written`);
+  return found;
+}
+
+type AnyWire = { readonly form: string };
+
+/** This party's share of a shared wire. */
+export function shareOf<W extends AnyWire>(
+  context: { readonly wires: Map<number, W> },
+  id: number,
+): Words {
+  const found = wire(context, id) as AnyWire as { form: string; share?: Words };
+  ensure(found.form === "shared" && found.share, "E_INTERNAL", `wire ${id} is not shared`);
+  return found.share;
+}
+
+/** r, of a client-masked wire, at C or D. */
+export function maskOf<W extends AnyWire>(
+  context: { readonly wires: Map<number, W> },
+  id: number,
+): Words {
+  const found = wire(context, id) as AnyWire as { form: string; mask?: Words };
+  ensure(found.form === "client" && found.mask, "E_INTERNAL", `wire ${id} is not client-masked`);
+  return found.mask;
+}
+
+/** x^ = x + r, of a client-masked wire, at S. */
+export function maskedOf<W extends AnyWire>(
+  context: { readonly wires: Map<number, W> },
+  id: number,
+): Words {
+  const found = wire(context, id) as AnyWire as { form: string; masked?: Words };
+  ensure(found.form === "client" && found.masked, "E_INTERNAL", `wire ${id} is not client-masked`);
+  return found.masked;
+}
+
+/** An opened wire at C or S. */
+export function openedOf<W extends AnyWire>(
+  context: { readonly wires: Map<number, W> },
+  id: number,
+): OpenedWire {
+  const found = wire(context, id) as AnyWire;
+  ensure(found.form === "opened", "E_INTERNAL", `wire ${id} is not opened`);
+  return found as OpenedWire;
+}

@@ -1,0 +1,72 @@
+// All gates, by kind. A segment of a plan is a list of these descriptions.
+
+import type { Gate, GateBase } from "./gate.ts";
+import { type Linear, linear } from "./linear.ts";
+import {
+  type Bias,
+  bias,
+  type Center,
+  type Concat,
+  center,
+  concat,
+  type Load,
+  load,
+  type Slice,
+  type Store,
+  type Sum,
+  slice,
+  store,
+  sum,
+} from "./local.ts";
+import { type Logits, logits } from "./logits.ts";
+import { type OneHot, oneHot } from "./one-hot.ts";
+import { type Open, open } from "./open.ts";
+import { type Product, product } from "./product.ts";
+import { type Quad, quad } from "./quad.ts";
+import { type Remask, remask } from "./remask.ts";
+import { type Spline, spline } from "./spline.ts";
+import { type SumSquares, sumSquares } from "./sum-squares.ts";
+
+export type GateSpec =
+  | Bias
+  | Center
+  | Concat
+  | Linear
+  | Load
+  | Logits
+  | OneHot
+  | Open
+  | Product
+  | Quad
+  | Remask
+  | Slice
+  | Spline
+  | Store
+  | Sum
+  | SumSquares;
+
+const gates: { readonly [K in GateSpec["kind"]]: Gate<Extract<GateSpec, { kind: K }>> } = {
+  bias,
+  center,
+  concat,
+  linear,
+  load,
+  logits,
+  oneHot,
+  open,
+  product,
+  quad,
+  remask,
+  slice,
+  spline,
+  store,
+  sum,
+  sumSquares,
+};
+
+/** The implementation of a gate's kind. */
+export function gateOf<S extends GateSpec>(spec: S): Gate<S> {
+  return gates[spec.kind] as unknown as Gate<S>;
+}
+
+export type { GateBase };

@@ -1,0 +1,255 @@
+// Gates that need no message and no correlation: S adds a constant; rows are joined and cut;
+// shared wires are added and centred; wires are carried from segment to segment.
+
+import { ensure } from "../errors.ts";
+import type { Ring, Words } from "../ring/ring.ts";
+import type { ClientWire, DealerWire, FixedWire, ServerWire } from "../share/wires.ts";
+import { maskedOf, maskOf, shareOf, wire } from "./access.ts";
+import { type Gate, type GateBase, local, noCost } from "./gate.ts";
+
+/** Adds words that S holds (a bias, positions) to a shared or client-masked wire. */
+export interface Bias extends GateBase {
+  readonly kind: "bias";
+  readonly form: "shared" | "client";
+  /** Key of S's words: [columns], or rows of [.., columns] from row `from`. */
+  readonly constant: string;
+  readonly from: number | undefined;
+  readonly offline: boolean;
+}
+
+/** Rows of client-masked wires one after the other. */
+export interface Concat extends GateBase {
+  readonly kind: "concat";
+}
+
+/** Rows from..from+rows-1 of a client-masked wire. */
+export interface Slice extends GateBase {
+  readonly kind: "slice";
+  readonly from: number;
+}
+
+/** a 2^shiftA + b 2^shiftB of shared wires; a client-masked operand counts as (-r, x^). */
+export interface Sum extends GateBase {
+  readonly kind: "sum";
+  readonly shifts: readonly [number, number];
+  readonly forms: readonly ["shared" | "client", "shared" | "client"];
+  readonly offline: boolean;
+}
+
+/** columns * z - sum over the row of z: the mean taken off, without a division. */
+export interface Center extends GateBase {
+  readonly kind: "center";
+  readonly offline: boolean;
+}
+
+/** Brings in a client-masked wire of an earlier segment. */
+export interface Load extends GateBase {
+  readonly kind: "load";
+  readonly name: string;
+}
+
+/** Keeps a client-masked wire for later segments, in place of `replaces`. */
+export interface Store extends GateBase {
+  readonly kind: "store";
+  readonly name: string;
+  readonly replaces: string | undefined;
+}
+
+function constantOf(ring: Ring, words: Words, gate: Bias): Words {
+  const { rows, columns, from } = gate;
+  if (from === undefined) return ring.repeat(words.subarray(0, columns), rows);
+  return words.subarray(from * columns, (from + rows) * columns);
+}
+
+export const bias: Gate<Bias> = {
+  reference(gate, context) {
+    const { ring } = context;
+    const x = wire(context, gate.inputs[0]!);
+    const constant = constantOf(ring, context.tensors.words(gate.constant), gate);
+    context.wires.set(gate.output, { ...x, values: ring.add(x.values, constant) });
+  },
+  deal: (gate, context) => void context.wires.set(gate.output, wire(context, gate.inputs[0]!)),
+  prepare(gate, context) {
+    if (gate.offline) context.wires.set(gate.output, wire(context, gate.inputs[0]!));
+  },
+  client: (gate, context) =>
+    local(() => {
+      if (!gate.offline) context.wires.set(gate.output, wire(context, gate.inputs[0]!));
+    }),
+  server: (gate, context) =>
+    local(() => {
+      const { ring } = context;
+      const constant = constantOf(ring, context.tensors.words(gate.constant), gate);
+      if (gate.form === "shared") {
+        const share = ring.add(shareOf(context, gate.inputs[0]!), constant);
+        context.wires.set(gate.output, { form: "shared", share });
+      } else {
+        const masked = ring.add(maskedOf(context, gate.inputs[0]!), constant);
+        context.wires.set(gate.output, { form: "client", masked });
+      }
+    }),
+  cost: () => noCost,
+};
+
+function joined(parts: readonly Words[]): Words {
+  const out = new BigUint64Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
+/** A gate that rearranges rows, in every party's view alike. */
+function rowGate<S extends GateBase>(rearrange: (gate: S, operands: Words[]) => Words): Gate<S> {
+  return {
+    reference(gate, context) {
+      const operands = gate.inputs.map((id) => wire(context, id));
+      const masks = operands.map((operand) => operand.mask);
+      const known = masks.every((mask) => mask !== undefined);
+      context.wires.set(gate.output, {
+        values: rearrange(
+          gate,
+          operands.map((operand) => operand.values),
+        ),
+        ...(known && {
+          mask: () =>
+            rearrange(
+              gate,
+              masks.map((mask) => mask!()),
+            ),
+        }),
+      });
+    },
+    deal(gate, context) {
+      const masks = gate.inputs.map((id) => maskOf(context, id));
+      context.wires.set(gate.output, { form: "client", mask: rearrange(gate, masks) });
+    },
+    prepare(gate, context) {
+      const masks = gate.inputs.map((id) => maskOf(context, id));
+      context.wires.set(gate.output, { form: "client", mask: rearrange(gate, masks) });
+    },
+    client: () => local(),
+    server: (gate, context) =>
+      local(() => {
+        const parts = gate.inputs.map((id) => maskedOf(context, id));
+        context.wires.set(gate.output, { form: "client", masked: rearrange(gate, parts) });
+      }),
+    cost: () => noCost,
+  };
+}
+
+export const concat: Gate<Concat> = rowGate((_gate, parts) => joined(parts));
+
+export const slice: Gate<Slice> = rowGate((gate, [whole]) =>
+  whole!.slice(gate.from * gate.columns, (gate.from + gate.rows) * gate.columns),
+);
+
+function clientSummand(ring: Ring, context: { wires: Map<number, ClientWire> }, id: number): Words {
+  const found = wire(context, id);
+  return found.form === "client" ? ring.negate(found.mask) : shareOf(context, id);
+}
+
+function serverSummand(context: { wires: Map<number, ServerWire> }, id: number): Words {
+  const found = wire(context, id);
+  return found.form === "client" ? found.masked : shareOf(context, id);
+}
+
+function shiftedSum(ring: Ring, gate: Sum, a: Words, b: Words): Words {
+  const [shiftA, shiftB] = gate.shifts;
+  return ring.addScaled(ring.scale(a, 1n << BigInt(shiftA)), b, 1n << BigInt(shiftB));
+}
+
+function clientSum(gate: Sum, context: { ring: Ring; wires: Map<number, ClientWire> }): void {
+  const { ring } = context;
+  const [a, b] = gate.inputs.map((id) => clientSummand(ring, context, id));
+  context.wires.set(gate.output, { form: "shared", share: shiftedSum(ring, gate, a!, b!) });
+}
+
+export const sum: Gate<Sum> = {
+  reference(gate, context) {
+    const [a, b] = gate.inputs.map((id) => wire(context, id).values);
+    context.wires.set(gate.output, { values: shiftedSum(context.ring, gate, a!, b!) });
+  },
+  deal: (gate, context) => void context.wires.set(gate.output, { form: "shared" }),
+  prepare(gate, context) {
+    if (gate.offline) clientSum(gate, context);
+  },
+  client: (gate, context) =>
+    local(() => {
+      if (!gate.offline) clientSum(gate, context);
+    }),
+  server: (gate, context) =>
+    local(() => {
+      const [a, b] = gate.inputs.map((id) => serverSummand(context, id));
+      const share = shiftedSum(context.ring, gate, a!, b!);
+      context.wires.set(gate.output, { form: "shared", share });
+    }),
+  cost: () => noCost,
+};
+
+function centred(ring: Ring, z: Words, columns: number): Words {
+  const sums = ring.spread(ring.sumRows(z, columns), columns);
+  return ring.sub(ring.scale(z, BigInt(columns)), sums);
+}
+
+function clientCenter(gate: Center, context: { ring: Ring; wires: Map<number, ClientWire> }): void {
+  const share = centred(context.ring, shareOf(context, gate.inputs[0]!), gate.columns);
+  context.wires.set(gate.output, { form: "shared", share });
+}
+
+export const center: Gate<Center> = {
+  reference(gate, context) {
+    const z = wire(context, gate.inputs[0]!).values;
+    context.wires.set(gate.output, { values: centred(context.ring, z, gate.columns) });
+  },
+  deal: (gate, context) => void context.wires.set(gate.output, { form: "shared" }),
+  prepare(gate, context) {
+    if (gate.offline) clientCenter(gate, context);
+  },
+  client: (gate, context) =>
+    local(() => {
+      if (!gate.offline) clientCenter(gate, context);
+    }),
+  server: (gate, context) =>
+    local(() => {
+      const share = centred(context.ring, shareOf(context, gate.inputs[0]!), gate.columns);
+      context.wires.set(gate.output, { form: "shared", share });
+    }),
+  cost: () => noCost,
+};
+
+type States<W> = { wires: Map<number, W>; states: Map<string, W> };
+
+function bringIn<W>(gate: Load, context: States<W>): void {
+  const state = context.states.get(gate.name);
+  ensure(state !== undefined, "E_INTERNAL", `state ${gate.name} is missing`);
+  context.wires.set(gate.output, state);
+}
+
+function keep<W extends FixedWire | DealerWire | ClientWire | ServerWire>(
+  gate: Store,
+  context: States<W>,
+): void {
+  context.states.set(gate.name, wire(context, gate.inputs[0]!));
+  if (gate.replaces !== undefined) context.states.delete(gate.replaces);
+}
+
+export const load: Gate<Load> = {
+  reference: bringIn,
+  deal: bringIn,
+  prepare: bringIn,
+  client: () => local(),
+  server: (gate, context) => local(() => bringIn(gate, context)),
+  cost: () => noCost,
+};
+
+export const store: Gate<Store> = {
+  reference: keep,
+  deal: keep,
+  prepare: keep,
+  client: () => local(),
+  server: (gate, context) => local(() => keep(gate, context)),
+  cost: () => noCost,
+};

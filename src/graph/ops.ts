@@ -1,0 +1,131 @@
+// The typed operations that model code records. An op names its operands by tensor id; the list
+// is in topological order by construction and is what every interpreter runs. Shapes are
+// [..., rows, columns]; all operations take any leading (batch) dimensions.
+
+/** One recorded operation. `out` is the id of the tensor that it defines. */
+export type Op = { readonly out: number; readonly shape: readonly number[] } & OpBody;
+
+export type OpBody =
+  /** Real-valued data given at run time: a state, a cache, a mask. */
+  | { readonly kind: "input"; readonly name: string }
+  /** Token ids given at run time, [..., n]; private to the client in the secure modes. */
+  | { readonly kind: "ids"; readonly name: string }
+  /** A parameter, held by the server. */
+  | { readonly kind: "weight"; readonly name: string }
+  /** Rows of the table [V, d] picked by ids [..., n] -> [..., n, d]. */
+  | { readonly kind: "embed"; readonly ids: number; readonly table: number }
+  /** a + b, where b's shape is a's or a suffix of it. */
+  | { readonly kind: "add"; readonly a: number; readonly b: number }
+  /** a * b elementwise, where b's shape is a's or a suffix of it. */
+  | { readonly kind: "mul"; readonly a: number; readonly b: number }
+  | { readonly kind: "scale"; readonly x: number; readonly factor: number }
+  /** x [..., K] times weight [K, N] (or its transpose [N, K]), plus bias [N] -> [..., N]. */
+  | {
+      readonly kind: "linear";
+      readonly x: number;
+      readonly weight: number;
+      readonly bias: number | undefined;
+      readonly transposed: boolean;
+    }
+  /** Batched a [..., n, k] times b [..., k, m], or times b^T with b [..., m, k]. */
+  | {
+      readonly kind: "matmul";
+      readonly a: number;
+      readonly b: number;
+      readonly transposeB: boolean;
+    }
+  /** [..., n, d] -> [..., heads, n, d / heads]. */
+  | { readonly kind: "splitHeads"; readonly x: number; readonly heads: number }
+  /** [..., heads, n, w] -> [..., n, heads * w]. */
+  | { readonly kind: "mergeHeads"; readonly x: number }
+  /** [..., p, d] and [..., q, d] -> [..., p + q, d]. */
+  | { readonly kind: "concatRows"; readonly a: number; readonly b: number }
+  /** Rows from..to-1. */
+  | { readonly kind: "sliceRows"; readonly x: number; readonly from: number; readonly to: number }
+  /**
+   * Constant attention (MERGE, Liang et al. 2024, Fig. 3c). x holds all rows 0..s-1 [..., s, d],
+   * weight [H, T, T]; row t >= start of the result is, per head h,
+   * sum over j <= t of weight[h, t, j] x[j, head slice h] -> [..., s - start, d].
+   */
+  | {
+      readonly kind: "constantAttention";
+      readonly x: number;
+      readonly weight: number;
+      readonly start: number;
+    }
+  /** Softmax over the last axis of scores [..., n, s]; row i sees columns 0..s-n+i. */
+  | { readonly kind: "causalSoftmax"; readonly x: number }
+  /** c2 x^2 + c1 x + c0, coefficients [c2, c1, c0]. */
+  | {
+      readonly kind: "quad";
+      readonly x: number;
+      readonly coefficients: readonly [number, number, number];
+    }
+  | { readonly kind: "gelu"; readonly x: number; readonly form: "tanh" | "erf" }
+  | { readonly kind: "relu"; readonly x: number }
+  /** (x - mean) / sqrt(variance + eps) over the last axis; scale and shift are mul and add. */
+  | { readonly kind: "layerNorm"; readonly x: number; readonly eps: number }
+  /** Picks a where mask [..., n] is 1 and b where it is 0, row by row (training only). */
+  | { readonly kind: "select"; readonly mask: number; readonly a: number; readonly b: number }
+  /** The value, without a gradient (training only). */
+  | { readonly kind: "detach"; readonly x: number }
+  /**
+   * Weighted mean of -log softmax(logits)[target] -> scalar; targets ids [..., n], weights
+   * [..., n] (training only). `smoothing` spreads that share of the target over the vocabulary.
+   */
+  | {
+      readonly kind: "crossEntropy";
+      readonly logits: number;
+      readonly targets: number;
+      readonly weights: number;
+      readonly smoothing: number;
+    }
+  /** Weighted mean of 1 - cos(a, b) over rows -> scalar; weights [..., n] (training only). */
+  | {
+      readonly kind: "cosineLoss";
+      readonly a: number;
+      readonly b: number;
+      readonly weights: number;
+    };
+
+export type OpKind = OpBody["kind"];
+
+/** Ids of the tensors that an op reads, in a fixed order. */
+export function operands(op: Op): number[] {
+  switch (op.kind) {
+    case "input":
+    case "ids":
+    case "weight":
+      return [];
+    case "embed":
+      return [op.ids, op.table];
+    case "add":
+    case "mul":
+    case "matmul":
+    case "concatRows":
+      return [op.a, op.b];
+    case "linear":
+      return op.bias === undefined ? [op.x, op.weight] : [op.x, op.weight, op.bias];
+    case "constantAttention":
+      return [op.x, op.weight];
+    case "select":
+      return [op.mask, op.a, op.b];
+    case "crossEntropy":
+      return [op.logits, op.targets, op.weights];
+    case "cosineLoss":
+      return [op.a, op.b, op.weights];
+    case "scale":
+    case "splitHeads":
+    case "mergeHeads":
+    case "sliceRows":
+    case "causalSoftmax":
+    case "quad":
+    case "gelu":
+    case "relu":
+    case "layerNorm":
+    case "detach":
+      return [op.x];
+    default:
+      return op satisfies never;
+  }
+}

@@ -1,0 +1,79 @@
+// Size checks that every ring kernel set makes before it touches data.
+
+import { ensure } from "../errors.ts";
+import type { RingMatrix } from "./ring-kernels.ts";
+
+/** Largest matrix side; keeps every size and offset exact in 32 bits. */
+const maxSide = 1 << 24;
+
+export function checkSameLength(
+  name: string,
+  out: BigUint64Array,
+  ...operands: BigUint64Array[]
+): void {
+  for (const operand of operands) {
+    ensure(
+      operand.length === out.length,
+      "E_KERNEL",
+      `${name}: operand has ${operand.length} words, result has ${out.length}`,
+    );
+  }
+}
+
+export function checkShift(name: string, bits: number): void {
+  const fits = Number.isInteger(bits) && bits >= 0 && bits < 64;
+  ensure(fits, "E_KERNEL", `${name}: shift by ${bits} bits, must be 0..63`);
+}
+
+export function checkSumRows(out: BigUint64Array, a: BigUint64Array, width: number): void {
+  ensure(
+    Number.isInteger(width) && width >= 0 && a.length === out.length * width,
+    "E_KERNEL",
+    `sumRows: operand has ${a.length} words, must be ${out.length} rows times ${width}`,
+  );
+}
+
+export function checkLoad(name: string, length: number, rows: number, columns: number): void {
+  ensure(
+    isSide(rows) && isSide(columns) && length === rows * columns,
+    "E_KERNEL",
+    `${name}: ${length} entries given for a matrix [${rows}, ${columns}]`,
+  );
+}
+
+function isSide(side: number): boolean {
+  return Number.isInteger(side) && side >= 1 && side <= maxSide;
+}
+
+/** Returns the number of rows m of x and out. */
+export function checkMatmul(out: BigUint64Array, x: BigUint64Array, matrix: RingMatrix): number {
+  const { rows, columns } = matrix;
+  const m = x.length / rows;
+  ensure(
+    Number.isInteger(m) && out.length === m * columns,
+    "E_KERNEL",
+    `matmul: x has ${x.length} words and out ${out.length} for a matrix [${rows}, ${columns}]`,
+  );
+  const outStart = out.byteOffset;
+  const xStart = x.byteOffset;
+  const apart =
+    out.buffer !== x.buffer ||
+    outStart + out.byteLength <= xStart ||
+    xStart + x.byteLength <= outStart;
+  ensure(apart || m === 0, "E_KERNEL", "matmul: out overlaps x");
+  return m;
+}
+
+/** Checks sizes, and that the 32-bit block counter does not wrap (the keystream would repeat). */
+export function checkChacha(
+  out: Uint8Array,
+  key: Uint8Array,
+  nonce: Uint8Array,
+  counter: number,
+): void {
+  ensure(key.length === 32, "E_KERNEL", `chacha12: key has ${key.length} bytes, must be 32`);
+  ensure(nonce.length === 12, "E_KERNEL", `chacha12: nonce has ${nonce.length} bytes, must be 12`);
+  const fits =
+    Number.isInteger(counter) && counter >= 0 && counter + Math.ceil(out.length / 64) <= 2 ** 32;
+  ensure(fits, "E_KERNEL", `chacha12: counter ${counter} wraps within ${out.length} bytes`);
+}

@@ -1,0 +1,443 @@
+// Conformance of the ring kernels: one suite, run on every implementation.
+
+import { readFileSync } from "node:fs";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import type { MergenError } from "../errors.ts";
+import type { BatchedRingKernels, FunctionKind } from "./function-key.ts";
+import { loadRingKernels } from "./load-node.ts";
+import { referenceRingKernels } from "./reference.ts";
+import { loadWasmRingKernels } from "./wasm.ts";
+
+const reference = referenceRingKernels();
+
+conform(reference);
+conform(await loadRingKernels());
+
+function mod(x: bigint): bigint {
+  return BigInt.asUintN(64, x);
+}
+
+function codeOf(run: () => unknown): string {
+  try {
+    run();
+  } catch (error) {
+    return (error as MergenError).code;
+  }
+  return "nothing thrown";
+}
+
+/** Words from a seed: a quarter boundary values, the rest keystream. */
+function wordsOf(seed: number, count: number): BigUint64Array {
+  const edges = [0n, 1n, 1n << 32n, (1n << 32n) - 1n, 1n << 63n, (1n << 63n) - 1n, mod(-1n)];
+  const bytes = bytesOf(seed, count * 8);
+  return new BigUint64Array(bytes.buffer).map((word) =>
+    (word & 3n) === 0n ? edges[Number((word >> 8n) % 7n)] : word,
+  );
+}
+
+function bytesOf(seed: number, count: number): Uint8Array<ArrayBuffer> {
+  const key = new Uint8Array(32);
+  new DataView(key.buffer).setUint32(0, seed);
+  const bytes = new Uint8Array(count);
+  reference.chacha12(bytes, key, new Uint8Array(12), 0);
+  return bytes;
+}
+
+function weightsOf(seed: number, count: number): Int16Array {
+  return new Int16Array(bytesOf(seed, count * 2).buffer).map((weight) =>
+    (weight & 7) === 0 ? -32768 : weight,
+  );
+}
+
+const seed = fc.integer({ min: 0, max: 2 ** 31 });
+const word = fc.oneof(
+  fc.bigInt({ min: 0n, max: mod(-1n) }),
+  fc.constantFrom(0n, 1n, 1n << 63n, mod(-1n)),
+);
+
+function conform(kernels: BatchedRingKernels): void {
+  describe(`ring kernels: ${kernels.name}`, () => {
+    elementwise(kernels);
+    products(kernels);
+    keystream(kernels);
+    for (const kind of ["dcf", "dpf"] as const) functionKeys(kernels, kind);
+  });
+}
+
+function elementwise(kernels: BatchedRingKernels): void {
+  const lengths = fc.oneof(fc.integer({ min: 0, max: 40 }), fc.constantFrom(16383, 16384, 32771));
+
+  test("elementwise operations follow their definitions", () => {
+    const property = fc.property(
+      lengths,
+      seed,
+      word,
+      fc.integer({ min: 0, max: 63 }),
+      (count, start, factor, bits) => {
+        const a = wordsOf(start, count);
+        const b = wordsOf(start + 1, count);
+        const out = wordsOf(start + 2, count);
+        const old = out.slice();
+        const shift = BigInt(bits);
+        const check = (expected: (i: number) => bigint): void => {
+          expect(out.every((value, i) => value === mod(expected(i)))).toBe(true);
+        };
+        kernels.addScaled(out, a, factor);
+        check((i) => old[i] + a[i] * factor);
+        kernels.add(out, a, b);
+        check((i) => a[i] + b[i]);
+        kernels.sub(out, a, b);
+        check((i) => a[i] - b[i]);
+        kernels.mul(out, a, b);
+        check((i) => a[i] * b[i]);
+        kernels.scale(out, a, factor);
+        check((i) => a[i] * factor);
+        kernels.scale(out, a, -factor);
+        check((i) => -a[i] * factor);
+        kernels.addConstant(out, a, factor);
+        check((i) => a[i] + factor);
+        kernels.shiftRight(out, a, bits);
+        check((i) => a[i] >> shift);
+        kernels.shiftRightSigned(out, a, bits);
+        check((i) => BigInt.asIntN(64, a[i]) >> shift);
+      },
+    );
+    fc.assert(property, { numRuns: 40 });
+  });
+
+  test("results may alias operands", () => {
+    const a = wordsOf(1, 20000);
+    const b = wordsOf(2, 20000);
+    const out = a.slice();
+    kernels.sub(out, b, out);
+    expect(out.every((value, i) => value === mod(b[i] - a[i]))).toBe(true);
+    kernels.addScaled(out, out, 3n);
+    expect(out.every((value, i) => value === mod(4n * (b[i] - a[i])))).toBe(true);
+    kernels.mul(out, out, out);
+    expect(out.every((value, i) => value === mod(16n * (b[i] - a[i]) ** 2n))).toBe(true);
+  });
+
+  test("sumRows", () => {
+    const property = fc.property(
+      fc.constantFrom(0, 1, 2, 3, 17, 700, 16384, 16385, 33000),
+      fc.constantFrom(0, 1, 2, 5, 24),
+      seed,
+      (width, rows, start) => {
+        const a = wordsOf(start, width * rows);
+        const out = wordsOf(start + 1, rows);
+        kernels.sumRows(out, a, width);
+        out.forEach((value, i) => {
+          const row = a.subarray(i * width, (i + 1) * width);
+          expect(value).toBe(mod(row.reduce((total, x) => total + x, 0n)));
+        });
+      },
+    );
+    fc.assert(property, { numRuns: 25 });
+  });
+
+  test("wrong sizes are named errors", () => {
+    const two = new BigUint64Array(2);
+    const three = new BigUint64Array(3);
+    expect(codeOf(() => kernels.add(two, two, three))).toBe("E_KERNEL");
+    expect(codeOf(() => kernels.addScaled(three, two, 1n))).toBe("E_KERNEL");
+    expect(codeOf(() => kernels.shiftRight(two, two, 64))).toBe("E_KERNEL");
+    expect(codeOf(() => kernels.shiftRightSigned(two, two, -1))).toBe("E_KERNEL");
+    expect(codeOf(() => kernels.sumRows(two, three, 2))).toBe("E_KERNEL");
+  });
+}
+
+function products(kernels: BatchedRingKernels): void {
+  const side = fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constantFrom(31, 62, 63, 124, 130));
+
+  test("int16 products equal the reference", () => {
+    const property = fc.property(
+      fc.integer({ min: 0, max: 5 }),
+      side,
+      side,
+      seed,
+      (m, rows, columns, start) => {
+        const weights = weightsOf(start, rows * columns);
+        compare(m, wordsOf(start + 1, m * rows), { rows, columns }, (which) =>
+          which.loadInt16(weights, rows, columns),
+        );
+      },
+    );
+    fc.assert(property, { numRuns: 60 });
+  });
+
+  test("ring products equal the reference", () => {
+    const property = fc.property(
+      fc.integer({ min: 0, max: 5 }),
+      side,
+      side,
+      seed,
+      (m, rows, columns, start) => {
+        const words = wordsOf(start, rows * columns);
+        compare(m, wordsOf(start + 1, m * rows), { rows, columns }, (which) =>
+          which.loadRing(words, rows, columns),
+        );
+      },
+    );
+    fc.assert(property, { numRuns: 60 });
+  });
+
+  test("limb sums do not overflow at the extremes", () => {
+    // Every limb of these words is extreme: 11-bit limbs -1024 or 1023, 10-bit -512 or 511.
+    const lowest = mod(-1024n - (1024n << 11n) - (512n << 22n));
+    const highest = 1023n + (1023n << 11n) + (511n << 22n);
+    for (const value of [lowest, highest, mod(-1n), 1n << 63n, (1n << 63n) - 1n]) {
+      for (const weight of [-32768, 32767]) {
+        const rows = 1000;
+        const matrix = kernels.loadInt16(new Int16Array(rows * 9).fill(weight), rows, 9);
+        const out = new BigUint64Array(9);
+        kernels.matmul(out, new BigUint64Array(rows).fill(value), matrix);
+        expect(out).toEqual(out.map(() => mod(value * BigInt(weight * rows))));
+        matrix.free();
+      }
+    }
+  });
+
+  test("tall matrices: blocks of rows", () => {
+    for (const rows of [511, 512, 1025, 3001]) {
+      const words = wordsOf(rows, rows * 6);
+      compare(3, wordsOf(1, 3 * rows), { rows, columns: 6 }, (which) =>
+        which.loadRing(words, rows, 6),
+      );
+    }
+  });
+
+  test("freed memory is used again, other matrices stay whole", () => {
+    const first = kernels.loadInt16(weightsOf(1, 700 * 900), 700, 900);
+    const kept = wordsOf(2, 30 * 20);
+    const second = kernels.loadRing(kept, 30, 20);
+    first.free();
+    first.free();
+    const third = kernels.loadInt16(weightsOf(3, 500 * 40), 500, 40);
+    const x = wordsOf(4, 30);
+    const out = new BigUint64Array(20);
+    kernels.matmul(out, x, second);
+    const expected = new BigUint64Array(20);
+    reference.matmul(expected, x, reference.loadRing(kept, 30, 20));
+    expect(out).toEqual(expected);
+    expect(codeOf(() => kernels.matmul(out, x, first))).toBe("E_KERNEL");
+    second.free();
+    third.free();
+  });
+
+  test("wrong sizes are named errors", () => {
+    expect(codeOf(() => kernels.loadInt16(new Int16Array(5), 2, 3))).toBe("E_KERNEL");
+    expect(codeOf(() => kernels.loadRing(new BigUint64Array(0), 0, 3))).toBe("E_KERNEL");
+    const matrix = kernels.loadRing(new BigUint64Array(6), 2, 3);
+    const words = (count: number) => new BigUint64Array(count);
+    expect(codeOf(() => kernels.matmul(words(3), words(3), matrix))).toBe("E_KERNEL");
+    expect(codeOf(() => kernels.matmul(words(4), words(2), matrix))).toBe("E_KERNEL");
+    const shared = words(5);
+    const overlap = () => kernels.matmul(shared.subarray(0, 3), shared.subarray(2, 4), matrix);
+    expect(codeOf(overlap)).toBe("E_KERNEL");
+    const foreign = () => {
+      const other = kernels.name === "reference" ? undefined : reference;
+      if (other === undefined)
+        kernels.matmul(words(3), words(2), { ...matrix, entries: undefined } as never);
+      else kernels.matmul(words(3), words(2), other.loadRing(words(6), 2, 3));
+    };
+    expect(codeOf(foreign)).toBe("E_KERNEL");
+  });
+
+  function compare(
+    m: number,
+    x: BigUint64Array,
+    shape: { rows: number; columns: number },
+    load: (which: BatchedRingKernels) => ReturnType<BatchedRingKernels["loadRing"]>,
+  ): void {
+    const out = wordsOf(9, m * shape.columns);
+    const expected = out.slice();
+    const matrix = load(kernels);
+    kernels.matmul(out, x, matrix);
+    matrix.free();
+    reference.matmul(expected, x, load(reference));
+    expect(out).toEqual(expected);
+  }
+}
+
+function keystream(kernels: BatchedRingKernels): void {
+  const url = new URL("../../test/vectors/chacha12.json", import.meta.url);
+  const { vectors } = JSON.parse(readFileSync(url, "utf8")) as {
+    vectors: { name: string; key: string; nonce: string; counter: number; keystream: string }[];
+  };
+
+  test.each(vectors)("chacha12 vector: $name", ({ key, nonce, counter, keystream: expected }) => {
+    const out = new Uint8Array(expected.length / 2);
+    kernels.chacha12(out, fromHex(key), fromHex(nonce), counter);
+    expect(Buffer.from(out).toString("hex")).toBe(expected);
+  });
+
+  test("chacha12 equals the reference, at any length and offset", () => {
+    const property = fc.property(
+      fc.oneof(fc.integer({ min: 0, max: 700 }), fc.constantFrom(131072, 131073, 262209)),
+      seed,
+      (length, start) => {
+        const key = bytesOf(start, 33).subarray(1); // not aligned
+        const nonce = bytesOf(start + 1, 12);
+        const out = new Uint8Array(length + 2).subarray(1, length + 1);
+        const expected = new Uint8Array(length);
+        kernels.chacha12(out, key, nonce, start);
+        reference.chacha12(expected, key, nonce, start);
+        expect(Buffer.compare(out, expected)).toBe(0);
+        expect(new Uint8Array(out.buffer)[length + 1]).toBe(0);
+      },
+    );
+    fc.assert(property, { numRuns: 30 });
+  });
+
+  test("wrong sizes and a wrapping counter are named errors", () => {
+    const bytes = (count: number) => new Uint8Array(count);
+    const run = (out: number, key: number, nonce: number, counter: number) =>
+      codeOf(() => kernels.chacha12(bytes(out), bytes(key), bytes(nonce), counter));
+    expect(run(64, 31, 12, 0)).toBe("E_KERNEL");
+    expect(run(64, 32, 8, 0)).toBe("E_KERNEL");
+    expect(run(64, 32, 12, -1)).toBe("E_KERNEL");
+    expect(run(65, 32, 12, 2 ** 32 - 1)).toBe("E_KERNEL");
+    expect(run(64, 32, 12, 2 ** 32 - 1)).toBe("nothing thrown");
+  });
+}
+
+function fromHex(hex: string): Uint8Array {
+  return new Uint8Array(Buffer.from(hex, "hex"));
+}
+
+function functionKeys(kernels: BatchedRingKernels, kind: FunctionKind): void {
+  const generateWith = (which: BatchedRingKernels) =>
+    kind === "dcf" ? which.dcfGenerate.bind(which) : which.dpfGenerate.bind(which);
+  const evaluateWith = (which: BatchedRingKernels) =>
+    kind === "dcf" ? which.dcfEvaluate.bind(which) : which.dpfEvaluate.bind(which);
+  const manyWith = (which: BatchedRingKernels) =>
+    kind === "dcf" ? which.dcfEvaluateMany.bind(which) : which.dpfEvaluateMany.bind(which);
+  const keyBytes = kind === "dcf" ? kernels.dcfKeyBytes : kernels.dpfKeyBytes;
+  const hit = (x: bigint, alpha: bigint) => (kind === "dcf" ? x < alpha : x === alpha);
+
+  /** Both parties' outputs at the points; throws unless they add up to the function. */
+  function checkPoints(
+    keys: [Uint8Array, Uint8Array],
+    at: { domainBits: number; alpha: bigint; payload: BigUint64Array; points: BigUint64Array },
+  ): BigUint64Array[] {
+    const { domainBits, alpha, payload, points } = at;
+    const words = payload.length;
+    const outs = ([0, 1] as const).map((party) => {
+      const out = wordsOf(party, points.length * words);
+      evaluateWith(kernels)({ party, key: keys[party], domainBits, words, points, out });
+      return out;
+    });
+    points.forEach((point, i) => {
+      for (let j = 0; j < words; j++) {
+        const sum = mod(outs[0][i * words + j] + outs[1][i * words + j]);
+        const expected = hit(point, alpha) ? payload[j] : 0n;
+        if (sum !== expected) throw new Error(`${kind} ${domainBits} bits ${alpha} at ${point}`);
+      }
+    });
+    return outs;
+  }
+
+  test.each([1, 2, 3, 4, 5, 6])(`${kind}, exhaustive on %i bits`, (domainBits) => {
+    const size = 1 << domainBits;
+    const points = BigUint64Array.from({ length: size }, (_, i) => BigInt(i));
+    for (let alpha = 0; alpha < size; alpha++) {
+      const words = 1 + (alpha % 4);
+      const payload = wordsOf(alpha, words);
+      const random = bytesOf(alpha + 100, 32);
+      const options = { domainBits, alpha: BigInt(alpha), payload, random };
+      checkPoints(generateWith(kernels)(options), { ...options, points });
+    }
+  });
+
+  test(`${kind}, random domains: shares add up, keys and shares equal the reference`, () => {
+    const property = fc.property(
+      fc.integer({ min: 1, max: 64 }),
+      fc.constantFrom(1, 2, 3, 4, 5, 6, 13, 14, 22),
+      fc.integer({ min: 0, max: 9 }),
+      seed,
+      (domainBits, words, count, start) => {
+        const cut = (x: bigint) => BigInt.asUintN(domainBits, x);
+        const [alpha] = wordsOf(start, 1).map(cut);
+        const payload = wordsOf(start + 1, words);
+        // Around alpha as well as anywhere, some in a row, some twice.
+        const near = BigUint64Array.of(alpha, cut(alpha + 1n), cut(alpha - 1n), alpha);
+        const points = BigUint64Array.from([...near, ...wordsOf(start + 2, count).map(cut)]);
+        const options = { domainBits, alpha, payload, random: bytesOf(start + 3, 32) };
+        const keys = generateWith(kernels)(options);
+        expect(keys).toEqual(generateWith(reference)(options));
+        expect(keys[0].length).toBe(keyBytes.call(kernels, { domainBits, words }));
+        const outs = checkPoints(keys, { ...options, points });
+        const expected = new BigUint64Array(points.length * words);
+        const key = keys[1];
+        evaluateWith(reference)({ party: 1, key, domainBits, words, points, out: expected });
+        expect(outs[1]).toEqual(expected);
+      },
+    );
+    fc.assert(property, { numRuns: 40 });
+  });
+
+  test(`${kind}, many keys at once and more points than a chunk`, () => {
+    const domainBits = 11;
+    const words = 2;
+    const evaluateMany = manyWith(kernels);
+    for (const [keyCount, perKey] of [
+      [1, 5000],
+      [5, 1],
+      [3, 4097],
+      [1400, 3],
+    ]) {
+      const keys = Array.from({ length: keyCount }, (_, i) =>
+        generateWith(kernels)({
+          domainBits,
+          alpha: BigInt((i * 37) % 2048),
+          payload: BigUint64Array.of(7n, mod(-1n)),
+          random: bytesOf(i % 10, 32),
+        }),
+      );
+      const points = wordsOf(3, keyCount * perKey).map((x) => x & 2047n);
+      const outs = ([0, 1] as const).map((party) => {
+        const out = new BigUint64Array(points.length * words);
+        const joined = new Uint8Array(Buffer.concat(keys.map((pair) => pair[party])));
+        if (kernels.name !== "reference" || points.length < 100) {
+          evaluateMany({ party, keys: joined, domainBits, words, points, out });
+        }
+        return out;
+      });
+      if (kernels.name === "reference" && points.length >= 100) continue;
+      points.forEach((point, i) => {
+        const alpha = BigInt((Math.floor(i / perKey) * 37) % 2048);
+        const sums = [0, 1].map((j) => mod(outs[0][2 * i + j] + outs[1][2 * i + j]));
+        expect(sums).toEqual(hit(point, alpha) ? [7n, mod(-1n)] : [0n, 0n]);
+      });
+    }
+  });
+
+  test(`${kind}, wrong sizes are named errors`, () => {
+    const payload = new BigUint64Array(2);
+    const random = new Uint8Array(32);
+    const generate = generateWith(kernels);
+    const good = { domainBits: 8, alpha: 255n, payload, random };
+    expect(codeOf(() => generate({ ...good, domainBits: 0 }))).toBe("E_KERNEL");
+    expect(codeOf(() => generate({ ...good, domainBits: 65 }))).toBe("E_KERNEL");
+    expect(codeOf(() => generate({ ...good, alpha: 256n }))).toBe("E_RANGE");
+    expect(codeOf(() => generate({ ...good, alpha: -1n }))).toBe("E_RANGE");
+    expect(codeOf(() => generate({ ...good, payload: new BigUint64Array(0) }))).toBe("E_KERNEL");
+    expect(codeOf(() => generate({ ...good, random: new Uint8Array(31) }))).toBe("E_KERNEL");
+    const [key] = generate(good);
+    const points = BigUint64Array.of(1n, 2n);
+    const out = new BigUint64Array(4);
+    const at = { party: 0, key, domainBits: 8, words: 2, points, out } as const;
+    const evaluate = evaluateWith(kernels);
+    expect(codeOf(() => evaluate({ ...at, key: key.subarray(1) }))).toBe("E_KERNEL");
+    expect(codeOf(() => evaluate({ ...at, out: out.subarray(1) }))).toBe("E_KERNEL");
+    expect(codeOf(() => evaluate({ ...at, party: 2 as never }))).toBe("E_KERNEL");
+    const outside = BigUint64Array.of(1n, 256n);
+    expect(codeOf(() => evaluate({ ...at, points: outside }))).toBe("E_RANGE");
+  });
+}
+
+test("bytes that are no kernel module are a named error", async () => {
+  const failure = await loadWasmRingKernels(new Uint8Array(8)).catch((error) => error.code);
+  expect(failure).toBe("E_KERNEL");
+});

@@ -1,0 +1,133 @@
+// First-fit allocator over a WebAssembly memory: long-lived blocks for matrices, and one scratch
+// block that each call reuses. Blocks are multiples of 64 bytes. Memory grows on demand.
+
+import { ensure, MergenError } from "../errors.ts";
+
+const alignment = 64;
+const pageBytes = 65536;
+const maxBytes = 2 ** 32;
+/** Growth in steps, so that many small matrices do not each grow the memory. */
+const growthBytes = 1 << 22;
+
+interface Span {
+  start: number;
+  bytes: number;
+}
+
+export class WasmMemory {
+  readonly memory: WebAssembly.Memory;
+  #free: Span[] = []; // sorted by start, never adjacent
+  #end: number;
+  #scratch: Span = { start: 0, bytes: 0 };
+
+  /** Manages the memory from byte `heapBase` on. */
+  constructor(memory: WebAssembly.Memory, heapBase: number) {
+    this.memory = memory;
+    this.#end = Math.ceil(heapBase / alignment) * alignment;
+    this.release(this.#end, memory.buffer.byteLength - this.#end);
+    this.#end = memory.buffer.byteLength;
+  }
+
+  /** @throws E_KERNEL when 4 GB do not suffice. */
+  allocate(bytes: number): number {
+    const size = roundUp(bytes);
+    let index = this.#free.findIndex((span) => span.bytes >= size);
+    if (index < 0) {
+      this.#grow(size);
+      index = this.#free.findIndex((span) => span.bytes >= size);
+    }
+    const span = this.#free[index];
+    const start = span.start;
+    if (span.bytes === size) this.#free.splice(index, 1);
+    else this.#free[index] = { start: start + size, bytes: span.bytes - size };
+    return start;
+  }
+
+  /** Gives back a block of `bytes` bytes that `allocate` returned. */
+  release(start: number, bytes: number): void {
+    const size = roundUp(bytes);
+    const found = this.#free.findIndex((span) => span.start > start);
+    const index = found < 0 ? this.#free.length : found;
+    const before = this.#free[index - 1];
+    const after = this.#free[index];
+    ensure(
+      (before === undefined || before.start + before.bytes <= start) &&
+        (after === undefined || start + size <= after.start),
+      "E_INTERNAL",
+      "wasm memory: a block was released twice",
+    );
+    const merged = { start, bytes: size };
+    let first = index;
+    let count = 0;
+    if (before !== undefined && before.start + before.bytes === start) {
+      merged.start = before.start;
+      merged.bytes += before.bytes;
+      first--;
+      count++;
+    }
+    if (after !== undefined && start + size === after.start) {
+      merged.bytes += after.bytes;
+      count++;
+    }
+    this.#free.splice(first, count, merged);
+  }
+
+  /** Scratch of at least `bytes` bytes, good until the next call of `scratch`. */
+  scratch(bytes: number): number {
+    if (this.#scratch.bytes < bytes) {
+      if (this.#scratch.bytes > 0) this.release(this.#scratch.start, this.#scratch.bytes);
+      this.#scratch = { start: 0, bytes: 0 };
+      const size = roundUp(bytes + (bytes >> 2));
+      this.#scratch = { start: this.allocate(size), bytes: size };
+    }
+    return this.#scratch.start;
+  }
+
+  /** Address of a view that lies in this memory, else undefined. */
+  addressOf(view: ArrayBufferView): number | undefined {
+    return view.buffer === this.memory.buffer ? view.byteOffset : undefined;
+  }
+
+  /** Address of the view's data, which are copied to `scratch` unless they lie in the memory. */
+  bring(view: BigUint64Array | Uint8Array | Int16Array, scratch: number): number {
+    const own = this.addressOf(view);
+    if (own !== undefined) return own;
+    const { buffer } = this.memory;
+    if (view instanceof Uint8Array) new Uint8Array(buffer, scratch, view.length).set(view);
+    else if (view instanceof Int16Array) new Int16Array(buffer, scratch, view.length).set(view);
+    else new BigUint64Array(buffer, scratch, view.length).set(view);
+    return scratch;
+  }
+
+  /** Fills the view with the data at `start`, unless it is that very place. */
+  take(view: BigUint64Array | Uint8Array, start: number): void {
+    if (this.addressOf(view) === start) return;
+    const { buffer } = this.memory;
+    if (view instanceof Uint8Array) view.set(new Uint8Array(buffer, start, view.length));
+    else view.set(new BigUint64Array(buffer, start, view.length));
+  }
+
+  #grow(size: number): void {
+    const last = this.#free.at(-1);
+    const tail = last !== undefined && last.start + last.bytes === this.#end ? last.bytes : 0;
+    const needed = Math.ceil((size - tail) / pageBytes);
+    const room = (maxBytes - this.#end) / pageBytes;
+    const pages = Math.min(Math.max(needed, growthBytes / pageBytes), room);
+    if (needed > room) throw outOfMemory(size);
+    try {
+      this.memory.grow(pages);
+    } catch (cause) {
+      throw outOfMemory(size, cause);
+    }
+    this.#end += pages * pageBytes;
+    this.release(this.#end - pages * pageBytes, pages * pageBytes);
+  }
+}
+
+function roundUp(bytes: number): number {
+  return Math.max(Math.ceil(bytes / alignment), 1) * alignment;
+}
+
+function outOfMemory(size: number, cause?: unknown): MergenError {
+  return new MergenError("E_KERNEL", `kernel memory cannot grow by ${size} bytes`, { cause });
+}

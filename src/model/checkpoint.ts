@@ -1,0 +1,213 @@
+// A model as a folder: config.json, model.safetensors, tokenizer.json and, where there is one,
+// tokenizer_config.json. Reading checks that the parts fit each other; writing replaces the folder
+// as a whole, so that no reader finds half of a new one.
+
+import { randomUUID } from "node:crypto";
+import { cp, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { MergenError } from "../errors.ts";
+import { type ModelConfig, parseConfig } from "./config.ts";
+import { weightShapes as decoderShapes } from "./decoder.ts";
+import { parseSafetensors, type Weights, writeSafetensors } from "./safetensors.ts";
+import { checkTokenizer, Tokenizer } from "./tokenizer.ts";
+
+export interface Model {
+  readonly config: ModelConfig;
+  readonly weights: Weights;
+  readonly tokenizer: Tokenizer;
+}
+
+/** Shapes of all weight tensors that a model of this config has, by name. */
+export type WeightShapes = (config: ModelConfig) => ReadonlyMap<string, readonly number[]>;
+
+const CONFIG = "config.json";
+const WEIGHTS = "model.safetensors";
+const TOKENIZER = "tokenizer.json";
+const TOKENIZER_CONFIG = "tokenizer_config.json";
+const ownFiles = [CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG];
+
+/**
+ * Reads a model folder and checks that weights and tokenizer fit the config. `weightShapes` is for
+ * models that are not the decoder's.
+ * @throws E_MODEL naming the file and the key or tensor, E_TOKENIZER when the tokenizer does not fit
+ */
+export async function loadModel(
+  dir: string,
+  { weightShapes = decoderShapes }: { weightShapes?: WeightShapes } = {},
+): Promise<Model> {
+  const config = await loadConfig(dir);
+  const tokenizer = await loadTokenizer(dir);
+  checkTokenizer(tokenizer, config, join(dir, TOKENIZER));
+  const path = join(dir, WEIGHTS);
+  const bytes = await readPart(path);
+  const weights = parseSafetensors(bytes, path, { fracBits: config.weightFracBits });
+  checkWeights(weights, weightShapes(config), path);
+  return { config, weights, tokenizer };
+}
+
+/** Reads config.json alone: what a client or dealer needs of a model. @throws E_MODEL */
+export async function loadConfig(dir: string): Promise<ModelConfig> {
+  const path = join(dir, CONFIG);
+  return parseConfig(await readJson(path), path);
+}
+
+/** Reads the tokenizer of a model folder alone. @throws E_MODEL, E_TOKENIZER */
+export async function loadTokenizer(dir: string): Promise<Tokenizer> {
+  const path = join(dir, TOKENIZER);
+  const tokenizer = await readJson(path);
+  const config = await readJson(join(dir, TOKENIZER_CONFIG), { optional: true });
+  return new Tokenizer({ tokenizer, config }, path);
+}
+
+/**
+ * Checks that tensors are those of a model, by name and shape, and finite.
+ * @throws E_MODEL naming the tensor that is missing, too many, of another shape or not finite
+ */
+export function checkWeights(
+  weights: Weights,
+  shapes: ReadonlyMap<string, readonly number[]>,
+  origin = WEIGHTS,
+): void {
+  const fail = (name: string, message: string) => {
+    throw new MergenError("E_MODEL", `${origin}: tensor ${JSON.stringify(name)}: ${message}`);
+  };
+  for (const [name, shape] of shapes) {
+    const tensor = weights.get(name);
+    if (tensor === undefined) fail(name, "is missing; take the weights that belong to config.json");
+    else if (String(tensor.shape) !== String(shape)) {
+      fail(name, `has shape [${tensor.shape}], config.json asks for [${shape}]`);
+    } else if (!tensor.data.every(Number.isFinite)) fail(name, "holds a value that is not finite");
+  }
+  for (const name of weights.keys()) {
+    if (!shapes.has(name)) fail(name, "is unknown to a model of this config.json; remove it");
+  }
+}
+
+/**
+ * Writes a model folder: a new folder beside it is filled, made durable and renamed into its place.
+ * Other files of a folder that is replaced are kept. A crash between the two renames leaves the
+ * old folder beside it as `.<name>.old`, which the next save removes.
+ * `int16` writes the tensors that have weightFracBits on their grid.
+ * @throws E_MODEL when the folder is none of a model, or cannot be written
+ */
+export async function saveModel(
+  dir: string,
+  { config, weights, tokenizer }: Model,
+  { int16 = false }: { int16?: boolean } = {},
+): Promise<void> {
+  const target = resolve(dir);
+  const aside = join(dirname(target), `.${basename(target)}.${randomUUID()}`);
+  const fracBits = int16 ? config.weightFracBits : undefined;
+  const files: [string, string | Uint8Array][] = [
+    [CONFIG, toJson(parseConfig(config))],
+    [WEIGHTS, writeSafetensors(weights, { fracBits })],
+    [TOKENIZER, JSON.stringify(tokenizer.files.tokenizer)],
+  ];
+  if (tokenizer.files.config !== undefined) {
+    files.push([TOKENIZER_CONFIG, toJson(tokenizer.files.config)]);
+  }
+  try {
+    const present = await listFolder(target);
+    await mkdir(aside, { recursive: true });
+    for (const [name, content] of files) await writeDurably(join(aside, name), content);
+    for (const name of present ?? []) {
+      if (!ownFiles.includes(name)) await cp(join(target, name), join(aside, name), copyAll);
+    }
+    await replaceFolder(aside, target, present !== undefined);
+  } catch (cause) {
+    await rm(aside, { recursive: true, force: true });
+    if (cause instanceof MergenError) throw cause;
+    const message = `${dir}: the model cannot be written: ${describe(cause)}`;
+    throw new MergenError("E_MODEL", message, { cause });
+  }
+}
+
+const copyAll = { recursive: true, preserveTimestamps: true } as const;
+
+/** The names in a folder that may be replaced; undefined when there is none. */
+async function listFolder(dir: string): Promise<string[] | undefined> {
+  let names: string[];
+  try {
+    names = await readdir(dir);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+  if (names.length > 0 && !names.includes(CONFIG)) {
+    throw new MergenError("E_MODEL", `${dir}: is not a model folder; choose another to write to`);
+  }
+  return names;
+}
+
+async function replaceFolder(aside: string, target: string, exists: boolean): Promise<void> {
+  const old = oldFolder(target);
+  if (exists) {
+    await rm(old, { recursive: true, force: true });
+    await rename(target, old);
+  }
+  try {
+    await rename(aside, target);
+  } catch (error) {
+    if (exists) await rename(old, target);
+    throw error;
+  }
+  await syncFolder(dirname(target));
+  await rm(old, { recursive: true, force: true });
+}
+
+/** Where a replaced folder stands while the new one takes its place. */
+function oldFolder(target: string): string {
+  return join(dirname(target), `.${basename(target)}.old`);
+}
+
+async function writeDurably(path: string, content: string | Uint8Array): Promise<void> {
+  const file = await open(path, "wx");
+  try {
+    await file.writeFile(content);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Makes renames durable; some systems cannot open a folder, and then there is nothing to do. */
+async function syncFolder(dir: string): Promise<void> {
+  const folder = await open(dir, "r").catch(() => undefined);
+  await folder?.sync().catch(() => undefined);
+  await folder?.close();
+}
+
+async function readPart(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    const message = `${path}: cannot be read: ${describe(cause)}`;
+    const remedy = `give a model folder, or rename ${oldFolder(dirname(path))} back if there is one`;
+    throw new MergenError("E_MODEL", `${message}; ${remedy}`, { cause });
+  }
+}
+
+async function readJson(path: string, { optional = false } = {}): Promise<unknown> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readPart(path);
+  } catch (error) {
+    const { code } = (error as Error).cause as NodeJS.ErrnoException;
+    if (optional && code === "ENOENT") return undefined;
+    throw error;
+  }
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    // The parser's own message would quote the file.
+    throw new MergenError("E_MODEL", `${path}: is not JSON in UTF-8; copy the file anew`);
+  }
+}
+
+function toJson(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}
+
+function describe(cause: unknown): string {
+  return (cause as NodeJS.ErrnoException).code ?? "unknown reason";
+}

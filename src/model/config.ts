@@ -1,0 +1,118 @@
+// The public part of a model: what config.json says and what client, server and dealer all know.
+// Weights are not part of it. Its digest stands in every plan.
+
+import { z } from "zod";
+import { MergenError } from "../errors.ts";
+
+const slot = z.strictObject({ name: z.string().min(1), width: z.int().positive() });
+
+/** How a text becomes the fixed positions of a prompt; data of the model, not code. */
+const promptLayout = z.discriminatedUnion("kind", [
+  /** `name[value], name[value], ...`, each value at its slot's own positions, padded. */
+  z.strictObject({
+    kind: z.literal("slots"),
+    slots: z.array(slot).min(1),
+    /** Stands before each value when it is encoded, as " "; nothing by default. */
+    prefix: z.string().optional(),
+  }),
+  /** Free text, padded on the left to a multiple of `bucket` positions. */
+  z.strictObject({ kind: z.literal("text"), bucket: z.int().positive() }),
+]);
+
+/**
+ * Bounds of one layer's wires, in real units. `proven` follows from the weights alone and holds
+ * for every input; `calibrated` is [least, greatest] over real inputs with a margin.
+ */
+const layerBounds = z.strictObject({
+  /** max |u|, the input of the activation. */
+  u: z.strictObject({ proven: z.number().positive(), calibrated: z.number().positive() }),
+  /** max |x + o|, the input of the norm. */
+  o: z.strictObject({ proven: z.number().positive(), calibrated: z.number().positive() }),
+  /** variance of x + o over a row, the argument of the reciprocal square root. */
+  variance: z.strictObject({
+    proven: z.number().positive(),
+    calibrated: z.tuple([z.number().positive(), z.number().positive()]),
+  }),
+});
+
+const configSchema = z.strictObject({
+  model_type: z.literal("mergen"),
+  recipe: z.string().min(1),
+  vocabSize: z.int().positive(),
+  hiddenSize: z.int().positive(),
+  layerCount: z.int().positive(),
+  headCount: z.int().positive(),
+  innerSize: z.int().positive(),
+  /** Positions of prompt and generated part together. */
+  positionCount: z.int().positive(),
+  attention: z.enum(["softmax", "constant"]),
+  activation: z.discriminatedUnion("kind", [
+    z.strictObject({
+      kind: z.literal("quad"),
+      coefficients: z.tuple([z.number(), z.number(), z.number()]),
+    }),
+    z.strictObject({ kind: z.literal("gelu"), form: z.enum(["tanh", "erf"]) }),
+  ]),
+  norm: z.strictObject({
+    /** layernorm normalises; affine is x * scale + shift, without statistics. */
+    kind: z.enum(["layernorm", "affine"]),
+    eps: z.number().nonnegative(),
+    /** Whether a learned scale and shift follow the normalisation. */
+    scale: z.boolean(),
+  }),
+  /** Whether the module's input is added to its output. */
+  residual: z.boolean(),
+  /** How the next input is made: looked up from the token, or the re-sent state. */
+  nextToken: z.enum(["lookup", "resend"]),
+  /** Whether the head is the embedding table transposed. */
+  tiedHead: z.boolean(),
+  /** pad fills a prompt, begin is its last position, end stops the text. */
+  tokens: z.strictObject({
+    pad: z.int().nonnegative(),
+    begin: z.int().nonnegative(),
+    end: z.int().nonnegative(),
+  }),
+  prompt: promptLayout,
+  generation: z.strictObject({
+    maxTokens: z.int().positive(),
+    /** Tokens whose logits are revealed together. */
+    chunk: z.int().positive(),
+    /** Every anchor-th token is sent back by the client; 0 never, 1 always. */
+    anchor: z.int().nonnegative(),
+  }),
+  /** Bits after the point of each weight tensor's int16 grid, by tensor name. */
+  weightFracBits: z.record(z.string(), z.int()).optional(),
+  wireBounds: z.array(layerBounds).optional(),
+  /** max |logit|, proven and seen. */
+  logitBound: z
+    .strictObject({ proven: z.number().positive(), calibrated: z.number().positive() })
+    .optional(),
+});
+
+export type ModelConfig = z.infer<typeof configSchema>;
+export type PromptLayout = z.infer<typeof promptLayout>;
+export type LayerBounds = z.infer<typeof layerBounds>;
+
+/**
+ * Checks a parsed config.json.
+ * @throws E_MODEL naming the key that is wrong
+ */
+export function parseConfig(json: unknown, origin = "config.json"): ModelConfig {
+  const result = configSchema.safeParse(json);
+  if (!result.success) {
+    const issue = result.error.issues[0];
+    const where = issue?.path.join(".") || "the whole";
+    throw new MergenError("E_MODEL", `${origin}: ${where}: ${issue?.message ?? "is not valid"}`);
+  }
+  const config = result.data;
+  if (config.hiddenSize % config.headCount !== 0) {
+    throw new MergenError("E_MODEL", `${origin}: hiddenSize is not a multiple of headCount`);
+  }
+  return config;
+}
+
+/** Positions of a prompt, `begin` included; for free text its bucket, which is the least. */
+export function promptPositions(layout: PromptLayout): number {
+  if (layout.kind === "text") return layout.bucket;
+  return layout.slots.reduce((sum, { width }) => sum + width, 1);
+}

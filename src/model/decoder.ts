@@ -1,0 +1,134 @@
+// The one model text for every mode: a decoder over embeddings, recorded as graph ops. Its blocks
+// are the recipe's; earlier rows come in as explicit caches and leave as such.
+
+import { ensure } from "../errors.ts";
+import { Graph, type Tensor } from "../graph/graph.ts";
+import { merge } from "../recipe/merge.ts";
+import type { Recipe } from "../recipe/recipe.ts";
+import { vanilla } from "../recipe/vanilla.ts";
+import type { ModelConfig } from "./config.ts";
+import { Random } from "./random.ts";
+import type { Weights } from "./safetensors.ts";
+
+/** Per layer, what later rows need of the rows so far. */
+export type Caches = readonly (readonly Tensor[])[];
+
+export interface DecoderInput {
+  /** Input embeddings without positions, [..., n, d]. */
+  readonly x: Tensor;
+  /** Position of the first row. */
+  readonly start: number;
+  readonly caches?: Caches | undefined;
+  /** Applied to each branch of a block while training, as dropout. */
+  readonly regularise?: ((x: Tensor) => Tensor) | undefined;
+}
+
+/** The recipe that builds the blocks of a model. */
+export function recipeOf(config: ModelConfig): Recipe {
+  return config.attention === "constant" ? merge : vanilla;
+}
+
+/**
+ * Hidden states of rows start.. [..., n, d], from their input embeddings x [..., n, d], to which
+ * positions are added here. `caches` is what the call for the rows before start has returned.
+ */
+export function decoder(
+  graph: Graph,
+  config: ModelConfig,
+  { x, start, caches, regularise }: DecoderInput,
+): { hidden: Tensor; caches: Caches } {
+  ensure(start === 0 || caches?.length === config.layerCount, "E_SHAPE", "decoder: caches missing");
+  const recipe = recipeOf(config);
+  const positions = graph.weight("position.weight", [config.positionCount, config.hiddenSize]);
+  let hidden = x.add(positions.sliceRows(start, start + x.rows));
+  const grown: (readonly Tensor[])[] = [];
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    const cache = caches?.[layer] ?? [];
+    const input = { x: hidden, start, name: `layers.${layer}`, cache, regularise };
+    const out = recipe.block(graph, config, input);
+    hidden = out.x;
+    grown.push(out.cache);
+  }
+  return { hidden: recipe.final(graph, config, hidden), caches: grown };
+}
+
+/** Input embeddings of tokens, without positions: ids [..., n] -> [..., n, d]. */
+export function embed(graph: Graph, config: ModelConfig, ids: Tensor): Tensor {
+  return embeddingTable(graph, config).embed(ids);
+}
+
+/** Logits over the vocabulary: [..., n, d] -> [..., n, V]. */
+export function head(graph: Graph, config: ModelConfig, hidden: Tensor): Tensor {
+  if (config.tiedHead) {
+    return hidden.linear(embeddingTable(graph, config), undefined, { transposed: true });
+  }
+  return hidden.linear(graph.weight("head.weight", [config.hiddenSize, config.vocabSize]));
+}
+
+function embeddingTable(graph: Graph, config: ModelConfig): Tensor {
+  return graph.weight("embedding.weight", [config.vocabSize, config.hiddenSize]);
+}
+
+/** Inputs named `cache.{layer}.{part}` for `rows` earlier rows, with leading dimensions. */
+export function cacheInputs(
+  graph: Graph,
+  config: ModelConfig,
+  { rows, lead = [] }: { rows: number; lead?: readonly number[] },
+): Caches {
+  const shapes = recipeOf(config).cacheShapes(config, rows);
+  return Array.from({ length: config.layerCount }, (_, layer) =>
+    shapes.map((shape, part) => graph.input(`cache.${layer}.${part}`, [...lead, ...shape])),
+  );
+}
+
+/** Names and shapes of all weights of a model, in the order in which it uses them. */
+export function weightShapes(config: ModelConfig): ReadonlyMap<string, readonly number[]> {
+  const graph = new Graph();
+  const x = embed(graph, config, graph.ids("ids", [1]));
+  head(graph, config, decoder(graph, config, { x, start: 0 }).hidden);
+  return graph.weights();
+}
+
+/**
+ * Weights to start training from. A constant attention starts at the running mean of all rows so
+ * far plus half of the row itself; the second matrix of a block starts small, so that a block
+ * starts near the identity.
+ */
+export function initialWeights(config: ModelConfig, seed: number): Weights {
+  const weights: Weights = new Map();
+  let index = 0;
+  for (const [name, shape] of weightShapes(config)) {
+    const random = new Random(seed, index++);
+    const data = new Float32Array(shape.reduce((total, size) => total * size, 1));
+    fill(data, name, shape, random);
+    weights.set(name, { shape, data });
+  }
+  return weights;
+}
+
+function fill(data: Float32Array, name: string, shape: readonly number[], random: Random): void {
+  if (name.endsWith(".constant")) {
+    fillConstantAttention(data, shape[1], random);
+  } else if (name.endsWith(".scale")) {
+    data.fill(1);
+  } else if (!name.endsWith(".bias") && !name.endsWith(".shift")) {
+    const deviation = startDeviation(name, shape);
+    for (let i = 0; i < data.length; i++) data[i] = deviation * random.normal();
+  }
+}
+
+function startDeviation(name: string, shape: readonly number[]): number {
+  if (name === "position.weight") return 0.02;
+  if (name === "embedding.weight" || name === "head.weight") return 0.05;
+  if (name.endsWith(".o.weight")) return 0.01;
+  return 1 / Math.sqrt(3 * shape[0]);
+}
+
+function fillConstantAttention(data: Float32Array, positions: number, random: Random): void {
+  for (let i = 0; i < data.length; i++) {
+    const row = Math.floor(i / positions) % positions;
+    const column = i % positions;
+    const noise = 0.02 * random.normal();
+    if (column <= row) data[i] = 1 / (row + 1) + (column === row ? 0.5 : 0) + noise;
+  }
+}

@@ -1,0 +1,148 @@
+// Turns a text into the fixed positions of a prompt, as the model's layout in config.json says.
+// The number of positions is public; what stands at them is not. No message holds a piece of the
+// prompt: a slot is named only when it is one of the model's own, else by its place.
+
+import { MergenError } from "../errors.ts";
+import { type ModelConfig, type PromptLayout, promptPositions } from "./config.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+type SlotLayout = Extract<PromptLayout, { kind: "slots" }>;
+
+/**
+ * The text of a prompt's bytes.
+ * @throws E_PROMPT when they are not UTF-8
+ */
+export function promptText(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new MergenError("E_PROMPT", "the prompt is not UTF-8; convert it");
+  }
+}
+
+/**
+ * The token ids of a prompt, one per position.
+ * Slots: each value at the beginning of its slot's positions and `pad` after it, a slot that is not
+ * given all `pad`, then `begin`. Text: `pad` up to a multiple of the bucket, then the text.
+ * @throws E_PROMPT when the text is empty, malformed, too long or does not fit the layout
+ */
+export function encodePrompt(text: string, config: ModelConfig, tokenizer: Tokenizer): number[] {
+  if (!text.isWellFormed()) fail("the prompt holds half of a surrogate pair; mend its encoding");
+  if (text.trim() === "") fail("the prompt is empty; write one");
+  if (config.prompt.kind === "text") {
+    return textIds(text, config, { bucket: config.prompt.bucket, tokenizer });
+  }
+  const ids = slotIds(parseSlots(text, config.prompt), config, tokenizer);
+  if (ids.length !== promptPositions(config.prompt)) {
+    throw new MergenError("E_INTERNAL", "a prompt has another length than its layout");
+  }
+  return ids;
+}
+
+/**
+ * The values of `name[value], name[value], ...` by slot name. Values may hold commas and brackets
+ * that balance.
+ * @throws E_PROMPT when the text is none such, or a slot is unknown, repeated or empty
+ */
+export function parseSlots(text: string, layout: SlotLayout): Map<string, string> {
+  const known = new Set(layout.slots.map(({ name }) => name));
+  const values = new Map<string, string>();
+  const source = text.trim();
+  let position = 0;
+  for (let place = 1; position < source.length; place++) {
+    const open = source.indexOf("[", position);
+    if (open < 0) grammar(place);
+    const name = source.slice(position, open).trim();
+    if (!known.has(name)) {
+      fail(`slot ${place} of the prompt is unknown; the model has ${[...known].join(", ")}`);
+    }
+    if (values.has(name)) fail(`slot ${name} stands twice in the prompt; give it once`);
+    const close = closingBracket(source, open);
+    if (close < 0) fail(`slot ${name}: its brackets do not balance; close each [ with a ]`);
+    const value = source.slice(open + 1, close).trim();
+    if (value === "") fail(`slot ${name} is empty; leave it out or give it a value`);
+    values.set(name, value);
+    position = nextSlot(source, close + 1, place);
+  }
+  return values;
+}
+
+/** The position after the comma and blanks that follow a slot, or the end of the text. */
+function nextSlot(source: string, after: number, place: number): number {
+  if (after === source.length) return after;
+  const separator = /\s*,\s*/y;
+  separator.lastIndex = after;
+  if (!separator.test(source) || separator.lastIndex === source.length) grammar(place + 1);
+  return separator.lastIndex;
+}
+
+function closingBracket(source: string, open: number): number {
+  let depth = 0;
+  for (let i = open; i < source.length; i++) {
+    if (source[i] === "[") depth++;
+    else if (source[i] === "]" && --depth === 0) return i;
+  }
+  return -1;
+}
+
+function slotIds(values: Map<string, string>, config: ModelConfig, tokenizer: Tokenizer): number[] {
+  const layout = config.prompt as SlotLayout;
+  const ids: number[] = [];
+  for (const { name, width } of layout.slots) {
+    const value = values.get(name);
+    const prefixed = value === undefined ? "" : (layout.prefix ?? "") + value;
+    const tokens = encodePart(prefixed, `slot ${name}`, { config, tokenizer });
+    if (tokens.length > width) {
+      fail(`slot ${name} takes at most ${width} tokens, its value has more; shorten it`);
+    }
+    ids.push(...tokens, ...padding(width - tokens.length, config));
+  }
+  ids.push(config.tokens.begin);
+  return ids;
+}
+
+function textIds(
+  text: string,
+  config: ModelConfig,
+  { bucket, tokenizer }: { bucket: number; tokenizer: Tokenizer },
+): number[] {
+  const tokens = encodePart(text, "the prompt", { config, tokenizer });
+  const positions = Math.max(1, Math.ceil(tokens.length / bucket)) * bucket;
+  const most = config.positionCount - config.generation.maxTokens + 1;
+  if (positions > most) {
+    fail(`the prompt takes ${positions} positions, the model has ${most} for it; shorten it`);
+  }
+  return [...padding(positions - tokens.length, config), ...tokens];
+}
+
+/** @throws E_PROMPT naming what it is that the tokenizer cannot write as tokens of text */
+function encodePart(
+  text: string,
+  what: string,
+  { config, tokenizer }: { config: ModelConfig; tokenizer: Tokenizer },
+): number[] {
+  const message = `${what} has characters that the model's tokenizer cannot write; leave them out`;
+  let ids: number[];
+  try {
+    ids = tokenizer.encode(text);
+  } catch (error) {
+    if (!(error instanceof MergenError)) throw error;
+    return fail(message);
+  }
+  // A tokenizer may use one of them for what it does not know.
+  const { pad, begin, end } = config.tokens;
+  if (ids.some((id) => id === pad || id === begin || id === end)) fail(message);
+  return ids;
+}
+
+function padding(count: number, config: ModelConfig): number[] {
+  return new Array<number>(count).fill(config.tokens.pad);
+}
+
+function grammar(place: number): never {
+  return fail(`slot ${place} of the prompt is not written as name[value], parted by commas`);
+}
+
+function fail(message: string): never {
+  throw new MergenError("E_PROMPT", message);
+}

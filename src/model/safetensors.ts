@@ -1,0 +1,290 @@
+// Reads and writes the safetensors format, without input or output: eight bytes of header length,
+// a JSON header, then the tensors' bytes, little-endian, without gaps.
+// Source: the format's description in the safetensors repository. Every length is checked against
+// the bytes at hand before anything is allocated, so a corrupt file costs no more than its size.
+
+import { MergenError } from "../errors.ts";
+
+/** Number formats that are understood; all are widened to 32-bit floats. */
+export type TensorType = "F32" | "F16" | "BF16" | "I16";
+
+export interface WeightTensor {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+export type Weights = Map<string, WeightTensor>;
+
+/** Where one tensor lies: byte offsets within the file. */
+export interface TensorEntry {
+  readonly name: string;
+  readonly type: TensorType;
+  readonly shape: readonly number[];
+  readonly begin: number;
+  readonly end: number;
+}
+
+export interface SafetensorsOptions {
+  /**
+   * Bits after the point of each tensor kept as int16, by name: such a tensor is I16 in the file and
+   * value * 2^bits on its grid.
+   */
+  readonly fracBits?: Readonly<Record<string, number>> | undefined;
+}
+
+const elementBytes: Record<TensorType, number> = { F32: 4, F16: 2, BF16: 2, I16: 2 };
+const HEADER_LIMIT_BYTES = 16 << 20;
+const RANK_LIMIT = 8;
+const TENSOR_LIMIT = 1 << 16;
+
+type Fail = (message: string) => never;
+
+/**
+ * The tensors of a safetensors file as 32-bit floats.
+ * @throws E_MODEL naming the file and the tensor that is wrong
+ */
+export function parseSafetensors(
+  bytes: Uint8Array,
+  origin = "model.safetensors",
+  { fracBits = {} }: SafetensorsOptions = {},
+): Weights {
+  const weights: Weights = new Map();
+  for (const entry of safetensorsEntries(bytes, origin)) {
+    // new Uint8Array copies and aligns; slice() of a Node Buffer would be a view.
+    const copy = new Uint8Array(bytes.subarray(entry.begin, entry.end));
+    const data = widen(copy.buffer, entry.type);
+    if (entry.type === "I16") {
+      const bits = Object.hasOwn(fracBits, entry.name) ? fracBits[entry.name] : undefined;
+      if (bits === undefined) {
+        const message = `${origin}: tensor ${quote(entry.name)}: is I16 but has no weightFracBits`;
+        throw new MergenError("E_MODEL", `${message}; add its number of bits to config.json`);
+      }
+      scaleBy(data, 2 ** -bits);
+    }
+    weights.set(entry.name, { shape: entry.shape, data });
+  }
+  return weights;
+}
+
+/**
+ * Checks header and layout and tells where each tensor lies, in the order of the bytes.
+ * @throws E_MODEL naming the file and the tensor that is wrong
+ */
+export function safetensorsEntries(bytes: Uint8Array, origin: string): TensorEntry[] {
+  const fail: Fail = (message) => {
+    throw new MergenError("E_MODEL", `${origin}: ${message}; copy the file anew`);
+  };
+  const { header, dataStart } = readHeader(bytes, fail);
+  const entries: TensorEntry[] = [];
+  const names = Object.keys(header);
+  if (names.length > TENSOR_LIMIT) fail(`holds more than ${TENSOR_LIMIT} tensors`);
+  for (const name of names) {
+    if (name === "__metadata__") checkMetadata(header[name], fail);
+    else entries.push(readEntry(name, header[name], dataStart, bytes.length, fail));
+  }
+  entries.sort((a, b) => a.begin - b.begin || a.end - b.end);
+  let position = dataStart;
+  for (const { name, begin, end } of entries) {
+    if (begin < position) fail(`tensor ${quote(name)}: overlaps another`);
+    if (begin > position) fail(`tensor ${quote(name)}: unused bytes stand before it`);
+    position = end;
+  }
+  if (position !== bytes.length) fail("unused bytes stand after the last tensor");
+  return entries;
+}
+
+/**
+ * The bytes of a safetensors file, tensors in the order of their names.
+ * Tensors named in `fracBits` are rounded to int16, the others written as F32.
+ * @throws E_RANGE when a value does not fit its grid, E_SHAPE when shape and data differ
+ */
+export function writeSafetensors(
+  weights: ReadonlyMap<string, WeightTensor>,
+  { fracBits = {} }: SafetensorsOptions = {},
+): Uint8Array {
+  const header: [string, unknown][] = [["__metadata__", { format: "pt" }]];
+  const parts: Uint8Array[] = [];
+  let position = 0;
+  for (const name of [...weights.keys()].sort()) {
+    const { shape, data } = weights.get(name)!;
+    if (shape.reduce((product, size) => product * size, 1) !== data.length) {
+      throw new MergenError("E_SHAPE", `tensor ${quote(name)}: data does not fill [${shape}]`);
+    }
+    const bits = Object.hasOwn(fracBits, name) ? fracBits[name] : undefined;
+    const values = bits === undefined ? data : toGrid(data, { bits, name });
+    const part = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    const end = position + part.length;
+    const dtype = bits === undefined ? "F32" : "I16";
+    header.push([name, { dtype, shape: [...shape], data_offsets: [position, end] }]);
+    parts.push(part);
+    position = end;
+  }
+  const text = headerText(header);
+  const bytes = new Uint8Array(8 + text.length + position);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(text.length), true);
+  bytes.set(text, 8);
+  let at = 8 + text.length;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
+/** Object.fromEntries, so that a tensor named `__proto__` is a key like any other. */
+function headerText(header: [string, unknown][]): Uint8Array {
+  const text = JSON.stringify(Object.fromEntries(header));
+  const utf8 = new TextEncoder().encode(text);
+  const padded = new Uint8Array(Math.ceil(utf8.length / 8) * 8).fill(0x20);
+  padded.set(utf8);
+  return padded;
+}
+
+function readHeader(bytes: Uint8Array, fail: Fail) {
+  if (bytes.length < 8) return fail("is shorter than its 8 bytes of header length");
+  const view = new DataView(bytes.buffer, bytes.byteOffset, 8);
+  const headerBytes = Number(view.getBigUint64(0, true));
+  if (headerBytes > HEADER_LIMIT_BYTES) return fail("the header is longer than 16 MiB");
+  const dataStart = 8 + headerBytes;
+  if (dataStart > bytes.length) return fail("the header ends beyond the file");
+  let text: string;
+  let header: unknown;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(8, dataStart));
+    header = JSON.parse(text);
+  } catch {
+    return fail("the header is not JSON in UTF-8");
+  }
+  if (!isRecord(header)) return fail("the header is not an object");
+  const repeated = repeatedKey(text);
+  if (repeated !== undefined) return fail(`the header holds ${quote(repeated)} twice`);
+  return { header, dataStart };
+}
+
+function readEntry(
+  name: string,
+  value: unknown,
+  dataStart: number,
+  fileBytes: number,
+  fail: Fail,
+): TensorEntry {
+  const wrong: Fail = (message) => fail(`tensor ${quote(name)}: ${message}`);
+  if (!isRecord(value)) return wrong("its entry is not an object");
+  const { dtype, shape, data_offsets: offsets } = value;
+  if (typeof dtype !== "string" || !Object.hasOwn(elementBytes, dtype)) {
+    return wrong(`its number format is none of ${Object.keys(elementBytes).join(", ")}`);
+  }
+  const type = dtype as TensorType;
+  if (!Array.isArray(shape) || shape.length > RANK_LIMIT || !shape.every(isSize)) {
+    return wrong(`its shape is not a list of at most ${RANK_LIMIT} sizes`);
+  }
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize)) {
+    return wrong("its data_offsets are not two offsets");
+  }
+  const begin = dataStart + offsets[0];
+  const end = dataStart + offsets[1];
+  if (begin > end || end > fileBytes) return wrong("its data_offsets lie outside the file");
+  const count = shape.reduce((product, size) => product * size, 1);
+  if (count * elementBytes[type] !== end - begin) {
+    return wrong("its data_offsets do not fit its shape");
+  }
+  return { name, type, shape, begin, end };
+}
+
+function checkMetadata(value: unknown, fail: Fail): void {
+  const valid = isRecord(value) && Object.values(value).every((text) => typeof text === "string");
+  if (!valid) fail("__metadata__ is not a map of texts");
+}
+
+/** The first key that stands twice in one object of a valid JSON text. */
+function repeatedKey(json: string): string | undefined {
+  const open: (Set<string> | undefined)[] = [];
+  for (let i = 0; i < json.length; i++) {
+    const character = json[i];
+    if (character === "{") open.push(new Set());
+    else if (character === "[") open.push(undefined);
+    else if (character === "}" || character === "]") open.pop();
+    else if (character === '"') {
+      const start = i;
+      i = stringEnd(json, start);
+      if (!isKey(json, i + 1)) continue;
+      const key: string = JSON.parse(json.slice(start, i + 1));
+      const keys = open.at(-1)!;
+      if (keys.has(key)) return key;
+      keys.add(key);
+    }
+  }
+  return undefined;
+}
+
+/** Whether a colon follows, after blanks. */
+function isKey(json: string, after: number): boolean {
+  let i = after;
+  while (json[i] === " " || json[i] === "\n" || json[i] === "\r" || json[i] === "\t") i++;
+  return json[i] === ":";
+}
+
+/** Where the text that opens at `start` has its closing quote, in valid JSON. */
+function stringEnd(json: string, start: number): number {
+  let i = start + 1;
+  while (json[i] !== '"') i += json[i] === "\\" ? 2 : 1;
+  return i;
+}
+
+function widen(buffer: ArrayBuffer, type: TensorType): Float32Array {
+  switch (type) {
+    case "F32":
+      return new Float32Array(buffer);
+    case "F16":
+      return Float32Array.from(new Uint16Array(buffer), halfToFloat);
+    case "BF16": {
+      const words = Uint32Array.from(new Uint16Array(buffer), (bits) => bits << 16);
+      return new Float32Array(words.buffer);
+    }
+    case "I16":
+      return Float32Array.from(new Int16Array(buffer));
+    default:
+      return type satisfies never;
+  }
+}
+
+/** IEEE 754 binary16; Float16Array is too new for the oldest Node that is supported. */
+function halfToFloat(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
+  return sign * (1024 + fraction) * 2 ** (exponent - 25);
+}
+
+function toGrid(data: Float32Array, { bits, name }: { bits: number; name: string }): Int16Array {
+  const grid = new Int16Array(data.length);
+  const scale = 2 ** bits;
+  for (let i = 0; i < data.length; i++) {
+    const value = Math.round(data[i] * scale);
+    if (!(value >= -32768 && value <= 32767)) {
+      const message = `tensor ${quote(name)}: a value does not fit int16 with ${bits} bits`;
+      throw new MergenError("E_RANGE", `${message} after the point; choose fewer`);
+    }
+    grid[i] = value;
+  }
+  return grid;
+}
+
+function scaleBy(data: Float32Array, factor: number): void {
+  for (let i = 0; i < data.length; i++) data[i] *= factor;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isSize(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+/** A name from a file, cut so that a message stays readable. */
+function quote(name: string): string {
+  return JSON.stringify(name.length > 80 ? `${name.slice(0, 80)}...` : name);
+}

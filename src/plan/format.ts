@@ -1,0 +1,160 @@
+// The number format of a plan: how many bits after the point each wire has, from the public grid
+// of the weights and from bounds that the model states. A bound that does not fit is an error that
+// names the wire; nothing overflows silently unless calibrated bounds were asked for.
+
+import { ensure } from "../errors.ts";
+import type { SplineTable } from "../gate/spline.ts";
+
+/** Bounds of one layer's wires in real units; see model/config.ts. */
+export interface LayerRange {
+  readonly u: { readonly proven: number; readonly calibrated: number };
+  readonly o: { readonly proven: number; readonly calibrated: number };
+  readonly variance: {
+    readonly proven: number;
+    readonly calibrated: readonly [number, number];
+  };
+}
+
+/** What a model says about its numbers; a part of its public config.json. */
+export interface Numbers {
+  readonly weightFracBits?: Readonly<Record<string, number>> | undefined;
+  readonly wireBounds?: readonly LayerRange[] | undefined;
+  readonly logitBound?: { readonly proven: number; readonly calibrated: number } | undefined;
+  /** Take calibrated bounds where proven ones do not fit: overflow is then possible and silent. */
+  readonly calibratedBounds?: boolean | undefined;
+}
+
+/** Bits after the point of a layer's input and of every re-sent state: f_y + f_g. */
+export const STATE_BITS = 24;
+/** Bits of the activation's input and of the norm's operands that are aimed at. */
+export const OPERAND_BITS = 12;
+/** A shared value must stay below 2^(64 - 2) to be opened. */
+export const HEADROOM_BITS = 62;
+/** Bits after the point of a spline's value before truncation. */
+export const SPLINE_BITS = 38;
+/** Bits of a logit as C sees it. */
+export const LOGIT_BITS = 16;
+
+/** log2 of the spline's resolution at the low end of its calibrated range. */
+const ARGUMENT_BITS = 12;
+const KNOTS_PER_OCTAVE = 16;
+/** Beyond the calibrated range the spline is a staircase above the function: so many steps. */
+const STEPS_PER_OCTAVE = 2;
+/** How far beyond the seen range the fine knots reach, either way. */
+const CALIBRATION_MARGIN = 1.5;
+
+/** Refuses a wire whose magnitude (real units) at this scale needs more than the ring has. */
+export function ensureFits(wireName: string, fracBits: number, magnitude: number): void {
+  const bits = fracBits + Math.log2(magnitude);
+  ensure(
+    bits < HEADROOM_BITS,
+    "E_PLAN",
+    `wire ${wireName} needs ${bits.toFixed(1)} bits of ${HEADROOM_BITS}: its bound does not fit ` +
+      "the ring; export the model with fewer fractional bits, or allow calibrated bounds",
+  );
+}
+
+/** Scales of one normalised layer's operands. */
+export interface NormScales {
+  /** Centring multiplies by columns = kappa 2^growth. */
+  readonly growth: number;
+  readonly kappa: number;
+  /** Bits of y = kappa (z - mean) after its opening. */
+  readonly operandBits: number;
+  /** Bits of g = 1 / (kappa deviation) after its opening. */
+  readonly factorBits: number;
+  readonly table: SplineTable;
+}
+
+/** Chooses the scales of LayerNorm over `columns`, given the range of the variance. */
+export function normScales(
+  wireName: string,
+  columns: number,
+  eps: number,
+  variance: LayerRange["variance"],
+): NormScales {
+  const growth = Math.ceil(Math.log2(columns));
+  const kappa = columns / 2 ** growth;
+  const greatest = kappa * kappa * columns * variance.proven;
+  const room = Math.floor((HEADROOM_BITS - 1 - Math.log2(greatest)) / 2);
+  const operandBits = Math.min(OPERAND_BITS, room);
+  ensure(operandBits >= 6, "E_PLAN", `wire ${wireName}: too wide for a sum of squares`);
+  return {
+    growth,
+    kappa,
+    operandBits,
+    factorBits: STATE_BITS - operandBits,
+    table: rsqrtTable({ columns, kappa, eps, operandBits, variance }),
+  };
+}
+
+/**
+ * sqrt(d) / sqrt(V + eps kappa^2 d) as a piecewise linear function of V's upper bits: minimax
+ * chords between 16 knots an octave where the variance was seen, a staircase from above beyond
+ * it (so the norm's output stays below sqrt(2) sqrt(d) for every input), constant below.
+ */
+function rsqrtTable(options: {
+  columns: number;
+  kappa: number;
+  eps: number;
+  operandBits: number;
+  variance: LayerRange["variance"];
+}): SplineTable {
+  const { columns, kappa, eps, operandBits, variance } = options;
+  const perVariance = kappa * kappa * columns * 2 ** (2 * operandBits);
+  const [seenLow, seenHigh] = variance.calibrated;
+  const low = (seenLow / CALIBRATION_MARGIN) * perVariance;
+  const proven = variance.proven * perVariance;
+  const high = Math.min(seenHigh * CALIBRATION_MARGIN * perVariance, proven);
+  const shift = Math.max(0, Math.floor(Math.log2(low)) - ARGUMENT_BITS);
+  const unit = 2 ** shift;
+  const domainBits = Math.ceil(Math.log2(proven + 2 * unit)) - shift;
+  const added = eps * kappa * kappa * columns * 2 ** (2 * operandBits);
+  const scale = Math.sqrt(columns) * 2 ** operandBits * 2 ** SPLINE_BITS;
+  const value = (v: number) => scale / Math.sqrt(v * unit + added);
+  const fine = geometric(low / unit, high / unit, KNOTS_PER_OCTAVE);
+  const coarse = geometric(fine.at(-1)!, 2 ** domainBits, STEPS_PER_OCTAVE).slice(1, -1);
+  const knots = [0n];
+  const c0 = [BigInt(Math.round(value(fine[0]!)))];
+  const c1 = [0n];
+  for (let k = 0; k + 1 < fine.length; k++) {
+    const [intercept, slope] = minimaxChord(value, fine[k]!, fine[k + 1]!);
+    knots.push(BigInt(fine[k]!));
+    c0.push(intercept);
+    c1.push(slope);
+  }
+  for (const left of [fine.at(-1)!, ...coarse]) {
+    knots.push(BigInt(left));
+    c0.push(BigInt(Math.ceil(value(left))));
+    c1.push(0n);
+  }
+  return { shift, domainBits, knots, c0, c1 };
+}
+
+/** Distinct integers from round(low) to round(high), about `perOctave` to a factor of two. */
+function geometric(low: number, high: number, perOctave: number): number[] {
+  const count = Math.max(1, Math.ceil(Math.log2(high / low) * perOctave));
+  const points = Array.from({ length: count + 1 }, (_, i) =>
+    Math.round(low * (high / low) ** (i / count)),
+  );
+  return [...new Set(points)];
+}
+
+/** The line between two points of a convex function, lowered by half its greatest error. */
+function minimaxChord(value: (v: number) => number, a: number, b: number): [bigint, bigint] {
+  const slope = (value(b) - value(a)) / (b - a);
+  const chord = (v: number) => value(a) + slope * (v - a);
+  let [left, right] = [a, b];
+  for (let i = 0; i < 60; i++) {
+    const [p, q] = [left + (right - left) / 3, right - (right - left) / 3];
+    if (chord(p) - value(p) < chord(q) - value(q)) left = p;
+    else right = q;
+  }
+  const error = chord(left) - value(left);
+  const rounded = Math.round(slope);
+  // The slope is rounded around the middle of the segment, so its error stays within half a unit
+  // times half the segment.
+  const middle = (a + b) / 2;
+  const intercept = Math.round(chord(middle) - error / 2 - rounded * middle);
+  return [BigInt(intercept), BigInt(rounded)];
+}

@@ -1,0 +1,551 @@
+// From a traced graph to gates. Each tensor becomes a wire in the form that its producer leaves it
+// in; conversions (re-masking, opening) are put in where a consumer needs another form. Every
+// wire's scale is tracked, and every opening's bound is checked.
+
+import { ensure, MergenError } from "../errors.ts";
+import type { GateSpec } from "../gate/index.ts";
+import type { LinearMap } from "../gate/linear.ts";
+import type { Graph, Tensor } from "../graph/graph.ts";
+import { type Op, operands } from "../graph/ops.ts";
+import {
+  ensureFits,
+  type LayerRange,
+  LOGIT_BITS,
+  type NormScales,
+  type Numbers,
+  normScales,
+  OPERAND_BITS,
+  SPLINE_BITS,
+  STATE_BITS,
+} from "./format.ts";
+
+/** The gates of one segment, in an order in which they can run. */
+export interface LoweredSegment {
+  readonly gates: readonly GateSpec[];
+}
+
+/** A tensor on its way through the plan. */
+interface Activation {
+  readonly role: "activation";
+  readonly wire: number;
+  readonly form: "shared" | "client" | "opened";
+  readonly rows: number;
+  readonly columns: number;
+  readonly fracBits: number;
+  /** Whether C's part is known before the input. */
+  readonly offline: boolean;
+  /** A residual sum: truncated before it feeds another layer. */
+  readonly accumulated: boolean;
+}
+
+/** Words that S alone holds: rows of a parameter. */
+interface Constant {
+  readonly role: "constant";
+  readonly name: string;
+  readonly rows: number;
+  readonly columns: number;
+  readonly from: number | undefined;
+}
+
+type Value = Activation | Constant;
+
+/** What a carried tensor of the graph is called between segments. */
+export interface StateNames {
+  /** Names of inputs that are carried wires; the graph's name to the carried name. */
+  readonly loads: ReadonlyMap<string, string>;
+  /** Names of outputs that are carried on, and what each replaces. */
+  readonly stores: ReadonlyMap<string, { name: string; replaces: string | undefined }>;
+}
+
+/**
+ * Lowers one segment's graph. Outputs that are not stored must be logits.
+ * @throws E_PLAN when an operation has no gate, or a bound does not fit (the wire is named)
+ */
+export function lower(graph: Graph, numbers: Numbers, names: StateNames): LoweredSegment {
+  return new Lowering(graph, numbers, names).run();
+}
+
+class Lowering {
+  readonly #graph: Graph;
+  readonly #numbers: Numbers;
+  readonly #names: StateNames;
+  readonly #gates: GateSpec[] = [];
+  readonly #values = new Map<number, Value>();
+  readonly #asClient = new Map<number, Activation>();
+  #wires = 0;
+  #quads = 0;
+  #norms = 0;
+
+  constructor(graph: Graph, numbers: Numbers, names: StateNames) {
+    this.#graph = graph;
+    this.#numbers = numbers;
+    this.#names = names;
+  }
+
+  run(): LoweredSegment {
+    const logitIds = new Map<number, string>();
+    for (const [name, tensor] of this.#graph.outputs) {
+      if (!this.#names.stores.has(name)) logitIds.set(tensor.id, name);
+    }
+    const pushed = this.#scaledSums();
+    for (const op of this.#graph.ops) {
+      if (pushed.has(op.out)) continue;
+      const logitName = logitIds.get(op.out);
+      if (logitName !== undefined) this.#logits(op, logitName);
+      else this.#values.set(op.out, this.#lower(op));
+    }
+    for (const [name, tensor] of this.#graph.outputs) {
+      const target = this.#names.stores.get(name);
+      if (target) this.#store(tensor, target);
+    }
+    return { gates: this.#gates };
+  }
+
+  #lower(op: Op): Value {
+    switch (op.kind) {
+      case "ids":
+        return this.#oneHot(op);
+      case "input":
+        return this.#load(op);
+      case "weight": {
+        const columns = op.shape.at(-1)!;
+        const rows = op.shape.length > 1 ? op.shape.at(-2)! : 1;
+        const from = op.shape.length > 1 ? 0 : undefined;
+        return { role: "constant", name: op.name, rows, columns, from };
+      }
+      case "sliceRows":
+        return this.#sliceRows(op);
+      case "concatRows":
+        return this.#concat(op);
+      case "embed":
+        return this.#embed(op);
+      case "add":
+        return this.#add(op);
+      case "mul":
+        return this.#scaled(op.a, this.#constant(op.b).name);
+      case "linear":
+        return this.#linear(op);
+      case "constantAttention":
+        return this.#attention(op);
+      case "quad":
+        return this.#quad(op);
+      case "layerNorm":
+        return this.#layerNorm(op);
+      default:
+        throw new MergenError(
+          "E_PLAN",
+          `the operation ${op.kind} has no secure gate yet: run this recipe in float mode`,
+        );
+    }
+  }
+
+  // ---- leaves ----------------------------------------------------------------------------------
+
+  #oneHot(op: Op & { kind: "ids" }): Value {
+    const table = this.#graph.ops.find((other) => other.kind === "embed" && other.ids === op.out);
+    ensure(table?.kind === "embed", "E_PLAN", `ids ${op.name} are not embedded`);
+    const weight = this.#graph.ops[table.table]!;
+    ensure(weight.kind === "weight", "E_PLAN", "an embedding table must be a weight");
+    const tableBits = this.#weightBits(weight.name);
+    ensure(tableBits <= STATE_BITS, "E_PLAN", `${weight.name} has too many fractional bits`);
+    const fracBits = STATE_BITS - tableBits;
+    const rows = op.shape.at(-1)!;
+    const columns = weight.shape[0]!;
+    const wire = this.#emit({ kind: "oneHot", name: op.name, fracBits }, [], rows, columns);
+    return activation({ wire, form: "client", rows, columns, fracBits, offline: true });
+  }
+
+  #load(op: Op & { kind: "input" }): Value {
+    const name = this.#names.loads.get(op.name);
+    ensure(name !== undefined, "E_PLAN", `input ${op.name} is not a carried wire`);
+    const [rows, columns] = [op.shape.at(-2)!, op.shape.at(-1)!];
+    const wire = this.#emit({ kind: "load", name }, [], rows, columns);
+    const fracBits = STATE_BITS;
+    return activation({ wire, form: "client", rows, columns, fracBits, offline: true });
+  }
+
+  // ---- rows ------------------------------------------------------------------------------------
+
+  #sliceRows(op: Op & { kind: "sliceRows" }): Value {
+    const x = this.#value(op.x);
+    const rows = op.to - op.from;
+    if (x.role === "constant") return { ...x, rows, from: x.from! + op.from };
+    const client = this.#toClient(x);
+    const { columns } = client;
+    const wire = this.#emit({ kind: "slice", from: op.from }, [client.wire], rows, columns);
+    return { ...client, wire, rows };
+  }
+
+  #concat(op: Op & { kind: "concatRows" }): Value {
+    const a = this.#toClient(this.#activation(op.a));
+    const b = this.#toClient(this.#activation(op.b));
+    ensure(a.fracBits === b.fracBits, "E_PLAN", "joined rows have different scales");
+    const rows = a.rows + b.rows;
+    const wire = this.#emit({ kind: "concat" }, [a.wire, b.wire], rows, a.columns);
+    return { ...a, wire, rows };
+  }
+
+  // ---- linear layers ---------------------------------------------------------------------------
+
+  #embed(op: Op & { kind: "embed" }): Value {
+    const table = this.#constant(op.table);
+    const map: LinearMap = { type: "matrix", weight: table.name, inner: table.rows };
+    return this.#apply(this.#activation(op.ids), map, this.#weightBits(table.name), table.columns);
+  }
+
+  #attention(op: Op & { kind: "constantAttention" }): Value {
+    const weight = this.#graph.ops[op.weight]!;
+    ensure(weight.kind === "weight", "E_PLAN", "constant attention must be a weight");
+    const x = this.#toClient(this.#activation(op.x));
+    const [heads, positions] = weight.shape as [number, number];
+    const dims = { heads, positions, start: op.start, columns: x.columns };
+    const map: LinearMap = { type: "attention", weight: weight.name, dims };
+    const bits = this.#weightBits(weight.name);
+    return { ...this.#apply(x, map, bits, x.columns), rows: x.rows - op.start };
+  }
+
+  #linear(op: Op & { kind: "linear" }): Value {
+    const { map, bits, columns } = this.#matrixOf(op);
+    const out = this.#apply(this.#activation(op.x), map, bits, columns);
+    return op.bias === undefined ? out : this.#addConstant(out, this.#constant(op.bias));
+  }
+
+  #matrixOf(op: Op & { kind: "linear" }, scale?: string) {
+    const weight = this.#constant(op.weight);
+    const inner = op.transposed ? weight.columns : weight.rows;
+    const columns = op.transposed ? weight.rows : weight.columns;
+    const name = (op.transposed ? `${weight.name}^T` : weight.name) + (scale ? `*${scale}` : "");
+    const map: LinearMap = { type: "matrix", weight: name, inner };
+    return { map, bits: this.#weightBits(weight.name), columns };
+  }
+
+  /** A linear map with S's weights: takes a client-masked wire, gives a shared one. */
+  #apply(x: Activation, map: LinearMap, weightBits: number, columns: number): Activation {
+    const client = this.#toClient(x);
+    const rows = map.type === "attention" ? client.rows - map.dims.start : client.rows;
+    const wire = this.#emit({ kind: "linear", map }, [client.wire], rows, columns);
+    const fracBits = client.fracBits + weightBits;
+    return activation({ wire, form: "shared", rows, columns, fracBits, offline: true });
+  }
+
+  // ---- sums ------------------------------------------------------------------------------------
+
+  #add(op: Op & { kind: "add" }): Value {
+    const [a, b] = [this.#value(op.a), this.#value(op.b)];
+    if (b.role === "constant") return this.#addConstant(this.#activation(op.a), b);
+    ensure(a.role === "activation", "E_PLAN", "a constant stands on the left of a sum");
+    return this.#sum(a, b);
+  }
+
+  #sum(a: Activation, b: Activation): Activation {
+    const forms = [a, b].map((x) => (x.form === "client" ? "client" : "shared"));
+    ensure(a.form !== "opened" && b.form !== "opened", "E_PLAN", "opened wires are not summed");
+    const fracBits = Math.max(a.fracBits, b.fracBits);
+    const offline = a.offline && b.offline;
+    const { rows, columns } = a;
+    const wire = this.#emit(
+      {
+        kind: "sum",
+        shifts: [fracBits - a.fracBits, fracBits - b.fracBits],
+        forms: forms as ["shared" | "client", "shared" | "client"],
+        offline,
+      },
+      [a.wire, b.wire],
+      rows,
+      columns,
+    );
+    const made = activation({ wire, form: "shared", rows, columns, fracBits, offline });
+    return { ...made, accumulated: true };
+  }
+
+  #addConstant(x: Activation, constant: Constant, scale?: string): Activation {
+    ensure(x.form !== "opened", "E_PLAN", "a constant is not added to an opened wire");
+    const name = constant.name + (scale ? `*${scale}` : "");
+    const wire = this.#emit(
+      {
+        kind: "bias",
+        form: x.form,
+        constant: `${name}@${x.fracBits}`,
+        from: constant.from,
+        offline: x.offline,
+      },
+      [x.wire],
+      x.rows,
+      x.columns,
+    );
+    return { ...x, wire };
+  }
+
+  /**
+   * Ids of sums and linear layers that only a column scale reads: they are lowered with the scale
+   * multiplied into their weights, since a shared wire cannot be scaled by what S alone knows.
+   */
+  #scaledSums(): Set<number> {
+    const ids = new Set<number>();
+    const mark = (id: number): void => {
+      const op = this.#graph.ops[id]!;
+      if (op.kind !== "add" && op.kind !== "linear") return;
+      const readers = this.#graph.ops.filter((other) => operands(other).includes(id)).length;
+      if (readers !== 1 || isOutput(this.#graph, id)) return;
+      ids.add(id);
+      if (op.kind === "add") [op.a, op.b].forEach(mark);
+    };
+    for (const op of this.#graph.ops) if (op.kind === "mul") mark(op.a);
+    return ids;
+  }
+
+  /** Tensor `id` times a column scale that S holds. */
+  #scaled(id: number, scale: string): Activation {
+    const op = this.#graph.ops[id]!;
+    if (!this.#values.has(id) && op.kind === "add") {
+      const b = this.#graph.ops[op.b]!;
+      const left = this.#scaled(op.a, scale);
+      if (b.kind === "weight") return this.#addConstant(left, this.#constant(op.b), scale);
+      return this.#sum(left, this.#scaled(op.b, scale));
+    }
+    if (!this.#values.has(id) && op.kind === "linear") {
+      const { map, bits, columns } = this.#matrixOf(op, scale);
+      const out = this.#apply(this.#activation(op.x), map, bits, columns);
+      if (op.bias === undefined) return out;
+      return this.#addConstant(out, this.#constant(op.bias), scale);
+    }
+    const x = this.#toClient(this.#activation(id));
+    const map: LinearMap = { type: "diagonal", weight: scale };
+    return this.#apply(x, map, this.#weightBits(scale), x.columns);
+  }
+
+  // ---- nonlinear -------------------------------------------------------------------------------
+
+  #quad(op: Op & { kind: "quad" }): Value {
+    const [c2, c1, c0] = op.coefficients;
+    const leading = Math.log2(c2);
+    ensure(Number.isInteger(leading), "E_PLAN", "quad: the leading coefficient is no power of two");
+    const layer = this.#quads++;
+    const x = this.#activation(op.x);
+    const wireName = `layers.${layer}.u`;
+    const range = this.#range(layer);
+    ensureFits(wireName, x.fracBits, this.#bound(range.u));
+    const bits = this.#activationBits(layer, leading);
+    const opened = this.#open(x, x.fracBits - bits, "each", wireName);
+    const { rows, columns } = x;
+    const wire = this.#emit(
+      {
+        kind: "quad",
+        linear: BigInt(Math.round((c1 / c2) * 2 ** bits)),
+        constant: BigInt(Math.round((c0 / c2) * 2 ** (2 * bits))),
+      },
+      [opened.wire],
+      rows,
+      columns,
+    );
+    const fracBits = 2 * bits - leading;
+    return activation({ wire, form: "shared", rows, columns, fracBits, offline: false });
+  }
+
+  /** Bits of the activation's input: as many as leave room for the layer's output. */
+  #activationBits(layer: number, leading: number): number {
+    const weight = `layers.${layer}.o.weight`;
+    const range = this.#range(layer);
+    const columns = this.#columnsOf(weight);
+    const greatest =
+      this.#normKind() === "layernorm"
+        ? columns * Math.sqrt(columns * this.#varianceBound(range))
+        : this.#bound(range.o);
+    const room = 61.5 - Math.log2(greatest) - this.#weightBits(weight) + leading;
+    return Math.min(OPERAND_BITS, Math.floor(room / 2));
+  }
+
+  #layerNorm(op: Op & { kind: "layerNorm" }): Value {
+    const layer = this.#norms++;
+    const x = this.#activation(op.x);
+    ensure(x.form === "shared", "E_PLAN", "a norm takes a shared wire, such as a sum");
+    const range = this.#range(layer);
+    const { rows, columns } = x;
+    const wireName = `layers.${layer}.norm`;
+    const proven = this.#varianceBound(range);
+    const scales = normScales(wireName, columns, op.eps, { ...range.variance, proven });
+    ensureFits(wireName, x.fracBits, columns * Math.sqrt(columns * proven));
+    const { offline } = x;
+    const centred = this.#emit({ kind: "center", offline }, [x.wire], rows, columns);
+    const shift = x.fracBits + scales.growth - scales.operandBits;
+    const y = this.#open({ ...x, wire: centred }, shift, "rows", wireName);
+    const squares = this.#emit({ kind: "sumSquares", width: columns }, [y.wire], rows, 1);
+    const { table } = scales;
+    const factor = this.#emit(
+      { kind: "spline", table, wireName: `${wireName}.variance` },
+      [squares],
+      rows,
+      1,
+    );
+    return this.#normalised(y, factor, scales, wireName);
+  }
+
+  #normalised(y: Activation, factor: number, scales: NormScales, wireName: string): Activation {
+    const { rows, columns } = y;
+    const column = activation({
+      wire: factor,
+      form: "shared",
+      rows,
+      columns: 1,
+      fracBits: SPLINE_BITS,
+      offline: false,
+    });
+    const factorShift = SPLINE_BITS - scales.factorBits;
+    const g = this.#open(column, factorShift, "none", `${wireName}.factor`);
+    const shifts = [this.#shiftOf(y.wire), factorShift] as const;
+    const wire = this.#emit({ kind: "product", shifts }, [y.wire, g.wire], rows, columns);
+    const fracBits = scales.operandBits + scales.factorBits;
+    return activation({ wire, form: "shared", rows, columns, fracBits, offline: false });
+  }
+
+  #open(
+    x: Activation,
+    shift: number,
+    squares: "none" | "each" | "rows",
+    wireName: string,
+  ): Activation {
+    ensure(x.form === "shared", "E_PLAN", `wire ${wireName} is opened but not shared`);
+    ensure(shift >= 1, "E_PLAN", `wire ${wireName} has too few fractional bits to be truncated`);
+    const { rows, columns, offline } = x;
+    const body = { kind: "open", shift, squares, offline, wireName } as const;
+    const wire = this.#emit(body, [x.wire], rows, columns);
+    const fracBits = x.fracBits - shift;
+    return activation({ wire, form: "opened", rows, columns, fracBits, offline: false });
+  }
+
+  #shiftOf(wire: number): number {
+    const gate = this.#gates.find((other) => other.output === wire)!;
+    ensure(gate.kind === "open", "E_INTERNAL", "the wire was not opened");
+    return gate.shift;
+  }
+
+  // ---- conversions -----------------------------------------------------------------------------
+
+  /** The wire under C's mask; a residual sum is truncated to the state's scale on the way. */
+  #toClient(x: Activation): Activation {
+    if (x.form === "client") return x;
+    const known = this.#asClient.get(x.wire);
+    if (known) return known;
+    const excess = x.fracBits - STATE_BITS;
+    const source =
+      x.form === "shared" && x.accumulated && excess > 0
+        ? this.#open(x, excess, "none", this.#accumulatedName())
+        : x;
+    const { rows, columns, fracBits, offline } = source;
+    const wire = this.#emit({ kind: "remask", offline }, [source.wire], rows, columns);
+    const client = activation({ wire, form: "client", rows, columns, fracBits, offline: true });
+    this.#asClient.set(x.wire, client);
+    return client;
+  }
+
+  /** The layer that a truncated residual sum ends; its bound is checked. */
+  #accumulatedName(): string {
+    const layer = Math.max(0, this.#quads - 1);
+    return `layers.${layer}.o`;
+  }
+
+  #store(tensor: Tensor, target: { name: string; replaces: string | undefined }): void {
+    const client = this.#toClient(this.#activation(tensor.id));
+    ensure(client.fracBits === STATE_BITS, "E_PLAN", `state ${target.name} has another scale`);
+    this.#emit({ kind: "store", ...target }, [client.wire], client.rows, client.columns);
+  }
+
+  #logits(op: Op, name: string): void {
+    ensure(op.kind === "linear", "E_PLAN", `output ${name} is not the result of a linear layer`);
+    const { map, bits, columns } = this.#matrixOf(op);
+    const x = this.#toClient(this.#activation(op.x));
+    const scale = x.fracBits + bits;
+    const bound = this.#numbers.logitBound;
+    ensure(bound, "E_PLAN", "config.json has no logitBound: calibrate the model first");
+    const fracBits = Math.min(LOGIT_BITS - 1 - Math.ceil(Math.log2(this.#bound(bound))), scale - 1);
+    ensure(fracBits >= 1, "E_PLAN", "the logits' bound leaves no fractional bits");
+    const constant = op.bias === undefined ? undefined : this.#constant(op.bias);
+    const body = {
+      kind: "logits",
+      map,
+      bias: constant && `${constant.name}@${scale}`,
+      shift: scale - fracBits,
+      bits: LOGIT_BITS,
+      fracBits,
+      name,
+    } as const;
+    this.#emit(body, [x.wire], x.rows, columns);
+  }
+
+  // ---- look-ups --------------------------------------------------------------------------------
+
+  #emit(
+    body: DistributiveOmit<GateSpec, "id" | "inputs" | "output" | "rows" | "columns">,
+    inputs: readonly number[],
+    rows: number,
+    columns: number,
+  ): number {
+    const output = this.#wires++;
+    const id = this.#gates.length;
+    this.#gates.push({ ...body, id, inputs, output, rows, columns } as GateSpec);
+    return output;
+  }
+
+  #value(id: number): Value {
+    const value = this.#values.get(id);
+    ensure(value, "E_INTERNAL", `tensor ${id} was not lowered`);
+    return value;
+  }
+
+  #activation(id: number): Activation {
+    const value = this.#value(id);
+    ensure(value.role === "activation", "E_PLAN", `tensor ${id} is a constant, not an activation`);
+    return value;
+  }
+
+  #constant(id: number): Constant {
+    const op = this.#graph.ops[id]!;
+    const value = this.#values.get(id);
+    ensure(value?.role === "constant", "E_PLAN", `${op.kind} is not a parameter of the server`);
+    return value;
+  }
+
+  #weightBits(name: string): number {
+    const bits = this.#numbers.weightFracBits?.[name];
+    ensure(bits !== undefined, "E_PLAN", `config.json has no weightFracBits for ${name}`);
+    return bits;
+  }
+
+  #columnsOf(weight: string): number {
+    const op = this.#graph.ops.find((other) => other.kind === "weight" && other.name === weight);
+    ensure(op, "E_PLAN", `the graph has no weight ${weight}`);
+    return op.shape.at(-1)!;
+  }
+
+  #normKind(): "layernorm" | "none" {
+    return this.#graph.ops.some((op) => op.kind === "layerNorm") ? "layernorm" : "none";
+  }
+
+  #range(layer: number): LayerRange {
+    const range = this.#numbers.wireBounds?.[layer];
+    ensure(range, "E_PLAN", `config.json has no wireBounds for layer ${layer}: calibrate first`);
+    return range;
+  }
+
+  /** The bound that the plan relies on: proven, or calibrated with a factor of 4 by request. */
+  #bound(range: { readonly proven: number; readonly calibrated: number }): number {
+    return this.#numbers.calibratedBounds ? 4 * range.calibrated : range.proven;
+  }
+
+  #varianceBound(range: LayerRange): number {
+    const { proven, calibrated } = range.variance;
+    return this.#numbers.calibratedBounds ? 16 * calibrated[1] : proven;
+  }
+}
+
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
+
+function activation(
+  fields: Pick<Activation, "wire" | "form" | "rows" | "columns" | "fracBits" | "offline">,
+): Activation {
+  return { role: "activation", accumulated: false, ...fields };
+}
+
+function isOutput(graph: Graph, id: number): boolean {
+  return [...graph.outputs.values()].some((tensor) => tensor.id === id);
+}

@@ -1,0 +1,30 @@
+// The merged module (MERGE, Liang et al., AAAI 2024, arXiv 2305.15769, Fig. 3c): attention with
+// constant weights, one linear layer where value, output and first feed-forward matrices stood, an
+// activation, the second feed-forward matrix and a norm.
+
+import type { Recipe } from "./recipe.ts";
+import { activation, linear, norm } from "./recipe.ts";
+
+export const merge: Recipe = {
+  name: "merge",
+
+  block(graph, settings, { x, start, name, cache, regularise }) {
+    const { headCount, positionCount: positions, hiddenSize, innerSize } = settings;
+    const rows = cache.length === 0 ? x : cache[0].concatRows(x); // [.., start + n, d]
+    const weight = graph.weight(`${name}.attention.constant`, [headCount, positions, positions]);
+    const mixed = rows.constantAttention(weight, start); // [.., n, d]
+    const u = linear(graph, mixed, `${name}.u`, innerSize); // [.., n, dI]
+    const o = linear(graph, activation(settings, u), `${name}.o`, hiddenSize); // [.., n, d]
+    const branch = regularise?.(o) ?? o;
+    const sum = settings.residual ? x.add(branch) : branch;
+    return { x: norm(graph, settings, sum, `${name}.norm`), cache: [rows] };
+  },
+
+  final(_graph, _settings, x) {
+    return x;
+  },
+
+  cacheShapes({ hiddenSize }, rows) {
+    return [[rows, hiddenSize]];
+  },
+};

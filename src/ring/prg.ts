@@ -1,0 +1,88 @@
+// Pseudo-random words from a 32-byte seed. Every (segment, gate, purpose) has its own ChaCha12
+// nonce, so no two masks of one bundle share keystream, and a party that knows the seed can make
+// any of them alone.
+
+import { ensure } from "../errors.ts";
+import type { RingKernels } from "../kernel/ring-kernels.ts";
+import type { Words } from "./ring.ts";
+
+export const SEED_BYTES = 32;
+
+/** What the words are for; each has its own nonce. */
+export const purposes = {
+  /** The mask of a wire: r, or a party's part of it. */
+  mask: 1,
+  /** C's part of the product r D_W: rho. */
+  rho: 2,
+  /** A party's share of a correlation, by its place in the gate. */
+  shareA: 3,
+  shareB: 4,
+  shareC: 5,
+  shareD: 6,
+  /** Root seeds of function-secret-sharing keys (D only). */
+  keys: 7,
+  /** The masking matrix D_W; `segment` is the tensor's number. */
+  weights: 8,
+} as const;
+
+export type Purpose = keyof typeof purposes;
+
+/** Where a piece of randomness belongs. */
+export interface Place {
+  readonly segment: number;
+  readonly gate: number;
+}
+
+/** A source of words by place and purpose; tests put enumerated randomness in its stead. */
+export interface Randomness {
+  /** `count` uniform words of `bits` bits. */
+  words(place: Place, purpose: Purpose, count: number, bits: number): Words;
+  /** `count` uniform bytes. */
+  bytes(place: Place, purpose: Purpose, count: number): Uint8Array;
+}
+
+export class Prg implements Randomness {
+  readonly #kernels: RingKernels;
+  readonly #seed: Uint8Array;
+
+  constructor(kernels: RingKernels, seed: Uint8Array) {
+    ensure(seed.length === SEED_BYTES, "E_INTERNAL", "a PRG seed has 32 bytes");
+    this.#kernels = kernels;
+    this.#seed = seed.slice();
+  }
+
+  words(place: Place, purpose: Purpose, count: number, bits: number): Words {
+    const words = new BigUint64Array(count);
+    this.#fill(new Uint8Array(words.buffer), place, purpose);
+    if (bits < 64) {
+      const mask = (1n << BigInt(bits)) - 1n;
+      for (let i = 0; i < count; i++) words[i] = words[i]! & mask;
+    }
+    return words;
+  }
+
+  bytes(place: Place, purpose: Purpose, count: number): Uint8Array {
+    const bytes = new Uint8Array(count);
+    this.#fill(bytes, place, purpose);
+    return bytes;
+  }
+
+  /** Overwrites the seed; the PRG cannot be used afterwards. */
+  erase(): void {
+    this.#seed.fill(0);
+  }
+
+  #fill(out: Uint8Array, place: Place, purpose: Purpose): void {
+    const nonce = new Uint8Array(12);
+    const view = new DataView(nonce.buffer);
+    view.setUint32(0, place.segment, true);
+    view.setUint32(4, place.gate, true);
+    view.setUint32(8, purposes[purpose], true);
+    this.#kernels.chacha12(out, this.#seed, nonce, 0);
+  }
+}
+
+/** 32 bytes from the platform's secure generator. */
+export function freshSeed(): Uint8Array {
+  return crypto.getRandomValues(new Uint8Array(SEED_BYTES));
+}

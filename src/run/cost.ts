@@ -1,0 +1,150 @@
+// The cost interpreter: what a plan will send and compute, without running it. Sizes come from the
+// gates' formulas; which of them share a message is found by running the very schedulers of the
+// two parties on payloads of those sizes.
+
+import { ensure } from "../errors.ts";
+import type { GateCost, Online } from "../gate/gate.ts";
+import { type GateSpec, gateOf } from "../gate/index.ts";
+import type { NumberedSegment } from "./dealer.ts";
+import { itemsBytes } from "./items.ts";
+import { type Job, Scheduler } from "./scheduler.ts";
+
+/** Payload sizes of the messages of one direction, in order. */
+export interface OnlineCost {
+  readonly clientMessages: number[];
+  readonly serverMessages: number[];
+  /** How often C waits for an answer. */
+  readonly roundTrips: number;
+}
+
+export interface OfflineCost {
+  readonly dealerToServer: number;
+  readonly dealerToClient: number;
+  readonly clientToServer: number;
+}
+
+export interface ComputeCost {
+  /** Ring multiply-adds of linear layers: S online; the same number each for C and D offline. */
+  readonly multiplyAdds: number;
+}
+
+const costOf = (gate: GateSpec, ringBits: number): GateCost => gateOf(gate).cost(gate, ringBits);
+
+/** Payload bytes of a bundle's three offline messages, without the seeds that lead the dealt two. */
+export function offlineCost(segments: readonly NumberedSegment[], ringBits = 64): OfflineCost {
+  const sizes = { dealerToServer: [], dealerToClient: [], clientToServer: [] } as Record<
+    keyof OfflineCost,
+    number[]
+  >;
+  for (const { gates } of segments) {
+    for (const gate of gates) {
+      const cost = costOf(gate, ringBits);
+      for (const key of Object.keys(sizes) as (keyof OfflineCost)[]) {
+        if (cost[key] > 0) sizes[key].push(cost[key]);
+      }
+    }
+  }
+  return {
+    dealerToServer: itemsBytes(sizes.dealerToServer),
+    dealerToClient: itemsBytes(sizes.dealerToClient),
+    clientToServer: itemsBytes(sizes.clientToServer),
+  };
+}
+
+export function computeCost(segments: readonly NumberedSegment[], ringBits = 64): ComputeCost {
+  let multiplyAdds = 0;
+  for (const { gates } of segments) {
+    for (const gate of gates) multiplyAdds += costOf(gate, ringBits).multiplyAdds;
+  }
+  return { multiplyAdds };
+}
+
+/** Groups of segments that C starts together: a group only when the one before is done. */
+export type ClientGroups = readonly (readonly NumberedSegment[])[];
+
+/**
+ * The online messages of a run. S starts a group as soon as it is done with the one before; C may
+ * start later, after it has seen logits (see party/client.ts), as the groups say.
+ */
+export function onlineCost(options: {
+  serverGroups: readonly (readonly NumberedSegment[])[];
+  clientGroups: ClientGroups;
+  ringBits?: number;
+}): OnlineCost {
+  const ringBits = options.ringBits ?? 64;
+  const client = new Feeder("client", options.clientGroups, ringBits);
+  const server = new Feeder("server", options.serverGroups, ringBits);
+  const clientMessages: number[] = [];
+  const serverMessages: number[] = [];
+  let roundTrips = 0;
+  for (;;) {
+    client.advance();
+    const up = client.scheduler.takeOutbox();
+    if (up) {
+      clientMessages.push(up.length);
+      server.scheduler.deliver(up);
+    }
+    if (client.finished) break;
+    server.advance();
+    const down = server.scheduler.takeOutbox();
+    ensure(down, "E_INTERNAL", "the plan's online part does not come to an end");
+    serverMessages.push(down.length);
+    client.scheduler.deliver(down);
+    roundTrips++;
+  }
+  return { clientMessages, serverMessages, roundTrips };
+}
+
+/** One party that runs groups of segments, each when the one before is done. */
+class Feeder {
+  readonly scheduler = new Scheduler();
+  readonly #party: "client" | "server";
+  readonly #groups: readonly (readonly NumberedSegment[])[];
+  readonly #ringBits: number;
+  readonly #states = new Set<string>();
+  #next = 0;
+
+  constructor(
+    party: "client" | "server",
+    groups: readonly (readonly NumberedSegment[])[],
+    ringBits: number,
+  ) {
+    this.#party = party;
+    this.#groups = groups;
+    this.#ringBits = ringBits;
+  }
+
+  get finished(): boolean {
+    return this.scheduler.done && this.#next === this.#groups.length;
+  }
+
+  advance(): void {
+    this.scheduler.advance();
+    while (this.scheduler.done && this.#next < this.#groups.length) {
+      for (const segment of this.#groups[this.#next]!) this.scheduler.add(this.#jobs(segment));
+      this.#next++;
+      this.scheduler.advance();
+    }
+  }
+
+  #jobs(segment: NumberedSegment): Job[] {
+    const wires = new Set<number>();
+    return segment.gates.map((gate) => ({
+      segment: segment.id,
+      gate: gate.id,
+      ready: () =>
+        gate.inputs.every((id) => wires.has(id)) &&
+        (gate.kind !== "load" || this.#states.has(gate.name)),
+      start: () => this.#script(gate, wires),
+    }));
+  }
+
+  *#script(gate: GateSpec, wires: Set<number>): Online {
+    for (const { from, bytes } of costOf(gate, this.#ringBits).online) {
+      if (from === this.#party) yield { send: new Uint8Array(bytes) };
+      else yield { receive: bytes };
+    }
+    wires.add(gate.output);
+    if (gate.kind === "store") this.#states.add(gate.name);
+  }
+}

@@ -1,0 +1,46 @@
+// D's interpreter: walks over the gates of a bundle, makes both parties' masks from their seeds and
+// collects the correlations. D never meets a value.
+
+import type { DealerContext, GateBase, Tensors } from "../gate/gate.ts";
+import { type GateSpec, gateOf } from "../gate/index.ts";
+import type { Randomness } from "../ring/prg.ts";
+import type { Ring } from "../ring/ring.ts";
+import type { DealerWire } from "../share/wires.ts";
+import { encodeItems, type Item } from "./items.ts";
+
+/** Gates of one segment with its number in the session. */
+export interface NumberedSegment {
+  readonly id: number;
+  readonly gates: readonly GateSpec[];
+}
+
+/** Masks of carried wires live here from bundle to bundle of one session. */
+export type DealerStates = Map<string, DealerWire>;
+
+/** Correlations of a bundle's segments: payloads for S and for C. */
+export function dealBundle(options: {
+  ring: Ring;
+  segments: readonly NumberedSegment[];
+  states: DealerStates;
+  /** B = W - D_W. */
+  tensors: Tensors;
+  client: Randomness;
+  server: Randomness;
+  own: Randomness;
+}): { forServer: Uint8Array; forClient: Uint8Array } {
+  const forServer: Item[] = [];
+  const forClient: Item[] = [];
+  for (const { id, gates } of options.segments) {
+    const context: DealerContext = {
+      ...options,
+      segment: id,
+      wires: new Map(),
+      toServer: (gate: GateBase, bytes) =>
+        void forServer.push({ segment: id, gate: gate.id, bytes }),
+      toClient: (gate: GateBase, bytes) =>
+        void forClient.push({ segment: id, gate: gate.id, bytes }),
+    };
+    for (const gate of gates) gateOf(gate).deal(gate, context);
+  }
+  return { forServer: encodeItems(forServer), forClient: encodeItems(forClient) };
+}

@@ -1,0 +1,329 @@
+// Reverse mode over the op list: the gradient of a scalar with respect to weights and inputs.
+// A gradient buffer lives from its first addition until its tensor's own op has been passed.
+
+import { ensure } from "../errors.ts";
+import type { Tensor } from "../graph/graph.ts";
+import { type Op, operands } from "../graph/ops.ts";
+import { constantAttentionBackward } from "./constant-attention.ts";
+import { batchedProduct, type FloatProgram, mergeHeads, permuteHeads } from "./float.ts";
+import * as loops from "./float-loops.ts";
+
+/** See FloatProgram.backward. */
+export function backward(
+  program: FloatProgram,
+  loss: Tensor,
+  accumulators: ReadonlyMap<string, Float32Array>,
+): void {
+  ensure(loss.columns === 1 && loss.shape.length === 1, "E_SHAPE", "the loss is not a scalar");
+  new Backward(program, accumulators).run(loss.id);
+}
+
+class Backward {
+  readonly #program: FloatProgram;
+  readonly #ops: readonly Op[];
+  readonly #values: readonly (Float32Array | undefined)[];
+  readonly #wanted: boolean[] = [];
+  readonly #gradients: (Float32Array | undefined)[] = [];
+  /** Gradients that belong to the caller. */
+  readonly #kept: boolean[] = [];
+
+  constructor(program: FloatProgram, accumulators: ReadonlyMap<string, Float32Array>) {
+    this.#program = program;
+    this.#ops = program.graph.ops;
+    this.#values = program.values;
+    for (const op of this.#ops) this.#wanted.push(this.#isWanted(op, accumulators));
+  }
+
+  run(loss: number): void {
+    if (!this.#wanted[loss]) return;
+    this.#into(loss)[0] = 1;
+    for (let id = loss; id >= 0; id--) {
+      const dy = this.#gradients[id];
+      if (!dy || this.#kept[id]) continue;
+      this.#step(this.#ops[id]!, dy);
+      this.#drop(id);
+    }
+  }
+
+  #isWanted(op: Op, accumulators: ReadonlyMap<string, Float32Array>): boolean {
+    if (op.kind === "weight" || op.kind === "input") {
+      const accumulator = accumulators.get(op.name);
+      if (!accumulator) return false;
+      const fits = accumulator.length === this.#values[op.out]!.length;
+      ensure(fits, "E_SHAPE", `gradient of ${op.name}: wrong length`);
+      this.#gradients[op.out] = accumulator;
+      this.#kept[op.out] = true;
+      return true;
+    }
+    return op.kind !== "detach" && operands(op).some((id) => this.#wanted[id]);
+  }
+
+  #drop(id: number): void {
+    const gradient = this.#gradients[id];
+    this.#gradients[id] = undefined;
+    if (gradient) this.#program.arena.give(gradient);
+  }
+
+  /** The gradient of a wanted tensor, to add to. */
+  #into(id: number): Float32Array {
+    return (this.#gradients[id] ??= this.#program.arena.takeZeroed(this.#size(id)));
+  }
+
+  #size(id: number): number {
+    return this.#ops[id]!.shape.reduce((total, size) => total * size, 1);
+  }
+
+  /** Adds dy, which holds the gradient of the operand x, to x's; takes the buffer where it can. */
+  #pass(from: number, x: number, dy: Float32Array): void {
+    if (!this.#wanted[x]) return;
+    const known = this.#gradients[x];
+    if (known) {
+      loops.add(known, dy, known);
+      return;
+    }
+    this.#gradients[x] = dy;
+    this.#gradients[from] = undefined;
+  }
+
+  #step(op: Op, dy: Float32Array): void {
+    const values = this.#values;
+    switch (op.kind) {
+      case "input":
+      case "ids":
+      case "weight":
+      case "detach":
+        return;
+      case "embed":
+        this.#embed(op, dy);
+        return;
+      case "add":
+        if (this.#wanted[op.b]) loops.addFolded(dy, this.#into(op.b));
+        this.#pass(op.out, op.a, dy);
+        return;
+      case "mul":
+        if (this.#wanted[op.b]) loops.addProductFolded(dy, values[op.a]!, this.#into(op.b));
+        if (this.#wanted[op.a]) loops.mul(dy, values[op.b]!, dy);
+        this.#pass(op.out, op.a, dy);
+        return;
+      case "scale":
+        for (let i = 0; i < dy.length; i++) dy[i] = dy[i]! * op.factor;
+        this.#pass(op.out, op.x, dy);
+        return;
+      case "linear":
+        this.#linear(op, dy);
+        return;
+      case "matmul":
+        this.#matmul(op, dy);
+        return;
+      case "splitHeads": {
+        const { rows, columns } = this.#program.dimensions(op.out);
+        const dx = this.#program.arena.take(dy.length);
+        mergeHeads(dy, { rows, columns, heads: op.heads }, dx);
+        this.#passFresh(op.x, dx);
+        return;
+      }
+      case "mergeHeads": {
+        const dx = this.#program.arena.take(dy.length);
+        const heads = this.#ops[op.x]!.shape.at(-3)!;
+        permuteHeads(dy, this.#program.dimensions(op.x), heads, dx);
+        this.#passFresh(op.x, dx);
+        return;
+      }
+      case "concatRows":
+        this.#addRows(op.a, dy, { at: 0, of: op.out });
+        this.#addRows(op.b, dy, { at: this.#program.dimensions(op.a).rows, of: op.out });
+        return;
+      case "sliceRows":
+        this.#sliceRows(op, dy);
+        return;
+      case "constantAttention":
+        this.#constantAttention(op, dy);
+        return;
+      case "causalSoftmax":
+        loops.softmaxBackward(values[op.out]!, op.shape.at(-1)!, dy);
+        this.#pass(op.out, op.x, dy);
+        return;
+      case "quad":
+        loops.quadBackward(values[op.x]!, op.coefficients, dy);
+        this.#pass(op.out, op.x, dy);
+        return;
+      case "gelu":
+        loops.geluBackward(values[op.x]!, op.form, dy);
+        this.#pass(op.out, op.x, dy);
+        return;
+      case "relu":
+        for (let i = 0; i < dy.length; i++) if (values[op.x]![i]! <= 0) dy[i] = 0;
+        this.#pass(op.out, op.x, dy);
+        return;
+      case "layerNorm": {
+        const inverse = this.#program.saved[op.out]!;
+        loops.layerNormBackward(values[op.out]!, inverse, op.shape.at(-1)!, dy);
+        this.#pass(op.out, op.x, dy);
+        return;
+      }
+      case "select":
+        this.#select(op, dy);
+        return;
+      case "crossEntropy":
+        this.#crossEntropy(op, dy[0]!);
+        return;
+      case "cosineLoss":
+        this.#cosineLoss(op, dy[0]!);
+        return;
+      default:
+        op satisfies never;
+    }
+  }
+
+  /** As #pass, for a buffer that no op owns. */
+  #passFresh(x: number, dx: Float32Array): void {
+    const known = this.#gradients[x];
+    if (known) loops.add(known, dx, known);
+    if (known || !this.#wanted[x]) this.#program.arena.give(dx);
+    else this.#gradients[x] = dx;
+  }
+
+  #embed(op: Op & { kind: "embed" }, dy: Float32Array): void {
+    if (!this.#wanted[op.table]) return;
+    const table = this.#into(op.table);
+    const ids = this.#program.tokens[op.ids]!;
+    const columns = op.shape.at(-1)!;
+    for (let row = 0; row < ids.length; row++) {
+      const target = ids[row]! * columns;
+      const source = row * columns;
+      for (let i = 0; i < columns; i++) table[target + i] = table[target + i]! + dy[source + i]!;
+    }
+  }
+
+  #linear(op: Op & { kind: "linear" }, dy: Float32Array): void {
+    const n = op.shape.at(-1)!;
+    const m = dy.length / n;
+    const k = this.#ops[op.x]!.shape.at(-1)!;
+    const { kernels } = this.#program;
+    if (op.bias !== undefined && this.#wanted[op.bias]) {
+      loops.addFolded(dy, this.#into(op.bias));
+    }
+    if (this.#wanted[op.weight]) {
+      const x = this.#values[op.x]!;
+      const [a, b] = op.transposed ? [dy, x] : [x, dy];
+      kernels.gemm({
+        m: op.transposed ? n : k,
+        n: op.transposed ? k : n,
+        k: m,
+        a,
+        b,
+        transposeA: true,
+        out: this.#into(op.weight),
+        accumulate: true,
+      });
+    }
+    if (this.#wanted[op.x]) {
+      const accumulate = this.#gradients[op.x] !== undefined;
+      const out = (this.#gradients[op.x] ??= this.#program.arena.take(m * k));
+      kernels.gemm({
+        m,
+        n: k,
+        k: n,
+        a: dy,
+        b: this.#values[op.weight]!,
+        transposeB: !op.transposed,
+        out,
+        accumulate,
+      });
+    }
+  }
+
+  #matmul(op: Op & { kind: "matmul" }, dy: Float32Array): void {
+    const { kernels } = this.#program;
+    const { lead: count, rows: m, columns: n } = this.#program.dimensions(op.out);
+    const k = this.#program.dimensions(op.a).columns;
+    if (this.#wanted[op.a]) {
+      // dA = dY B^T, and B is stored transposed where transposeB.
+      const options = { count, m, n: k, k: n, transposeB: !op.transposeB, accumulate: true };
+      batchedProduct(kernels, dy, this.#values[op.b]!, options, this.#into(op.a));
+    }
+    if (this.#wanted[op.b]) {
+      const a = this.#values[op.a]!;
+      const common = { count, k: m, transposeA: true, accumulate: true };
+      const out = this.#into(op.b);
+      if (op.transposeB) batchedProduct(kernels, dy, a, { ...common, m: n, n: k }, out);
+      else batchedProduct(kernels, a, dy, { ...common, m: k, n }, out);
+    }
+  }
+
+  /** Adds rows at.. of the gradient of tensor `of` to the gradient of x. */
+  #addRows(x: number, dy: Float32Array, { at, of }: { at: number; of: number }): void {
+    if (!this.#wanted[x]) return;
+    const { rows: total, columns } = this.#program.dimensions(of);
+    const block = this.#program.dimensions(x).rows * columns;
+    const dx = this.#into(x);
+    let source = at * columns;
+    for (let target = 0; target < dx.length; target += block) {
+      for (let i = 0; i < block; i++) dx[target + i] = dx[target + i]! + dy[source + i]!;
+      source += total * columns;
+    }
+  }
+
+  #sliceRows(op: Op & { kind: "sliceRows" }, dy: Float32Array): void {
+    if (!this.#wanted[op.x]) return;
+    const { rows, columns } = this.#program.dimensions(op.x);
+    const block = (op.to - op.from) * columns;
+    const dx = this.#into(op.x);
+    let target = op.from * columns;
+    for (let source = 0; source < dy.length; source += block) {
+      for (let i = 0; i < block; i++) dx[target + i] = dx[target + i]! + dy[source + i]!;
+      target += rows * columns;
+    }
+  }
+
+  #constantAttention(op: Op & { kind: "constantAttention" }, dy: Float32Array): void {
+    const program = this.#program;
+    const segments = program.segments(op.x);
+    for (const segment of segments) {
+      if (this.#wanted[segment.id]) segment.gradient = this.#into(segment.id);
+    }
+    constantAttentionBackward(
+      segments,
+      this.#values[op.weight]!,
+      program.attentionShape(op),
+      { dOut: dy, dWeight: this.#wanted[op.weight] ? this.#into(op.weight) : undefined },
+      program,
+    );
+  }
+
+  #select(op: Op & { kind: "select" }, dy: Float32Array): void {
+    const mask = this.#values[op.mask]!;
+    const columns = dy.length / mask.length;
+    for (const [x, picked] of [
+      [op.a, true],
+      [op.b, false],
+    ] as const) {
+      if (!this.#wanted[x]) continue;
+      const dx = this.#into(x);
+      for (let row = 0; row < mask.length; row++) {
+        if ((mask[row] !== 0) !== picked) continue;
+        const base = row * columns;
+        for (let i = base; i < base + columns; i++) dx[i] = dx[i]! + dy[i]!;
+      }
+    }
+  }
+
+  #crossEntropy(op: Op & { kind: "crossEntropy" }, factor: number): void {
+    if (!this.#wanted[op.logits]) return;
+    const slopes = this.#program.saved[op.out]!;
+    const dx = this.#into(op.logits);
+    for (let i = 0; i < dx.length; i++) dx[i] = dx[i]! + slopes[i]! * factor;
+  }
+
+  #cosineLoss(op: Op & { kind: "cosineLoss" }, factor: number): void {
+    const options = {
+      weights: this.#values[op.weights]!,
+      columns: this.#ops[op.a]!.shape.at(-1)!,
+      scale: factor,
+    };
+    const a = this.#values[op.a]!;
+    const b = this.#values[op.b]!;
+    if (this.#wanted[op.a]) loops.cosineLossBackward(a, b, options, this.#into(op.a));
+    if (this.#wanted[op.b]) loops.cosineLossBackward(b, a, options, this.#into(op.b));
+  }
+}
