@@ -437,6 +437,28 @@ function functionKeys(kernels: BatchedRingKernels, kind: FunctionKind): void {
   });
 }
 
+test("wasm operands that lie in its memory are used in place", async () => {
+  const file = new URL("../../build/ring.wasm", import.meta.url);
+  const kernels = await loadWasmRingKernels(readFileSync(file));
+  const { memory } = kernels;
+  const matrix = kernels.loadRing(wordsOf(1, 30 * 8), 30, 8);
+  const [from, to] = [memory.allocate(8 * 30), memory.allocate(8 * 30)];
+  const x = memory.words(from, 30);
+  x.set(wordsOf(2, 30));
+  const out = memory.words(to, 30);
+  kernels.addScaled(out, x, 5n);
+  kernels.addScaled(out, out, 2n);
+  expect(out.every((value, i) => value === mod(15n * x[i]))).toBe(true);
+  kernels.matmul(out.subarray(0, 8), x, matrix);
+  const expected = new BigUint64Array(8);
+  reference.matmul(expected, x, reference.loadRing(wordsOf(1, 30 * 8), 30, 8));
+  expect(out.slice(0, 8)).toEqual(expected);
+  expect(codeOf(() => memory.scratch(1 << 24, out))).toBe("E_KERNEL");
+  expect(out.length).toBe(30);
+  memory.release(from, 8 * 30);
+  expect(codeOf(() => memory.release(from, 8 * 30))).toBe("E_INTERNAL");
+});
+
 test("bytes that are no kernel module are a named error", async () => {
   const failure = await loadWasmRingKernels(new Uint8Array(8)).catch((error) => error.code);
   expect(failure).toBe("E_KERNEL");

@@ -72,9 +72,20 @@ export class WasmMemory {
     this.#free.splice(first, count, merged);
   }
 
-  /** Scratch of at least `bytes` bytes, good until the next call of `scratch`. */
-  scratch(bytes: number): number {
+  /** View of `count` words at an address; void once the memory has grown. */
+  words(start: number, count: number): BigUint64Array {
+    return new BigUint64Array(this.memory.buffer, start, count);
+  }
+
+  /**
+   * Scratch of at least `bytes` bytes, good until the next call of `scratch`. The views are those
+   * that the caller still needs.
+   * @throws E_KERNEL when making room would void one of the views
+   */
+  scratch(bytes: number, ...views: ArrayBufferView[]): number {
     if (this.#scratch.bytes < bytes) {
+      const resident = views.some((view) => this.addressOf(view) !== undefined);
+      ensure(!resident, "E_KERNEL", "kernel memory has no scratch left beside a resident operand");
       if (this.#scratch.bytes > 0) this.release(this.#scratch.start, this.#scratch.bytes);
       this.#scratch = { start: 0, bytes: 0 };
       const size = roundUp(bytes + (bytes >> 2));

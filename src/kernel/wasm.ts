@@ -110,6 +110,8 @@ const streamBytes = 1 << 17;
 const productWords = 1 << 21;
 /** Tree evaluations that share scratch. */
 const chunkPoints = 1 << 12;
+/** Scratch from the start on: enough for elementwise chunks and products of common sizes. */
+const firstScratchBytes = 1 << 20;
 /** Scratch at the head of `work` in assembly/tree.ts. */
 const treeHeadBytes = 576;
 /** "expand 32-byte k". */
@@ -118,7 +120,7 @@ const longKeyConstants = [0x61707865, 0x3320646e, 0x79622d32, 0x6b206574] as con
 /** @throws E_KERNEL when the bytes are no kernel module or the engine lacks SIMD. */
 export async function loadWasmRingKernels(
   wasm: BufferSource | WebAssembly.Module,
-): Promise<BatchedRingKernels> {
+): Promise<WasmRingKernels> {
   const memory = new WebAssembly.Memory({ initial: 32, maximum: 65536 });
   try {
     const module = wasm instanceof WebAssembly.Module ? wasm : await WebAssembly.compile(wasm);
@@ -162,7 +164,7 @@ class WasmMatrix implements RingMatrix {
 
 type ChunkLoop = (out: number, a: number, b: number, count: number) => void;
 
-class WasmRingKernels implements BatchedRingKernels {
+export class WasmRingKernels implements BatchedRingKernels {
   readonly name = "wasm";
   readonly #wasm: RingExports;
   readonly #memory: WasmMemory;
@@ -170,6 +172,12 @@ class WasmRingKernels implements BatchedRingKernels {
   constructor(wasm: RingExports, memory: WebAssembly.Memory) {
     this.#wasm = wasm;
     this.#memory = new WasmMemory(memory, wasm.heapBase() >>> 0);
+    this.#memory.scratch(firstScratchBytes);
+  }
+
+  /** The kernels' memory, for operands that are to stay in it. */
+  get memory(): WasmMemory {
+    return this.#memory;
   }
 
   add(out: BigUint64Array, a: BigUint64Array, b: BigUint64Array): void {
@@ -227,7 +235,7 @@ class WasmRingKernels implements BatchedRingKernels {
       }
     } else {
       const step = Math.floor(chunkWords / width);
-      const sums = memory.scratch(16 * chunkWords);
+      const sums = memory.scratch(16 * chunkWords, out, a);
       for (let row = 0; row < out.length; row += step) {
         const rows = Math.min(step, out.length - row);
         const part = a.subarray(row * width, (row + rows) * width);
@@ -239,7 +247,7 @@ class WasmRingKernels implements BatchedRingKernels {
   }
 
   #longSum(a: BigUint64Array): bigint {
-    const scratch = this.#memory.scratch(8 * chunkWords);
+    const scratch = this.#memory.scratch(8 * chunkWords, a);
     let total = 0n;
     for (let i = 0; i < a.length; i += chunkWords) {
       const part = a.subarray(i, i + chunkWords);
@@ -252,7 +260,7 @@ class WasmRingKernels implements BatchedRingKernels {
   #chunks(out: BigUint64Array, operands: BigUint64Array[], loop: ChunkLoop): void {
     const memory = this.#memory;
     const bytes = 8 * Math.min(chunkWords, out.length);
-    const scratch = memory.scratch(3 * bytes);
+    const scratch = memory.scratch(3 * bytes, out, ...operands);
     for (let i = 0; i < out.length; i += chunkWords) {
       const end = Math.min(i + chunkWords, out.length);
       const part = out.subarray(i, end);
@@ -269,33 +277,40 @@ class WasmRingKernels implements BatchedRingKernels {
     checkLoad("loadInt16", weights.length, rows, columns);
     const bytes = Math.ceil(rows / 2) * Math.ceil(columns / 8) * 32;
     const matrix = new WasmMatrix({ rows, columns, kind: "int16", memory: this.#memory, bytes });
-    this.#pack(matrix, weights, this.#wasm.packInt16);
-    return matrix;
+    return this.#pack(matrix, weights, this.#wasm.packInt16);
   }
 
   loadRing(words: BigUint64Array, rows: number, columns: number): RingMatrix {
     checkLoad("loadRing", words.length, rows, columns);
     const bytes = rows * Math.ceil(columns / 4) * 32;
     const matrix = new WasmMatrix({ rows, columns, kind: "ring", memory: this.#memory, bytes });
-    this.#pack(matrix, words, this.#wasm.packRing);
-    return matrix;
+    return this.#pack(matrix, words, this.#wasm.packRing);
   }
 
+  /** Fills a new matrix, or frees it when that fails. */
   #pack(
     matrix: WasmMatrix,
     entries: Int16Array | BigUint64Array,
     pack: RingExports["packInt16"],
-  ): void {
+  ): WasmMatrix {
     const { rows, columns } = matrix;
     const rowBytes = columns * entries.BYTES_PER_ELEMENT;
     const step = 2 * Math.max(1, Math.floor(loadBytes / (2 * rowBytes))); // even: rows are paired
-    const scratch = this.#memory.scratch(step * rowBytes);
-    for (let row = 0; row < rows; row += step) {
-      const count = Math.min(step, rows - row);
-      const part = entries.subarray(row * columns, (row + count) * columns);
-      const from = this.#memory.bring(part, scratch);
-      pack(startOf(matrix, this.#memory), from, row, count, rows, columns);
+    try {
+      const scratch = this.#memory.scratch(Math.min(step, rows) * rowBytes, entries);
+      const whole = entries.length === rows * columns;
+      ensure(whole, "E_KERNEL", "kernel memory grew and voided the resident entries of a matrix");
+      for (let row = 0; row < rows; row += step) {
+        const count = Math.min(step, rows - row);
+        const part = entries.subarray(row * columns, (row + count) * columns);
+        const from = this.#memory.bring(part, scratch);
+        pack(startOf(matrix, this.#memory), from, row, count, rows, columns);
+      }
+    } catch (error) {
+      matrix.free();
+      throw error;
     }
+    return matrix;
   }
 
   matmul(out: BigUint64Array, x: BigUint64Array, matrix: RingMatrix): void {
@@ -316,7 +331,7 @@ class WasmRingKernels implements BatchedRingKernels {
     const { rows, columns, m, panels } = shape;
     const memory = this.#memory;
     const limbRowBytes = Math.ceil(rows / 2) * 20;
-    const scratch = memory.scratch(64 + 8 * (x.length + out.length) + m * limbRowBytes);
+    const scratch = memory.scratch(64 + 8 * (x.length + out.length) + m * limbRowBytes, out, x);
     const to = memory.addressOf(out) ?? scratch + 64;
     const from = memory.bring(x, scratch + 64 + 8 * out.length);
     const limbs = scratch + 64 + 8 * (x.length + out.length);
@@ -333,7 +348,7 @@ class WasmRingKernels implements BatchedRingKernels {
     const memory = this.#memory;
     const panelCount = Math.ceil(columns / 4);
     const stride = 4 * panelCount;
-    const scratch = memory.scratch(8 * (x.length + m * stride));
+    const scratch = memory.scratch(8 * (x.length + m * stride), out, x);
     const to = (stride === columns ? memory.addressOf(out) : undefined) ?? scratch;
     const from = memory.bring(x, scratch + 8 * m * stride);
     this.#wasm.productRing(to, from, panels, m, rows, stride, 0, panelCount);
@@ -348,7 +363,7 @@ class WasmRingKernels implements BatchedRingKernels {
   chacha12(out: Uint8Array, key: Uint8Array, nonce: Uint8Array, counter: number): void {
     checkChacha(out, key, nonce, counter);
     const groupBytes = Math.min(streamBytes, Math.ceil(out.length / 256) * 256);
-    const scratch = this.#memory.scratch(64 + 256 + groupBytes);
+    const scratch = this.#memory.scratch(64 + 256 + groupBytes, out, key, nonce);
     const input = new Uint8Array(64);
     input.set(new Uint8Array(Uint32Array.from(longKeyConstants).buffer));
     input.set(key, 16);
@@ -404,7 +419,8 @@ class WasmRingKernels implements BatchedRingKernels {
     const memory = this.#memory;
     const key = new Uint8Array(keyBytes);
     const room = Math.ceil(keyBytes / 16) * 16;
-    const scratch = memory.scratch(room + 32 + 8 * words + treeHeadBytes + 32 + 40 * words);
+    const bytes = room + 32 + 8 * words + treeHeadBytes + 32 + 40 * words;
+    const scratch = memory.scratch(bytes, payload, random);
     const randomAt = scratch + room;
     const payloadAt = randomAt + 32;
     memory.bring(key, scratch);
@@ -455,7 +471,8 @@ class WasmRingKernels implements BatchedRingKernels {
     const keyRoom = Math.ceil(keys.length / 16) * 16;
     const workBytes = treeHeadBytes + points.length * (68 + 32 * words);
     const outBytes = 8 * out.length;
-    const scratch = memory.scratch(workBytes + 8 * points.length + outBytes + 16 + keyRoom);
+    const bytes = workBytes + 8 * points.length + outBytes + 16 + keyRoom;
+    const scratch = memory.scratch(bytes, out, keys, points);
     const keysAt = scratch + Math.ceil(workBytes / 16) * 16;
     const pointsAt = keysAt + keyRoom;
     const to = memory.addressOf(out) ?? pointsAt + 8 * points.length;

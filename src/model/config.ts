@@ -83,6 +83,8 @@ const configSchema = z.strictObject({
   /** Bits after the point of each weight tensor's int16 grid, by tensor name. */
   weightFracBits: z.record(z.string(), z.int()).optional(),
   wireBounds: z.array(layerBounds).optional(),
+  /** Plan with calibrated bounds where proven ones do not fit; overflow is then silent. */
+  calibratedBounds: z.boolean().optional(),
   /** max |logit|, proven and seen. */
   logitBound: z
     .strictObject({ proven: z.number().positive(), calibrated: z.number().positive() })

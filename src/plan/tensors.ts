@@ -91,7 +91,6 @@ function realOf(weights: RealWeights, name: string): Float32Array {
 export class ServerTensors implements Tensors {
   readonly #kernels: RingKernels;
   readonly #weights: RealWeights;
-  readonly #numbers: Numbers;
   readonly #tensors = new Map<string, { tensor: MaskedTensor; values: Int16Array }>();
   readonly #matrices = new Map<string, RingMatrix>();
   readonly #words = new Map<string, Words>();
@@ -104,7 +103,6 @@ export class ServerTensors implements Tensors {
   }) {
     this.#kernels = options.kernels;
     this.#weights = options.weights;
-    this.#numbers = options.numbers;
     for (const tensor of options.tensors) {
       const values = quantise(options.weights, tensor, options.numbers);
       ensure(values.length === tensor.rows * tensor.columns, "E_MODEL", `${tensor.key}: bad size`);
@@ -179,7 +177,7 @@ export class RingTensors implements Tensors {
   ) {
     this.#kernels = kernels;
     this.#tensors = new Map(tensors.map((tensor) => [tensor.key, tensor]));
-    tensors.forEach((tensor, index) => this.#index.set(tensor.key, index));
+    for (const [index, tensor] of tensors.entries()) this.#index.set(tensor.key, index);
     this.#wordsOf = wordsOf;
   }
 

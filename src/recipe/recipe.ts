@@ -62,9 +62,7 @@ export function norm(graph: Graph, settings: RecipeSettings, x: Tensor, name: st
   const normalised = kind === "layernorm" ? x.layerNorm(eps) : x;
   if (kind === "layernorm" && !scale) return normalised;
   const d = settings.hiddenSize;
-  return normalised
-    .mul(graph.weight(`${name}.scale`, [d]))
-    .add(graph.weight(`${name}.shift`, [d]));
+  return normalised.mul(graph.weight(`${name}.scale`, [d])).add(graph.weight(`${name}.shift`, [d]));
 }
 
 /** x times the weight `name.weight` [inner, outer], plus `name.bias`. */

@@ -134,7 +134,7 @@ describe("timeouts", () => {
 });
 
 describe("back-pressure", () => {
-  test("a reader that does not read stops the writer, and holds a bounded number of bytes", async () => {
+  test("a reader that does not read stops the writer; what is held is bounded", async () => {
     const { clock, a, b } = channels({ maxQueueBytes: 10_000 }, 5_000);
     let sent = 0;
     const writer = (async () => {
@@ -209,7 +209,10 @@ describe("a channel ends once, with one reason", () => {
     inner[1].pause();
     const stuck = a.send("online", new Uint8Array(500));
     const refused = expect(stuck).rejects.toMatchObject(code("E_INTERRUPTED"));
-    await clock.run(a.close());
+    const closed = a.close();
+    const late = clock.run(a.receive({ timeoutMs: 1 }));
+    await expect(late).rejects.toMatchObject(code("E_INTERRUPTED"));
+    await clock.run(closed);
     expect(clock.now()).toBeLessThanOrEqual(1400);
     await refused;
   });
@@ -246,7 +249,7 @@ describe("a channel ends once, with one reason", () => {
     expect(await clock.run(a.closed)).toMatchObject(code("E_PROTOCOL"));
   });
 
-  test("a malformed frame: messages before it are read, the peer is sent the code alone", async () => {
+  test("a malformed frame ends it; the peer is sent the code alone", async () => {
     const { clock, channel, far, frames, send } = rawPeer();
     send("online", bytes(5));
     void far.send(bytes(1, 2, 3));
@@ -288,10 +291,12 @@ describe("a channel ends once, with one reason", () => {
   });
 
   test("the peer's reason wins over a send that its closing refused", async () => {
-    const { clock, a, b } = channels();
+    const { clock, a, b, inner } = channels();
+    inner[0].pause();
     await clock.run(b.close("E_DIGEST"));
-    const late = clock.run(a.send("online", bytes(1)));
-    await expect(late).rejects.toMatchObject(code("E_DIGEST"));
+    const late = a.send("online", bytes(1));
+    clock.setTimeout(() => inner[0].resume(), 10);
+    await expect(clock.run(late)).rejects.toMatchObject(code("E_DIGEST"));
   });
 
   test("a message over this side's limit", async () => {

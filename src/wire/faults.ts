@@ -86,7 +86,7 @@ export function randomFaultPlan(seed: number, frameLimit: number): FaultPlan {
   };
 }
 
-/** Numbers in [0, 1) from a 32-bit seed (mulberry32); for choosing test cases, never for secrets. */
+/** Numbers in [0, 1) from a 32-bit seed (mulberry32); for test cases, never for secrets. */
 export function seededRandom(seed: number): () => number {
   let state = seed | 0;
   return () => {

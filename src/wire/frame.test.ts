@@ -90,8 +90,8 @@ describe("round trip", () => {
     }
   });
 
-  test("a payload owns its buffer, whatever the frame was a slice of", () => {
-    const [frame] = encodeMessage("online", filled(100), counter());
+  test.each(kinds)("a %s payload owns its buffer, whatever the frame was a slice of", (kind) => {
+    const [frame] = encodeMessage(kind, filled(100), counter());
     const slab = new Uint8Array(1000);
     slab.set(frame, 13);
     const [message] = readAll([Buffer.from(slab.buffer, 13, frame.length)]);

@@ -222,8 +222,10 @@ describe("peers that misbehave or vanish", () => {
     const server = await next();
     server.onFrame(() => {});
     const ended = reason(server);
+    const closed = once(ws, "close");
     ws.send("hello");
     expect(await ended).toMatchObject({ code: "E_FRAME" });
+    await closed;
   });
 
   test("a WebSocket message over 1 MiB", async () => {

@@ -121,7 +121,7 @@ export async function listenWebSocket(options: ListenOptions): Promise<WebSocket
   };
 }
 
-/** What both sides tell `ws`; closeTimeout, its limit on a close that the peer began, is untyped. */
+/** What both sides tell `ws`; closeTimeout (limit on a close begun by the peer) is untyped. */
 function socketOptions({ closeTimeoutMs }: { readonly closeTimeoutMs?: number }) {
   const closeTimeout = closeTimeoutMs ?? defaultCloseTimeoutMs;
   return { maxPayload: maxFrameBytes, perMessageDeflate: false, closeTimeout };

@@ -1,0 +1,233 @@
+// Bounds of a merged model's wires that follow from its weights alone and hold for every input,
+// also for inputs that a malicious client makes up within the protocol's ranges. The planner turns
+// them into scales; the server checks them against its weights before it serves.
+
+import { ensure } from "../errors.ts";
+import type { LayerBounds, ModelConfig } from "./config.ts";
+import type { Weights } from "./safetensors.ts";
+
+/**
+ * The norm's output may exceed sqrt(d) by this factor: beyond the calibrated variance its
+ * reciprocal square root is a staircase of two steps an octave of V (plan/format.ts), and
+ * truncation adds a little.
+ */
+const NORM_EXCESS = 1.5;
+/** Room for the rounding of weights' products and for dither. */
+const SLACK = 1.02;
+
+export interface ProvenBounds {
+  readonly layers: readonly {
+    readonly u: number;
+    readonly o: number;
+    readonly variance: number;
+  }[];
+  readonly logit: number;
+}
+
+/**
+ * Proven bounds, real units: per layer max |u|, max |x + o| and the variance of x + o; max |logit|.
+ * @throws E_MODEL when the model is not of the merged kind
+ */
+export function provenBounds(config: ModelConfig, weights: Weights): ProvenBounds {
+  ensure(config.attention === "constant", "E_MODEL", "bounds exist for merged models only");
+  const d = config.hiddenSize;
+  let input = inputBound(config, weights);
+  const layers = [];
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    const bounds = layerBound(config, weights, layer, input);
+    layers.push(bounds);
+    input = config.norm.kind === "layernorm" ? NORM_EXCESS * Math.sqrt(d) : affineOutput(bounds, d);
+    if (config.norm.scale) input = scaledNorm(weights, layer, input);
+  }
+  const headName = config.tiedHead ? "embedding.weight" : "head.weight";
+  const head = dataOf(weights, headName);
+  const norms = config.tiedHead ? rowNorms(head, d) : columnNorms(head, config.vocabSize);
+  return { layers, logit: SLACK * input * greatest(norms) };
+}
+
+/** |x|_2 of the first layer's input: an embedding or a re-sent state, plus a position. */
+function inputBound(config: ModelConfig, weights: Weights): number {
+  const d = config.hiddenSize;
+  const positions = greatest(rowNorms(dataOf(weights, "position.weight"), d));
+  const embeddings = greatest(rowNorms(dataOf(weights, "embedding.weight"), d));
+  const states = NORM_EXCESS * Math.sqrt(d);
+  return SLACK * (Math.max(embeddings, states) + positions);
+}
+
+function affineOutput(bounds: { readonly variance: number }, d: number): number {
+  return Math.sqrt(bounds.variance * d);
+}
+
+function scaledNorm(weights: Weights, layer: number, input: number): number {
+  const scale = dataOf(weights, `layers.${layer}.norm.scale`);
+  const shift = dataOf(weights, `layers.${layer}.norm.shift`);
+  return input * greatest(scale.map(Math.abs)) + Math.hypot(...shift);
+}
+
+function layerBound(config: ModelConfig, weights: Weights, layer: number, input: number) {
+  const { hiddenSize: d, innerSize } = config;
+  ensure(config.activation.kind === "quad", "E_MODEL", "bounds need a quadratic activation");
+  const [c2, c1, c0] = config.activation.coefficients.map(Math.abs) as [number, number, number];
+  const mixed =
+    input * attentionGain(config, dataOf(weights, `layers.${layer}.attention.constant`));
+  const first = dataOf(weights, `layers.${layer}.u.weight`);
+  const firstBias = dataOf(weights, `layers.${layer}.u.bias`);
+  const second = dataOf(weights, `layers.${layer}.o.weight`);
+  const secondBias = dataOf(weights, `layers.${layer}.o.bias`);
+  const each = columnNorms(first, innerSize).map(
+    (norm, j) => mixed * norm + Math.abs(firstBias[j]!),
+  );
+  const whole = mixed * spectralBound(first, d, innerSize) + norm2(firstBias);
+  const inner = each.map((u) => c2 * u * u + c1 * u + c0);
+  const columns = columnNorms(second, d);
+  const o = Array.from({ length: d }, (_, k) => {
+    let bySum = 0;
+    let peak = 0;
+    let total = 0;
+    for (let j = 0; j < innerSize; j++) {
+      const weight = Math.abs(second[j * d + k]!);
+      bySum += inner[j]! * weight;
+      peak = Math.max(peak, weight);
+      total += weight;
+    }
+    const byNorm = c2 * peak * whole * whole + c1 * columns[k]! * whole + c0 * total;
+    return Math.min(bySum, byNorm) + Math.abs(secondBias[k]!);
+  });
+  const residual = config.residual ? input : 0;
+  const sum = residual + norm2(o);
+  return {
+    u: SLACK * greatest(each),
+    o: SLACK * (residual + greatest(o)),
+    variance: (SLACK * sum * (SLACK * sum)) / d,
+  };
+}
+
+/** max over t of the sum over j of max over heads |C[h, t, j]|: how far attention can lengthen. */
+function attentionGain(config: ModelConfig, constants: ArrayLike<number>): number {
+  const { headCount, positionCount } = config;
+  let gain = 0;
+  for (let t = 0; t < positionCount; t++) {
+    let sum = 0;
+    for (let j = 0; j <= t; j++) {
+      let peak = 0;
+      for (let h = 0; h < headCount; h++) {
+        peak = Math.max(peak, Math.abs(constants[(h * positionCount + t) * positionCount + j]!));
+      }
+      sum += peak;
+    }
+    gain = Math.max(gain, sum);
+  }
+  return gain;
+}
+
+/**
+ * An upper bound of the greatest singular value of a [rows, columns] matrix: with G = M M^T,
+ * sigma^2 <= ||G^8||_F^(1/8), within a factor rows^(1/16) of the truth.
+ */
+function spectralBound(matrix: ArrayLike<number>, rows: number, columns: number): number {
+  let gram = new Float64Array(rows * rows);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j <= i; j++) {
+      let sum = 0;
+      for (let k = 0; k < columns; k++) sum += matrix[i * columns + k]! * matrix[j * columns + k]!;
+      gram[i * rows + j] = gram[j * rows + i] = sum;
+    }
+  }
+  let logScale = 0;
+  for (let round = 0; round < 3; round++) {
+    const scale = norm2(gram) || 1;
+    gram = squared(
+      gram.map((value) => value / scale),
+      rows,
+    );
+    logScale = 2 * (logScale + Math.log(scale));
+  }
+  const logNorm = (Math.log(norm2(gram)) + logScale) / 8;
+  return Math.exp(logNorm / 2) * (1 + 1e-9);
+}
+
+function squared(matrix: Float64Array<ArrayBuffer>, size: number): Float64Array<ArrayBuffer> {
+  const out = new Float64Array(size * size);
+  for (let i = 0; i < size; i++) {
+    for (let k = 0; k < size; k++) {
+      const factor = matrix[i * size + k]!;
+      for (let j = 0; j < size; j++) out[i * size + j]! += factor * matrix[k * size + j]!;
+    }
+  }
+  return out;
+}
+
+/**
+ * Checks that what config.json states as proven follows from the weights.
+ * @throws E_MODEL naming the layer and wire whose stated bound is too small
+ */
+export function checkBounds(config: ModelConfig, weights: Weights): void {
+  const proven = provenBounds(config, weights);
+  const tolerance = 1 + 1e-6;
+  const check = (name: string, stated: number | undefined, needed: number) => {
+    const holds = stated !== undefined && stated * tolerance >= needed;
+    ensure(holds, "E_MODEL", `config.json: the bound of ${name} does not hold: calibrate again`);
+  };
+  proven.layers.forEach((layer, i) => {
+    const stated = config.wireBounds?.[i];
+    check(`layers.${i}.u`, stated?.u.proven, layer.u);
+    check(`layers.${i}.o`, stated?.o.proven, layer.o);
+    check(`layers.${i}.variance`, stated?.variance.proven, layer.variance);
+  });
+  check("logits", config.logitBound?.proven, proven.logit);
+}
+
+/** Stated bounds from proven ones and from ranges seen on real inputs. */
+export function statedBounds(
+  proven: ProvenBounds,
+  seen: {
+    layers: readonly { u: number; o: number; variance: readonly [number, number] }[];
+    logit: number;
+  },
+): { wireBounds: LayerBounds[]; logitBound: { proven: number; calibrated: number } } {
+  const up = (value: number) => Math.min(1e30, Number(value.toPrecision(4)) * 1.001);
+  return {
+    wireBounds: proven.layers.map((layer, i) => {
+      const { u, o, variance } = seen.layers[i]!;
+      return {
+        u: { proven: up(layer.u), calibrated: up(u) },
+        o: { proven: up(layer.o), calibrated: up(o) },
+        variance: {
+          proven: up(layer.variance),
+          calibrated: [variance[0] * 0.999, up(variance[1])] as [number, number],
+        },
+      };
+    }),
+    logitBound: { proven: up(proven.logit), calibrated: up(seen.logit) },
+  };
+}
+
+function dataOf(weights: Weights, name: string): Float32Array {
+  const found = weights.get(name);
+  ensure(found, "E_MODEL", `the model has no tensor ${name}`);
+  return found.data;
+}
+
+function norm2(values: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i]! * values[i]!;
+  return Math.sqrt(sum);
+}
+
+function greatest(values: ArrayLike<number>): number {
+  let peak = 0;
+  for (let i = 0; i < values.length; i++) peak = Math.max(peak, values[i]!);
+  return peak;
+}
+
+function rowNorms(matrix: Float32Array, columns: number): number[] {
+  return Array.from({ length: matrix.length / columns }, (_, row) =>
+    norm2(matrix.subarray(row * columns, (row + 1) * columns)),
+  );
+}
+
+function columnNorms(matrix: Float32Array, columns: number): number[] {
+  const sums = new Float64Array(columns);
+  for (let i = 0; i < matrix.length; i++) sums[i % columns]! += matrix[i]! ** 2;
+  return Array.from(sums, Math.sqrt);
+}

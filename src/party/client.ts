@@ -1,0 +1,360 @@
+// C: holds the prompt. It learns the text, in the clear from its truncated logits, and nothing of
+// the weights; S and D learn public numbers alone. No Node imports: this runs in the browser too.
+
+import { ensure, MergenError } from "../errors.ts";
+import { createSampler, type SampleOptions } from "../generate/sample.ts";
+import type { RingKernels } from "../kernel/ring-kernels.ts";
+import { type ModelConfig, parseConfig } from "../model/config.ts";
+import { encodePrompt } from "../model/prompt.ts";
+import { TextStream, Tokenizer } from "../model/tokenizer.ts";
+import { type MaskTensors, maskTensors } from "../plan/tensors.ts";
+import { Prg } from "../ring/prg.ts";
+import { Ring } from "../ring/ring.ts";
+import { decodeItems, ItemStore } from "../run/items.ts";
+import {
+  type ClientStates,
+  clientJobs,
+  type PreparedSegment,
+  prepareBundle,
+} from "../run/party.ts";
+import { Scheduler } from "../run/scheduler.ts";
+import type { Channel } from "../wire/channel.ts";
+import { type Clock, systemClock } from "../wire/clock.ts";
+import { decodeBundle, expect, fromHex, greet, type MessageOf, tell } from "./messages.ts";
+import { IDS, LOGITS, type Plan, PlanCache, type PlannedSegment } from "./plan.ts";
+import type { Generation } from "./report.ts";
+import { type BundleStore, memoryStore } from "./store.ts";
+
+export interface ClientOptions {
+  readonly kernels: RingKernels;
+  /** Default: in memory. */
+  readonly store?: BundleStore;
+  /** Longest wait for a peer's next message, in milliseconds. Default 120,000. */
+  readonly timeoutMs?: number;
+  readonly clock?: Clock;
+}
+
+export interface GenerateOptions {
+  /** Opens a connection to the server. */
+  readonly connectServer: () => Promise<Channel>;
+  /** Opens a connection to the dealer. */
+  readonly connectDealer: () => Promise<Channel>;
+  readonly prompt: string;
+  /** Defaults of these three come from the model's config. */
+  readonly maxTokens?: number;
+  readonly chunk?: number;
+  readonly anchor?: number;
+  /** Go on past the end token. */
+  readonly ignoreEnd?: boolean;
+  /** Default greedy. */
+  readonly sampling?: SampleOptions;
+  /** Called with each piece of text as it becomes known. */
+  readonly onText?: (piece: string) => void;
+  /** Aborts between messages with E_INTERRUPTED. */
+  readonly signal?: AbortSignal;
+}
+
+/** What S offered, understood. */
+interface Offer {
+  readonly config: ModelConfig;
+  readonly tokenizer: Tokenizer;
+  readonly message: MessageOf<"offer">;
+}
+
+/** A client; keeps plans and the D_W of models that it has used. */
+export class Client {
+  readonly #options: Required<ClientOptions>;
+  readonly #ring: Ring;
+  readonly #plans = new PlanCache();
+  readonly #masks = new Map<string, MaskTensors>();
+  readonly #tokenizers = new Map<string, Tokenizer>();
+
+  constructor(options: ClientOptions) {
+    this.#options = { store: memoryStore(), timeoutMs: 120_000, clock: systemClock, ...options };
+    this.#ring = new Ring(options.kernels);
+  }
+
+  /**
+   * One private generation, in a session of its own.
+   * @throws E_PROMPT, E_USAGE before anything is sent; E_AUTH, E_BUSY, E_VERSION, E_DIGEST,
+   *         E_PEER_GONE, E_TIMEOUT, E_PROTOCOL, E_FRAME from the conversation; E_STORE
+   */
+  async generate(options: GenerateOptions): Promise<Generation> {
+    const server = await options.connectServer();
+    let dealer: Channel | undefined;
+    try {
+      const offer = await this.#receiveOffer(server);
+      const ids = encodePrompt(options.prompt, offer.config, offer.tokenizer);
+      const run = await this.#open(server, offer, ids, options);
+      dealer = await options.connectDealer();
+      await this.#join(dealer, offer, run.plan);
+      const generation = await new Run(this.#options, this.#ring, run, options, {
+        server,
+        dealer,
+      }).finish();
+      await dealer.close();
+      await server.close();
+      return generation;
+    } catch (error) {
+      const code = error instanceof MergenError ? error.code : "E_INTERNAL";
+      await Promise.all([server.close(code), dealer?.close(code)]);
+      throw error;
+    }
+  }
+
+  async #receiveOffer(server: Channel): Promise<Offer> {
+    const { timeoutMs } = this.#options;
+    const role = await greet(server, "client", timeoutMs);
+    ensure(role === "server", "E_PROTOCOL", "the peer is not a server");
+    const message = await expect(server, "offer", timeoutMs);
+    const config = parseConfig(message.config, "the server's config");
+    const { payload } = await server.receive({ timeoutMs, kinds: ["model"] });
+    return { config, tokenizer: this.#tokenizer(message.model, payload), message };
+  }
+
+  #tokenizer(model: string, payload: Uint8Array): Tokenizer {
+    const known = this.#tokenizers.get(model);
+    if (known) return known;
+    let json: unknown;
+    try {
+      json = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(payload));
+    } catch {
+      throw new MergenError("E_TOKENIZER", "the server's tokenizer is not JSON");
+    }
+    const tokenizer = new Tokenizer({ tokenizer: json }, "the server's tokenizer");
+    this.#tokenizers.set(model, tokenizer);
+    return tokenizer;
+  }
+
+  async #open(server: Channel, offer: Offer, ids: readonly number[], options: GenerateOptions) {
+    const { config } = offer;
+    const asked = {
+      promptPositions: ids.length,
+      maxTokens: options.maxTokens ?? config.generation.maxTokens,
+      chunk: options.chunk ?? config.generation.chunk,
+      anchor: options.anchor ?? config.generation.anchor,
+    };
+    const plan = await this.#plans.get(config, asked);
+    await tell(server, { type: "open", options: asked, digest: plan.digest });
+    const { modelBytes } = await expect(server, "opened", this.#options.timeoutMs);
+    return { plan, offer, ids, modelBytes, masks: this.#masksOf(offer, plan) };
+  }
+
+  #masksOf({ message }: Offer, plan: Plan): MaskTensors {
+    const known = this.#masks.get(message.model);
+    if (known) return known;
+    const made = maskTensors(this.#options.kernels, plan.tensors, fromHex(message.maskSeed));
+    this.#masks.set(message.model, made);
+    return made;
+  }
+
+  async #join(dealer: Channel, { message }: Offer, plan: Plan): Promise<void> {
+    const { timeoutMs } = this.#options;
+    const role = await greet(dealer, "client", timeoutMs);
+    ensure(role === "dealer", "E_PROTOCOL", "the peer is not a dealer");
+    const { model, session } = message;
+    const { options, digest } = plan;
+    await tell(dealer, { type: "session", session, model, options, digest });
+    await expect(dealer, "ready", timeoutMs);
+  }
+}
+
+interface OpenedRun {
+  readonly plan: Plan;
+  readonly offer: Offer;
+  readonly ids: readonly number[];
+  readonly modelBytes: number;
+  readonly masks: MaskTensors;
+}
+
+/** One generation after its session has been opened. */
+class Run {
+  readonly #client: Required<ClientOptions>;
+  readonly #ring: Ring;
+  readonly #run: OpenedRun;
+  readonly #options: GenerateOptions;
+  readonly #server: Channel;
+  readonly #dealer: Channel;
+  readonly #scheduler = new Scheduler();
+  readonly #states: ClientStates = new Map();
+  readonly #tokens: number[] = [];
+  readonly #stream: TextStream;
+  readonly #sampler;
+  #text = "";
+  #ended = false;
+  #roundTrips = 0;
+  #onlineMs = 0;
+  #offlineMs = 0;
+  readonly #online = { sent: 0, received: 0 };
+  #uploaded = 0;
+
+  constructor(
+    client: Required<ClientOptions>,
+    ring: Ring,
+    run: OpenedRun,
+    options: GenerateOptions,
+    channels: { server: Channel; dealer: Channel },
+  ) {
+    this.#client = client;
+    this.#ring = ring;
+    this.#run = run;
+    this.#options = options;
+    this.#server = channels.server;
+    this.#dealer = channels.dealer;
+    this.#stream = new TextStream(run.offer.tokenizer);
+    this.#sampler = createSampler(options.sampling ?? {});
+  }
+
+  async finish(): Promise<Generation> {
+    const { plan } = this.#run;
+    for (let bundle = 0; bundle < plan.bundles.length && !this.#ended; bundle++) {
+      const prepared = await this.#prepare(bundle);
+      await this.#runOnline(plan.bundles[bundle]!, prepared);
+    }
+    await tell(this.#dealer, { type: "end" });
+    await tell(this.#server, { type: "end" });
+    const ended = await expect(this.#server, "ended", this.#client.timeoutMs);
+    return this.#report(ended.dealerToServerBytes);
+  }
+
+  /** Asks D for a bundle, computes C's offline part of it and uploads it to S. */
+  async #prepare(bundle: number): Promise<PreparedSegment[]> {
+    const { clock, timeoutMs, store, kernels } = this.#client;
+    const started = clock.now();
+    this.#checkSignal();
+    await tell(this.#dealer, { type: "deal", bundle });
+    const { payload } = await this.#dealer.receive({ timeoutMs, kinds: ["bundle"] });
+    const key = `${this.#run.offer.message.session}/${bundle}/client`;
+    await store.put(key, payload);
+    const { seed, items } = decodeBundle(await store.take(key), bundle);
+    const dealt = new ItemStore();
+    dealt.add(decodeItems(items));
+    const { prepared, upload } = prepareBundle({
+      ring: this.#ring,
+      segments: this.#run.plan.bundles[bundle]!,
+      states: this.#states,
+      tensors: this.#run.masks,
+      random: new Prg(kernels, seed),
+      dealt,
+    });
+    const before = this.#server.counters.sentBytes;
+    await this.#server.send("upload", upload);
+    this.#uploaded += this.#server.counters.sentBytes - before;
+    this.#offlineMs += clock.now() - started;
+    return prepared;
+  }
+
+  /** Runs a bundle's segments; after each head, picks tokens and may stop. */
+  async #runOnline(
+    segments: readonly PlannedSegment[],
+    prepared: readonly PreparedSegment[],
+  ): Promise<void> {
+    const { clock } = this.#client;
+    const { sentBytes, receivedBytes } = this.#server.counters;
+    const started = clock.now();
+    for (const [index, { segment }] of segments.entries()) {
+      this.#scheduler.add(clientJobs(prepared[index]!, this.#privateInputs(segment)));
+      if (segment.kind !== "head") continue;
+      await this.#drive();
+      this.#pick(prepared[index]!.context.logits.get(LOGITS)!);
+      if (this.#ended) break;
+    }
+    if (!this.#ended) await this.#drive();
+    await this.#flush();
+    this.#onlineMs += clock.now() - started;
+    this.#online.sent += this.#server.counters.sentBytes - sentBytes;
+    this.#online.received += this.#server.counters.receivedBytes - receivedBytes;
+  }
+
+  #privateInputs(segment: PlannedSegment["segment"]): Map<string, readonly number[]> {
+    if (segment.kind === "prompt") return new Map([[IDS, this.#run.ids]]);
+    if (segment.kind === "step" && segment.source === "client") {
+      return new Map([[IDS, [this.#tokens[segment.index - 1]!]]]);
+    }
+    return new Map();
+  }
+
+  /** Runs what has been added to its end. */
+  async #drive(): Promise<void> {
+    const { timeoutMs } = this.#client;
+    for (;;) {
+      this.#scheduler.advance();
+      if (this.#scheduler.done) return;
+      this.#checkSignal();
+      await this.#flush();
+      const { payload } = await this.#server.receive({ timeoutMs, kinds: ["online"] });
+      this.#roundTrips++;
+      this.#scheduler.deliver(payload);
+    }
+  }
+
+  async #flush(): Promise<void> {
+    const out = this.#scheduler.takeOutbox();
+    if (out) await this.#server.send("online", out);
+  }
+
+  /** Picks the tokens of one head's window, in the clear. */
+  #pick(logits: Int16Array): void {
+    const { vocabSize, tokens } = this.#run.offer.config;
+    for (let row = 0; row < logits.length / vocabSize; row++) {
+      const token = this.#sampler.pick(this.#realLogits(logits, row));
+      if (token === tokens.end && !this.#options.ignoreEnd) {
+        this.#ended = true;
+        break;
+      }
+      this.#tokens.push(token);
+      this.#emit(this.#stream.push(token));
+    }
+  }
+
+  #realLogits(logits: Int16Array, row: number): Float32Array {
+    const { vocabSize } = this.#run.offer.config;
+    const unit = 2 ** -logitFracBits(this.#run.plan);
+    return Float32Array.from(
+      logits.subarray(row * vocabSize, (row + 1) * vocabSize),
+      (value) => value * unit,
+    );
+  }
+
+  #emit(piece: string): void {
+    this.#text += piece;
+    if (piece !== "") this.#options.onText?.(piece);
+  }
+
+  #checkSignal(): void {
+    ensure(!this.#options.signal?.aborted, "E_INTERRUPTED", "the generation was interrupted");
+  }
+
+  #report(dealerToServerBytes: number): Generation {
+    this.#emit(this.#stream.end());
+    return {
+      input: this.#options.prompt,
+      text: this.#text,
+      tokens: this.#tokens,
+      mode: "secure",
+      stopped: this.#ended ? "end" : "length",
+      online: {
+        seconds: this.#onlineMs / 1000,
+        roundTrips: this.#roundTrips,
+        clientSentBytes: this.#online.sent,
+        serverSentBytes: this.#online.received,
+      },
+      offline: {
+        seconds: this.#offlineMs / 1000,
+        dealerToServerBytes,
+        dealerToClientBytes: this.#dealer.counters.receivedBytes,
+        clientToServerBytes: this.#uploaded,
+        serverToDealerBytes: this.#run.modelBytes,
+      },
+    };
+  }
+}
+
+/** Bits after the point of the logits that C gets. */
+export function logitFracBits(plan: Plan): number {
+  for (const { gates } of plan.segments) {
+    const gate = gates.find((other) => other.kind === "logits");
+    if (gate?.kind === "logits") return gate.fracBits;
+  }
+  throw new MergenError("E_INTERNAL", "the plan has no logits");
+}

@@ -1,0 +1,267 @@
+// One-process test benches: the float and the fixed interpreter, and all three parties over memory.
+// What runs here shows what a model does and costs; it protects nobody.
+
+import { createSampler, type SampleOptions } from "../generate/sample.ts";
+import { type Segment, schedule } from "../generate/schedule.ts";
+import type { FloatKernels } from "../kernel/float-kernels.ts";
+import type { RingKernels } from "../kernel/ring-kernels.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { encodePrompt } from "../model/prompt.ts";
+import type { Weights } from "../model/safetensors.ts";
+import { TextStream, type Tokenizer } from "../model/tokenizer.ts";
+import { maskTensors, ServerTensors } from "../plan/tensors.ts";
+import { Prg } from "../ring/prg.ts";
+import { Ring } from "../ring/ring.ts";
+import { type FixedStates, runFixed } from "../run/fixed.ts";
+import { FloatProgram } from "../run/float.ts";
+import { Channel } from "../wire/channel.ts";
+import { memoryPair } from "../wire/memory.ts";
+import { Client, logitFracBits } from "./client.ts";
+import { Dealer } from "./dealer.ts";
+import { type GenerationOptions, IDS, LOGITS, type Plan, PlanCache, traceSegment } from "./plan.ts";
+import type { Generation, Mode } from "./report.ts";
+import { bundleLabels, insecureSeeds, WEIGHTS_LABEL } from "./seeds.ts";
+import { Server } from "./server.ts";
+
+export interface LocalModel {
+  readonly config: ModelConfig;
+  readonly weights: Weights;
+  readonly tokenizer: Tokenizer;
+}
+
+export interface LocalOptions {
+  readonly prompt: string;
+  readonly maxTokens?: number | undefined;
+  readonly chunk?: number | undefined;
+  readonly anchor?: number | undefined;
+  readonly ignoreEnd?: boolean | undefined;
+  readonly sampling?: SampleOptions | undefined;
+  readonly onText?: ((piece: string) => void) | undefined;
+}
+
+/** Generates one text after another with one model in one mode. */
+export type LocalBench = (options: LocalOptions) => Promise<Generation>;
+
+/** The public numbers of a generation: what was asked for, or the model's defaults. */
+export function generationOptions(
+  config: ModelConfig,
+  promptPositions: number,
+  asked: Pick<LocalOptions, "maxTokens" | "chunk" | "anchor">,
+): GenerationOptions {
+  return {
+    promptPositions,
+    maxTokens: asked.maxTokens ?? config.generation.maxTokens,
+    chunk: asked.chunk ?? config.generation.chunk,
+    anchor: asked.anchor ?? config.generation.anchor,
+  };
+}
+
+/** Turns real logits of successive rows into tokens and text, and knows when to stop. */
+class Picker {
+  readonly tokens: number[] = [];
+  ended = false;
+  text = "";
+  readonly #options: LocalOptions;
+  readonly #config: ModelConfig;
+  readonly #stream: TextStream;
+  readonly #sampler;
+
+  constructor(model: LocalModel, options: LocalOptions) {
+    this.#options = options;
+    this.#config = model.config;
+    this.#stream = new TextStream(model.tokenizer);
+    this.#sampler = createSampler(options.sampling ?? {});
+  }
+
+  /** Rows of logits, [rows, vocabulary]. */
+  pick(logits: Float32Array): void {
+    const { vocabSize, tokens } = this.#config;
+    for (let at = 0; at < logits.length && !this.ended; at += vocabSize) {
+      const token = this.#sampler.pick(logits.subarray(at, at + vocabSize));
+      if (token === tokens.end && !this.#options.ignoreEnd) this.ended = true;
+      else this.#take(token);
+    }
+  }
+
+  report(prompt: string, mode: Mode, seconds: number): Generation {
+    this.#emit(this.#stream.end());
+    return {
+      input: prompt,
+      text: this.text,
+      tokens: this.tokens,
+      mode,
+      stopped: this.ended ? "end" : "length",
+      online: { seconds, roundTrips: 0, clientSentBytes: 0, serverSentBytes: 0 },
+      offline: {
+        seconds: 0,
+        dealerToServerBytes: 0,
+        dealerToClientBytes: 0,
+        clientToServerBytes: 0,
+        serverToDealerBytes: 0,
+      },
+    };
+  }
+
+  #take(token: number): void {
+    this.tokens.push(token);
+    this.#emit(this.#stream.push(token));
+  }
+
+  #emit(piece: string): void {
+    this.text += piece;
+    if (piece !== "") this.#options.onText?.(piece);
+  }
+}
+
+/** The client's ids of a segment, where it takes any. */
+function privateIds(segment: Segment, prompt: readonly number[], tokens: readonly number[]) {
+  if (segment.kind === "prompt") return prompt;
+  if (segment.kind === "step" && segment.source === "client") return [tokens[segment.index - 1]!];
+  return undefined;
+}
+
+/** Float32 in the clear, with caches: the reference. */
+export function floatBench(model: LocalModel, kernels: FloatKernels): LocalBench {
+  const { config, weights, tokenizer } = model;
+  const programs = new Map<string, Traced>();
+  const real = { get: (name: string) => weights.get(name)?.data };
+  return async (options) => {
+    const started = performance.now();
+    const prompt = encodePrompt(options.prompt, config, tokenizer);
+    const picker = new Picker(model, options);
+    const carried = new Map<string, Float32Array>();
+    for (const segment of schedule(generationOptions(config, prompt.length, options))) {
+      if (picker.ended) break;
+      const traced = tracedProgram(programs, config, segment, kernels);
+      const ids = privateIds(segment, prompt, picker.tokens);
+      const logits = runTraced(traced, { carried, ids, weights: real });
+      if (logits) picker.pick(logits);
+    }
+    return picker.report(options.prompt, "float", (performance.now() - started) / 1000);
+  };
+}
+
+interface Traced {
+  readonly program: FloatProgram;
+  readonly loads: ReadonlyMap<string, string>;
+  readonly stores: ReadonlyMap<string, { name: string; replaces: string | undefined }>;
+}
+
+function tracedProgram(
+  programs: Map<string, Traced>,
+  config: ModelConfig,
+  segment: Segment,
+  kernels: FloatKernels,
+): Traced {
+  const key = JSON.stringify({ ...segment, id: 0 });
+  let traced = programs.get(key);
+  if (!traced) {
+    const { graph, names } = traceSegment(config, segment);
+    traced = { program: new FloatProgram(graph, kernels), ...names };
+    programs.set(key, traced);
+  }
+  return traced;
+}
+
+/** Runs one segment and carries its states on; gives logits where it has some. */
+function runTraced(
+  { program, loads, stores }: Traced,
+  data: {
+    carried: Map<string, Float32Array>;
+    ids: readonly number[] | undefined;
+    weights: { get(name: string): Float32Array | undefined };
+  },
+): Float32Array | undefined {
+  const inputs = new Map<string, Float32Array | Int32Array>();
+  if (data.ids) inputs.set(IDS, Int32Array.from(data.ids));
+  for (const [input, name] of loads) inputs.set(input, data.carried.get(name)!);
+  program.run(inputs, data.weights);
+  for (const [output, { name, replaces }] of stores) {
+    data.carried.set(name, program.value(output).slice());
+    if (replaces !== undefined) data.carried.delete(replaces);
+  }
+  return program.graph.outputs.has(LOGITS) ? program.value(LOGITS) : undefined;
+}
+
+/** Ring arithmetic in the clear, with the dither that the secure bench of this seed has. */
+export function fixedBench(model: LocalModel, kernels: RingKernels, seed: number): LocalBench {
+  const { config, weights, tokenizer } = model;
+  const seeds = insecureSeeds(seed);
+  const plans = new PlanCache();
+  const ring = new Ring(kernels);
+  let shared: Promise<{ tensors: ServerTensors; masks: ReturnType<typeof maskTensors> }>;
+  let generation = 0;
+  const prepare = async () => {
+    const tensors = await plans.tensors(config);
+    return {
+      tensors: new ServerTensors({ kernels, weights, numbers: config, tensors }),
+      masks: maskTensors(kernels, tensors, await seeds(WEIGHTS_LABEL)),
+    };
+  };
+  return async (options) => {
+    const started = performance.now();
+    const prompt = encodePrompt(options.prompt, config, tokenizer);
+    const plan = await plans.get(config, generationOptions(config, prompt.length, options));
+    const { tensors, masks } = await (shared ??= prepare());
+    const picker = new Picker(model, options);
+    const states: FixedStates = new Map();
+    const label = `generation/${generation++}`;
+    for (const [index, segments] of plan.bundles.entries()) {
+      const labels = bundleLabels(label, index);
+      const parties = {
+        client: new Prg(kernels, await seeds(labels.client)),
+        server: new Prg(kernels, await seeds(labels.server)),
+        weightMasks: masks,
+      };
+      for (const planned of segments) {
+        if (picker.ended) break;
+        const ids = privateIds(planned.segment, prompt, picker.tokens);
+        const given = new Map(ids ? [[IDS, ids]] : []);
+        const run = { ring, segment: planned, states, tensors, parties, ids: given };
+        const logits = runFixed(run).get(LOGITS);
+        if (logits) picker.pick(realLogits(logits, plan));
+      }
+    }
+    return picker.report(options.prompt, "fixed", (performance.now() - started) / 1000);
+  };
+}
+
+function realLogits(logits: Int16Array, plan: Plan): Float32Array {
+  const unit = 2 ** -logitFracBits(plan);
+  return Float32Array.from(logits, (value) => value * unit);
+}
+
+/** Client, server and dealer in one process over memory: insecure by construction. */
+export async function insecureSecureBench(
+  model: LocalModel,
+  kernels: RingKernels,
+  seed: number,
+): Promise<LocalBench> {
+  const seeds = insecureSeeds(seed);
+  const { config, weights, tokenizer } = model;
+  const dealer = new Dealer({ kernels, seeds });
+  const failures: unknown[] = [];
+  const open = (service: { serve(channel: Channel): Promise<void> }) => async () => {
+    const [near, far] = memoryPair();
+    service.serve(new Channel(far)).catch((error) => failures.push(error));
+    return new Channel(near);
+  };
+  const server = await Server.create({
+    kernels,
+    config,
+    weights,
+    tokenizer: new TextEncoder().encode(JSON.stringify(tokenizer.files.tokenizer)),
+    connectDealer: open(dealer),
+    seeds,
+  });
+  await server.register();
+  const client = new Client({ kernels });
+  return async (options) => {
+    const defined = Object.entries(options).filter(([, value]) => value !== undefined);
+    return client.generate({
+      ...(Object.fromEntries(defined) as typeof options & { maxTokens: number }),
+      connectServer: open(server),
+      connectDealer: open(dealer),
+    } as Parameters<Client["generate"]>[0]);
+  };
+}

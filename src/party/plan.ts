@@ -1,0 +1,192 @@
+// A generation as all three parties see it: the public schedule, the gates of each segment, the
+// tensors they need, and a digest over all of it that is compared before any share moves.
+
+import { ensure } from "../errors.ts";
+import { bundles, type Segment, schedule } from "../generate/schedule.ts";
+import { Graph, type Tensor } from "../graph/graph.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { cacheInputs, decoder, embed, head } from "../model/decoder.ts";
+import { lower, type StateNames } from "../plan/lower.ts";
+import { type MaskedTensor, maskedTensors } from "../plan/tensors.ts";
+import type { NumberedSegment } from "../run/dealer.ts";
+
+/** Bumped whenever messages, formats or gates change. */
+export const PROTOCOL_VERSION = 1;
+
+export interface GenerationOptions {
+  /** Positions of the prompt: public. */
+  readonly promptPositions: number;
+  readonly maxTokens: number;
+  readonly chunk: number;
+  readonly anchor: number;
+}
+
+export interface PlannedSegment extends NumberedSegment {
+  readonly segment: Segment;
+}
+
+/** A plan: what every party computes, without weights, prompt or randomness. */
+export interface Plan {
+  readonly config: ModelConfig;
+  readonly options: GenerationOptions;
+  readonly segments: readonly PlannedSegment[];
+  readonly bundles: readonly (readonly PlannedSegment[])[];
+  readonly tensors: readonly MaskedTensor[];
+  /** SHA-256, hexadecimal, of everything above. */
+  readonly digest: string;
+}
+
+/** Names under which a segment's graph takes and gives its data. */
+export const IDS = "ids";
+export const LOGITS = "logits";
+
+/**
+ * Plans a generation.
+ * @throws E_PLAN when the recipe has no secure form or a bound does not fit; E_PROMPT when prompt
+ *         and tokens exceed the model's positions
+ */
+export async function planGeneration(
+  config: ModelConfig,
+  options: GenerationOptions,
+): Promise<Plan> {
+  const positions = options.promptPositions + options.maxTokens - 1;
+  ensure(
+    positions <= config.positionCount,
+    "E_PROMPT",
+    `prompt and ${options.maxTokens} tokens take ${positions} positions, the model has ` +
+      `${config.positionCount}: ask for fewer tokens`,
+  );
+  const listed = schedule(options);
+  const segments = listed.map((segment) => planSegment(config, segment));
+  const byId = new Map(segments.map((planned) => [planned.id, planned]));
+  const groups = bundles(listed, options.chunk);
+  const tensors = maskedTensors(segments.map(({ gates }) => gates));
+  return {
+    config,
+    options,
+    segments,
+    bundles: groups.map((group) => group.map((segment) => byId.get(segment.id)!)),
+    tensors,
+    digest: await digestOf({ config, options, segments, tensors }),
+  };
+}
+
+function planSegment(config: ModelConfig, segment: Segment): PlannedSegment {
+  const { graph, names } = traceSegment(config, segment);
+  const { gates } = lower(graph, config, names);
+  return { id: segment.id, segment, gates };
+}
+
+/** Rows of cache that a segment finds: all positions before its own. */
+function tracedRows(segment: Segment): { start: number; rows: number } {
+  if (segment.kind === "prompt") return { start: 0, rows: segment.rows };
+  ensure(segment.kind === "step", "E_INTERNAL", "a head has no rows of its own");
+  return { start: segment.start, rows: 1 };
+}
+
+/**
+ * Records the model's graph for one segment, without leading axes. Carried wires are `state.j`
+ * (hidden state j) and `cache.layer.part:rows`.
+ */
+export function traceSegment(
+  config: ModelConfig,
+  segment: Segment,
+): { graph: Graph; names: StateNames } {
+  const graph = new Graph();
+  const loads = new Map<string, string>();
+  const stores = new Map<string, { name: string; replaces: string | undefined }>();
+  if (segment.kind === "head") {
+    traceHead(graph, config, segment.states, loads);
+    return { graph, names: { loads, stores } };
+  }
+  const { start, rows } = tracedRows(segment);
+  const caches = start === 0 ? undefined : cacheInputs(graph, config, { rows: start });
+  caches?.flat().forEach((tensor) => {
+    const name = inputName(graph, tensor);
+    loads.set(name, `${name}:${start}`);
+  });
+  const x = inputOf(graph, config, segment, loads);
+  const out = decoder(graph, config, { x, start, caches });
+  graph.output("hidden", out.hidden.sliceRows(rows - 1, rows));
+  const index = segment.kind === "prompt" ? 0 : segment.index;
+  stores.set("hidden", { name: `state.${index}`, replaces: undefined });
+  out.caches.forEach((parts, layer) => {
+    parts.forEach((tensor, part) => {
+      const name = `cache.${layer}.${part}`;
+      graph.output(name, tensor);
+      const replaces = start === 0 ? undefined : `${name}:${start}`;
+      stores.set(name, { name: `${name}:${start + rows}`, replaces });
+    });
+  });
+  return { graph, names: { loads, stores } };
+}
+
+function inputOf(
+  graph: Graph,
+  config: ModelConfig,
+  segment: Exclude<Segment, { kind: "head" }>,
+  loads: Map<string, string>,
+): Tensor {
+  if (segment.kind === "prompt") return embed(graph, config, graph.ids(IDS, [segment.rows]));
+  if (segment.source === "client") return embed(graph, config, graph.ids(IDS, [1]));
+  const name = `state.${segment.index - 1}`;
+  loads.set(name, name);
+  return graph.input(name, [1, config.hiddenSize]);
+}
+
+function traceHead(
+  graph: Graph,
+  config: ModelConfig,
+  [from, to]: readonly [number, number],
+  loads: Map<string, string>,
+): void {
+  let states: Tensor | undefined;
+  for (let index = from; index < to; index++) {
+    const name = `state.${index}`;
+    loads.set(name, name);
+    const state = graph.input(name, [1, config.hiddenSize]);
+    states = states ? states.concatRows(state) : state;
+  }
+  graph.output(LOGITS, head(graph, config, states!));
+}
+
+function inputName(graph: Graph, tensor: Tensor): string {
+  const op = graph.ops[tensor.id]!;
+  ensure(op.kind === "input", "E_INTERNAL", "a cache is not an input");
+  return op.name;
+}
+
+/** Plans by config and options, a few at a time: peers ask for the same ones again and again. */
+export class PlanCache {
+  readonly #plans = new Map<string, Promise<Plan>>();
+  readonly #limit: number;
+
+  constructor(limit = 8) {
+    this.#limit = limit;
+  }
+
+  get(config: ModelConfig, options: GenerationOptions): Promise<Plan> {
+    const key = JSON.stringify([config, options]);
+    const known = this.#plans.get(key);
+    if (known) return known;
+    if (this.#plans.size >= this.#limit) this.#plans.delete([...this.#plans.keys()][0]!);
+    const plan = planGeneration(config, options);
+    this.#plans.set(key, plan);
+    plan.catch(() => this.#plans.delete(key));
+    return plan;
+  }
+
+  /** The tensors of a model's linear layers: the same in every plan of it. */
+  async tensors(config: ModelConfig): Promise<readonly MaskedTensor[]> {
+    const options = { promptPositions: 1, maxTokens: 1, chunk: 1, anchor: 0 };
+    return (await this.get(config, options)).tensors;
+  }
+}
+
+async function digestOf(content: object): Promise<string> {
+  const text = JSON.stringify({ version: PROTOCOL_VERSION, ...content }, (_key, value) =>
+    typeof value === "bigint" ? `${value}n` : value,
+  );
+  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,178 @@
+// Configuration of a training stage: a JSON file with defaults for everything but the model,
+// `key=value` overrides with dotted keys, unknown keys an error. Paths are relative to the working
+// folder.
+
+import { z } from "zod";
+import { ensure, MergenError } from "../errors.ts";
+import { modelShape } from "./model-shape.ts";
+
+const positive = z.int().positive();
+const share = z.number().min(0).max(1);
+
+const common = {
+  /** Folder with train.jsonl.gz and dev.jsonl.gz. */
+  data: z.string().default("../shared/data/e2e"),
+  /** Folder of this stage's results. */
+  out: z.string(),
+  seed: z.int().nonnegative().default(1),
+};
+
+const optimiser = {
+  steps: positive,
+  batchSize: positive.default(128),
+  /** Lengths that outputs are padded to; longer ones are left out. */
+  buckets: z.array(positive).min(1),
+  rate: z.number().positive().default(2e-3),
+  warmupSteps: z.int().nonnegative().default(200),
+  finalShare: share.default(0.02),
+  weightDecay: z.number().nonnegative().default(0.01),
+  betas: z.tuple([share, share]).default([0.9, 0.98]),
+  eps: z.number().positive().default(1e-8),
+  clip: z.number().positive().default(1),
+  threads: positive.default(2),
+  checkpointEvery: positive.default(250),
+  logEvery: positive.default(50),
+  evaluateEvery: positive.default(500),
+  /** Development inputs used while training. */
+  evaluateCount: positive.default(200),
+};
+
+const tokenizer = z.strictObject({
+  stage: z.literal("tokenizer"),
+  ...common,
+  vocabSize: positive.default(1500),
+  wordMerges: z.int().nonnegative().default(700),
+  minCount: positive.default(20),
+  maxBlanks: positive.default(4),
+  /** Slots whose values are pieces of their own wherever they stand. */
+  isolatedSlots: z.array(z.string()).default(["name", "near"]),
+  /** Slots whose values in lower case are such pieces, too. */
+  lowerCaseSlots: z.array(z.string()).default([]),
+  /** How often each slot value counts beside the texts. */
+  valueCount: z.int().nonnegative().default(50),
+});
+
+const teacher = z.strictObject({
+  stage: z.literal("teacher"),
+  ...common,
+  ...optimiser,
+  /** Folder with tokenizer.json. */
+  tokenizer: z.string(),
+  model: modelShape,
+  smoothing: share.default(0),
+  dropout: share.default(0),
+});
+
+const distil = z.strictObject({
+  stage: z.literal("distil"),
+  ...common,
+  /** Model folder of the teacher. */
+  teacher: z.string(),
+  /** Made-up inputs beside those of the training set. */
+  syntheticCount: z.int().nonnegative().default(7000),
+  batchSize: positive.default(256),
+  threads: positive.default(2),
+});
+
+const studentPart = z.strictObject({
+  kind: z.enum(["real", "resent", "rollout", "own"]),
+  rows: z.number().positive().default(1),
+  ce: z.number().nonnegative().default(1),
+  align: z.number().nonnegative().default(0),
+  passes: z.int().nonnegative().default(1),
+  probability: z.tuple([share, share]).default([1, 1]),
+});
+
+const student = z.strictObject({
+  stage: z.literal("student"),
+  ...common,
+  ...optimiser,
+  /** File of prompts and outputs that the distil stage has written. */
+  pairs: z.string(),
+  tokenizer: z.string(),
+  /** Model folder to begin with; else fresh weights. */
+  initial: z.string().optional(),
+  model: modelShape,
+  phases: z
+    .array(z.strictObject({ share: z.number().positive(), parts: z.array(studentPart).min(1) }))
+    .min(1),
+  tailWeight: share.default(0.05),
+  smoothing: share.default(0),
+  noise: z.number().nonnegative().default(0),
+  dropout: share.default(0),
+});
+
+const exported = z.strictObject({
+  stage: z.literal("export"),
+  out: z.string(),
+  /** Model folder to round. */
+  model: z.string(),
+  /** Most bits after the point of a weight. */
+  maxFracBits: z.int().min(0).max(15).default(15),
+});
+
+const evaluate = z.strictObject({
+  stage: z.literal("evaluate"),
+  data: common.data,
+  model: z.string(),
+  count: positive.default(547),
+  batchSize: positive.default(64),
+  nextToken: z.enum(["lookup", "resend"]).array().default(["resend", "lookup"]),
+});
+
+const stages = z.discriminatedUnion("stage", [
+  tokenizer,
+  teacher,
+  distil,
+  student,
+  exported,
+  evaluate,
+]);
+
+export type TrainConfig = z.infer<typeof stages>;
+export type StageConfig<S extends TrainConfig["stage"]> = Extract<TrainConfig, { stage: S }>;
+
+/**
+ * The configuration of a parsed file with its overrides, as `model.layerCount=4`.
+ * @throws E_CONFIG naming the key
+ */
+export function parseTrainConfig(
+  json: unknown,
+  { overrides = [], origin = "config" }: { overrides?: readonly string[]; origin?: string } = {},
+): TrainConfig {
+  const raw = structuredClone(json);
+  for (const override of overrides) applyOverride(raw, override);
+  const result = stages.safeParse(raw);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const where = issue?.path.map(String).join(".") || "the whole";
+  const keys = issue?.code === "unrecognized_keys" ? ` (${issue.keys.join(", ")})` : "";
+  throw new MergenError("E_CONFIG", `${origin}: ${where}: ${issue?.message ?? "is wrong"}${keys}`);
+}
+
+function applyOverride(target: unknown, override: string): void {
+  const at = override.indexOf("=");
+  ensure(at > 0, "E_CONFIG", `${override}: is not of the form key=value`);
+  const path = override.slice(0, at).split(".");
+  const last = path.pop()!;
+  let holder = target as Record<string, unknown>;
+  for (const key of path) {
+    const inner = isObject(holder) && Object.hasOwn(holder, key) ? holder[key] : undefined;
+    ensure(isObject(inner), "E_CONFIG", `${override}: the configuration has no ${key}`);
+    holder = inner;
+  }
+  holder[last] = parseValue(override.slice(at + 1));
+}
+
+/** JSON where it is that, else the text itself. */
+function parseValue(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}

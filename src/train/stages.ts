@@ -1,0 +1,258 @@
+// The stages from data to a model folder: tokenizer, teacher, distil, student, export, evaluate.
+// Each reads and writes folders that its configuration names, and logs through what it is given.
+
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { ensure } from "../errors.ts";
+import { type Example, loadExamples } from "../evaluate/data.ts";
+import type { FloatKernels } from "../kernel/float-kernels.ts";
+import { loadModel, loadTokenizer, saveModel } from "../model/checkpoint.ts";
+import type { ModelConfig, PromptLayout } from "../model/config.ts";
+import { weightShapes } from "../model/decoder.ts";
+import { encodePrompt, parseSlots } from "../model/prompt.ts";
+import type { Weights } from "../model/safetensors.ts";
+import { Tokenizer } from "../model/tokenizer.ts";
+import type { FloatWeights } from "../run/float.ts";
+import type { StageConfig, TrainConfig } from "./config.ts";
+import { roundToGrid } from "./export.ts";
+import { BatchGenerator } from "./generate.ts";
+import { modelConfig } from "./model-shape.ts";
+import { slotValues, syntheticInputs } from "./prompts.ts";
+import { type Score, Scorer, scoreLine } from "./score.ts";
+import type { TaskSpec } from "./task.ts";
+import { loadTokenPairs, saveTokenPairs, type TokenPair, tokenSet } from "./token-set.ts";
+import { normaliseText, trainTokenizer } from "./tokenizer.ts";
+import { type Log, train } from "./trainer.ts";
+
+export interface StageContext {
+  readonly kernels: FloatKernels;
+  readonly log: Log;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Runs the stage that the configuration names. */
+export async function runStage(config: TrainConfig, context: StageContext): Promise<void> {
+  switch (config.stage) {
+    case "tokenizer":
+      return tokenizerStage(config, context);
+    case "teacher":
+      return teacherStage(config, context);
+    case "distil":
+      return distilStage(config, context);
+    case "student":
+      return studentStage(config, context);
+    case "export":
+      return exportStage(config, context);
+    case "evaluate":
+      await evaluateStage(config, context);
+      return;
+    default:
+      config satisfies never;
+  }
+}
+
+function dataFile(dir: string, split: "train" | "dev" | "test"): string {
+  return join(dir, `${split}.jsonl.gz`);
+}
+
+/** Writes `tokenizer.json`, trained on the references of the training set. */
+export async function tokenizerStage(
+  config: StageConfig<"tokenizer">,
+  { log }: StageContext,
+): Promise<void> {
+  const examples = await loadExamples(dataFile(config.data, "train"));
+  const layout = slotNames(examples);
+  const values = slotValues(new Set(examples.map(({ input }) => input)), layout);
+  const texts = new Map<string, number>();
+  const count = (text: string, times: number) => {
+    const normal = normaliseText(text);
+    texts.set(normal, (texts.get(normal) ?? 0) + times);
+  };
+  for (const { refs } of examples) for (const ref of refs) count(ref, 1);
+  for (const list of values.values()) for (const value of list) count(value, config.valueCount);
+  const isolated = config.isolatedSlots.flatMap((name) => values.get(name) ?? []);
+  for (const name of config.lowerCaseSlots) {
+    isolated.push(...(values.get(name) ?? []).map((value) => value.toLowerCase()));
+  }
+  const json = trainTokenizer(texts, { ...config, isolated });
+  const tokenizer = new Tokenizer({ tokenizer: json });
+  await mkdir(config.out, { recursive: true });
+  await writeFile(join(config.out, "tokenizer.json"), JSON.stringify(json));
+  const sample = examples.slice(0, 2000);
+  const tokens = sample.map(({ refs }) => tokenizer.encode(normaliseText(refs[0])).length);
+  const mean = tokens.reduce((sum, n) => sum + n, 0) / sample.length;
+  log(`tokenizer of ${tokenizer.size} tokens, ${mean.toFixed(2)} tokens a reference`);
+}
+
+/** Every slot name that the inputs use. */
+function slotNames(examples: readonly Example[]): Extract<PromptLayout, { kind: "slots" }> {
+  const names = new Set<string>();
+  for (const { input } of examples) {
+    for (const match of input.matchAll(/(?:^|\],)\s*([^[\]]+)\[/g)) names.add(match[1]);
+  }
+  return { kind: "slots", slots: [...names].map((name) => ({ name, width: 1 })) };
+}
+
+/** Trains on the references; leaves a model folder `model` and a checkpoint beside it. */
+export async function teacherStage(
+  config: StageConfig<"teacher">,
+  context: StageContext,
+): Promise<void> {
+  const tokenizer = await loadTokenizer(config.tokenizer);
+  const model = modelConfig(config.model, tokenizer.size);
+  const examples = await loadExamples(dataFile(config.data, "train"));
+  const prompts = new Map<string, number[]>();
+  const pairs = examples.flatMap(({ input, refs }) => {
+    const prompt = prompts.get(input) ?? encodePrompt(input, model, tokenizer);
+    prompts.set(input, prompt);
+    return refs.map((ref) => ({ prompt, output: textIds(ref, model, tokenizer) }));
+  });
+  await trainStage(config, { model, tokenizer, pairs, kind: "teacher" }, context);
+}
+
+function textIds(text: string, model: ModelConfig, tokenizer: Tokenizer): number[] {
+  return [...tokenizer.encode(normaliseText(text)), model.tokens.end];
+}
+
+/** Trains on the teacher's outputs; leaves the same as the teacher stage. */
+export async function studentStage(
+  config: StageConfig<"student">,
+  context: StageContext,
+): Promise<void> {
+  const tokenizer = await loadTokenizer(config.tokenizer);
+  const model = modelConfig(config.model, tokenizer.size);
+  const pairs = await loadTokenPairs(config.pairs);
+  const initial = config.initial && (await loadModel(config.initial, { weightShapes })).weights;
+  const given = { model, tokenizer, pairs, initial: initial || undefined };
+  await trainStage(config, { ...given, kind: "student" }, context);
+}
+
+async function trainStage(
+  config: StageConfig<"teacher"> | StageConfig<"student">,
+  given: {
+    kind: "teacher" | "student";
+    model: ModelConfig;
+    tokenizer: Tokenizer;
+    pairs: readonly TokenPair[];
+    initial?: Weights | undefined;
+  },
+  { kernels, log, signal }: StageContext,
+): Promise<void> {
+  const { model, tokenizer, pairs } = given;
+  const { seed, batchSize, buckets } = config;
+  const data = tokenSet(pairs, { outputLength: Math.max(...buckets), end: model.tokens.end });
+  const most = model.generation.maxTokens;
+  ensure(data.outputLength <= most, "E_CONFIG", `a bucket is longer than maxTokens, ${most}`);
+  log(`${data.count} of ${pairs.length} texts, ${kernels.name} kernels`);
+  const common = { model, data, batchSize, buckets, seed };
+  const task: TaskSpec =
+    config.stage === "teacher"
+      ? { ...common, kind: "teacher", options: config }
+      : { ...common, kind: "student", options: config };
+  const dev = await loadExamples(dataFile(config.data, "dev"), { limit: config.evaluateCount });
+  const scorer = new Scorer({ config: model, tokenizer }, dev, { kernels, batchSize });
+  await mkdir(config.out, { recursive: true });
+  const { weights, step } = await train({
+    task,
+    schedule: config,
+    adam: config,
+    clip: config.clip,
+    threads: config.threads,
+    checkpoint: join(config.out, "checkpoint.safetensors"),
+    checkpointEvery: config.checkpointEvery,
+    logEvery: config.logEvery,
+    evaluateEvery: config.evaluateEvery,
+    evaluate: async (current) => scoreModes(scorer, current, model),
+    initial: given.initial,
+    kernels,
+    log,
+    signal,
+  });
+  await saveModel(join(config.out, "model"), { config: model, weights, tokenizer });
+  log(`${join(config.out, "model")} holds the weights of step ${step}`);
+}
+
+function scoreModes(scorer: Scorer, weights: FloatWeights, model: ModelConfig): string {
+  const modes =
+    model.nextToken === "resend" ? (["resend", "lookup"] as const) : ["lookup" as const];
+  return modes.map((mode) => scoreLine(mode, scorer.score(weights, mode))).join("; ");
+}
+
+/** Writes `pairs.jsonl`: the teacher's greedy outputs for training and made-up inputs. */
+export async function distilStage(
+  config: StageConfig<"distil">,
+  { kernels, log }: StageContext,
+): Promise<void> {
+  const { config: model, weights, tokenizer } = await loadModel(config.teacher, { weightShapes });
+  ensure(model.prompt.kind === "slots", "E_CONFIG", "the teacher's prompts have no slots");
+  const inputs = [
+    ...new Set((await loadExamples(dataFile(config.data, "train"))).map(({ input }) => input)),
+  ];
+  const known: string[] = [];
+  for (const split of ["dev", "test"] as const) {
+    const examples = await loadExamples(dataFile(config.data, split));
+    known.push(...examples.map(({ input }) => input));
+  }
+  const { prompt: layout } = model;
+  const options = { layout, known, count: config.syntheticCount, seed: config.seed };
+  const all = [...inputs, ...syntheticInputs(inputs, options)].filter(
+    (input) => parseSlots(input, layout).size > 0,
+  );
+  const prompts = all.map((input) => encodePrompt(input, model, tokenizer));
+  log(`${inputs.length} inputs and ${all.length - inputs.length} made-up ones`);
+  const generator = new BatchGenerator(model, kernels);
+  const values = new Map([...weights].map(([name, { data }]) => [name, data]));
+  const pairs: TokenPair[] = [];
+  const began = performance.now();
+  for (let from = 0; from < prompts.length; from += config.batchSize) {
+    const batch = prompts.slice(from, from + config.batchSize);
+    const outputs = generator.generate(values, {
+      prompts: Int32Array.from(batch.flat()),
+      promptLength: batch[0].length,
+      maxTokens: model.generation.maxTokens,
+      nextToken: "lookup",
+      batchSize: config.batchSize,
+    });
+    for (const [index, output] of outputs.entries()) {
+      if (output.at(-1) === model.tokens.end) pairs.push({ prompt: batch[index], output });
+    }
+    const seconds = (performance.now() - began) / 1000;
+    log(`${from + batch.length}/${prompts.length}, ${seconds.toFixed(0)} s`);
+  }
+  await mkdir(config.out, { recursive: true });
+  await saveTokenPairs(join(config.out, "pairs.jsonl"), pairs);
+  log(`${pairs.length} outputs, ${all.length - pairs.length} without an end left out`);
+}
+
+/** Writes the model on the int16 grid of the secure modes. */
+export async function exportStage(
+  config: StageConfig<"export">,
+  { log }: StageContext,
+): Promise<void> {
+  const model = await loadModel(config.model, { weightShapes });
+  const rounded = roundToGrid(model, config);
+  await saveModel(config.out, { ...rounded, tokenizer: model.tokenizer }, { int16: true });
+  const bits = Object.values(rounded.config.weightFracBits ?? {});
+  log(`${config.out}: ${bits.length} tensors, ${Math.min(...bits)}..${Math.max(...bits)} bits`);
+}
+
+/** Scores a model folder on development inputs. */
+export async function evaluateStage(
+  config: StageConfig<"evaluate">,
+  { kernels, log }: StageContext,
+): Promise<Map<string, Score>> {
+  const model = await loadModel(config.model, { weightShapes });
+  const dev = await loadExamples(dataFile(config.data, "dev"), { limit: config.count });
+  const scorer = new Scorer(model, dev, { kernels, batchSize: config.batchSize });
+  const values = new Map([...model.weights].map(([name, { data }]) => [name, data]));
+  const scores = new Map<string, Score>();
+  for (const mode of config.nextToken) {
+    const score = scorer.score(values, mode);
+    scores.set(mode, score);
+    log(scoreLine(mode, score));
+    for (const index of [3, 100, 197]) {
+      if (dev[index]) log(`  ${dev[index].input} -> ${score.texts[index]}`);
+    }
+  }
+  return scores;
+}
