@@ -120,7 +120,7 @@ function fill(data: Float32Array, name: string, shape: readonly number[], random
 function startDeviation(name: string, shape: readonly number[]): number {
   if (name === "position.weight") return 0.02;
   if (name === "embedding.weight" || name === "head.weight") return 0.05;
-  if (name.endsWith(".o.weight")) return 0.01;
+  if (name.endsWith(".o.weight") || name.endsWith(".output.weight")) return 0.02;
   return 1 / Math.sqrt(3 * shape[0]);
 }
 

@@ -48,6 +48,10 @@ export interface GenerateOptions {
   readonly ignoreEnd?: boolean;
   /** Default greedy. */
   readonly sampling?: SampleOptions;
+  /** Refuse a server whose model has another public config. */
+  readonly expectedConfig?: ModelConfig;
+  /** Refuse a model of another recipe. */
+  readonly recipe?: string;
   /** Called with each piece of text as it becomes known. */
   readonly onText?: (piece: string) => void;
   /** Aborts between messages with E_INTERRUPTED. */
@@ -84,6 +88,7 @@ export class Client {
     let dealer: Channel | undefined;
     try {
       const offer = await this.#receiveOffer(server);
+      checkOffer(offer.config, options);
       const ids = encodePrompt(options.prompt, offer.config, offer.tokenizer);
       const run = await this.#open(server, offer, ids, options);
       dealer = await options.connectDealer();
@@ -157,6 +162,14 @@ export class Client {
     await tell(dealer, { type: "session", session, model, options, digest });
     await expect(dealer, "ready", timeoutMs);
   }
+}
+
+/** @throws E_DIGEST, E_CONFIG when the server offers another model than was asked for */
+function checkOffer(config: ModelConfig, { expectedConfig, recipe }: GenerateOptions): void {
+  const same = !expectedConfig || JSON.stringify(config) === JSON.stringify(expectedConfig);
+  ensure(same, "E_DIGEST", "the server offers another model than the one that was named");
+  const fits = recipe === undefined || recipe === config.recipe;
+  ensure(fits, "E_CONFIG", `the server's model has the recipe ${config.recipe}, not ${recipe}`);
 }
 
 interface OpenedRun {

@@ -1,51 +1,6 @@
-// Loops over float32 data behind the graph's elementwise and row-wise ops, forward and backward.
+// Loops over float32 data behind the graph's elementwise and row-wise ops, forward and backward,
+// as far as no kernel does them.
 // Written flat, since these are what is left of a training step once the matrix products are fast.
-
-const LOG2_E = Math.LOG2E;
-const powersOfTwo = new Float64Array(512).map((_, index) => 2 ** (index - 256));
-
-/**
- * e^x to a relative 1e-8; 0 below -150, and saturating above 150. Math.exp is a call of 8 ns;
- * this inlines to about 2 ns, and softmax over a vocabulary is one exp per logit.
- */
-export function fastExp(x: number): number {
-  if (x < -150) return 0;
-  const t = (x < 150 ? x : 150) * LOG2_E;
-  const whole = Math.floor(t + 0.5);
-  const f = t - whole;
-  const high =
-    f * (0.009618129107628477 + f * (0.0013333558146428443 + f * 0.00015403530393381609));
-  const low = f * (0.24022650695910072 + f * (0.05550410866482158 + high));
-  const tail = f * f * f * f * f * f * f * 1.5252733804059838e-5;
-  return (1 + f * (Math.LN2 + low) + tail) * powersOfTwo[whole + 256];
-}
-
-export function tanh(x: number): number {
-  return 1 - 2 / (1 + fastExp(2 * x));
-}
-
-/** Error function to 1.2e-7 (Press et al., Numerical Recipes, 2nd ed., §6.2, erfcc). */
-export function erf(x: number): number {
-  const z = Math.abs(x);
-  const t = 1 / (1 + 0.5 * z);
-  const series =
-    -1.26551223 +
-    t *
-      (1.00002368 +
-        t *
-          (0.37409196 +
-            t *
-              (0.09678418 +
-                t *
-                  (-0.18628806 +
-                    t *
-                      (0.27886807 +
-                        t *
-                          (-1.13520398 +
-                            t * (1.48851587 + t * (-0.82215223 + t * 0.17087277))))))));
-  const complement = t * Math.exp(-z * z + series);
-  return x >= 0 ? 1 - complement : complement - 1;
-}
 
 type Floats = Float32Array;
 
@@ -106,39 +61,6 @@ export function quadBackward(x: Floats, c: readonly [number, number, number], dy
   for (let i = 0; i < dy.length; i++) dy[i] = dy[i] * (slope * x[i] + c1);
 }
 
-const GELU_A = Math.sqrt(2 / Math.PI);
-const GELU_B = 0.044715;
-
-export function gelu(x: Floats, form: "tanh" | "erf", out: Floats): void {
-  if (form === "erf") {
-    for (let i = 0; i < out.length; i++) out[i] = 0.5 * x[i] * (1 + erf(x[i] * Math.SQRT1_2));
-    return;
-  }
-  for (let i = 0; i < out.length; i++) {
-    const v = x[i];
-    out[i] = 0.5 * v * (1 + tanh(GELU_A * v * (1 + GELU_B * v * v)));
-  }
-}
-
-/** Turns dy into dx in place. */
-export function geluBackward(x: Floats, form: "tanh" | "erf", dy: Floats): void {
-  if (form === "erf") {
-    const density = 1 / Math.sqrt(2 * Math.PI);
-    for (let i = 0; i < dy.length; i++) {
-      const v = x[i];
-      const slope = 0.5 * (1 + erf(v * Math.SQRT1_2)) + v * density * Math.exp(-0.5 * v * v);
-      dy[i] = dy[i] * slope;
-    }
-    return;
-  }
-  for (let i = 0; i < dy.length; i++) {
-    const v = x[i];
-    const t = tanh(GELU_A * v * (1 + GELU_B * v * v));
-    const slope = 0.5 * (1 + t) + 0.5 * v * (1 - t * t) * GELU_A * (1 + 3 * GELU_B * v * v);
-    dy[i] = dy[i] * slope;
-  }
-}
-
 /** Row-wise normalisation; `inverse` receives 1 / sqrt(variance + eps) per row. */
 export function layerNorm(
   x: Floats,
@@ -181,28 +103,6 @@ export function layerNormBackward(y: Floats, inverse: Floats, columns: number, d
   }
 }
 
-/** Row i of each block of `rows` sees columns 0..columns-rows+i; the others get 0. */
-export function causalSoftmax(
-  x: Floats,
-  { rows, columns }: { rows: number; columns: number },
-  out: Floats,
-): void {
-  for (let base = 0, row = 0; base < out.length; base += columns, row = (row + 1) % rows) {
-    const seen = columns - rows + row + 1;
-    let top = x[base];
-    for (let i = 1; i < seen; i++) if (x[base + i] > top) top = x[base + i];
-    let sum = 0;
-    for (let i = 0; i < seen; i++) {
-      const e = fastExp(x[base + i] - top);
-      out[base + i] = e;
-      sum += e;
-    }
-    const scale = 1 / sum;
-    for (let i = 0; i < seen; i++) out[base + i] = out[base + i] * scale;
-    for (let i = seen; i < columns; i++) out[base + i] = 0;
-  }
-}
-
 /** Turns dy into dx in place; y is the forward result, 0 outside the mask. */
 export function softmaxBackward(y: Floats, columns: number, dy: Floats): void {
   for (let base = 0; base < dy.length; base += columns) {
@@ -213,16 +113,16 @@ export function softmaxBackward(y: Floats, columns: number, dy: Floats): void {
 }
 
 /**
- * Weighted mean cross entropy. `slopes` receives, per logit, the derivative of the result: rows of
- * weight 0 are skipped and get zeros.
+ * Weighted mean cross entropy, from the logits, their softmax and the logarithms of its sums. Turns
+ * the softmax into the derivative of the result; rows of weight 0 get zeros.
  */
 export function crossEntropy(
   logits: Floats,
   targets: Int32Array,
-  options: { weights: Floats; smoothing: number; columns: number },
+  options: { weights: Floats; smoothing: number; columns: number; logSums: Floats },
   slopes: Floats,
 ): number {
-  const { weights, smoothing, columns } = options;
+  const { weights, smoothing, columns, logSums } = options;
   let total = 0;
   for (let row = 0; row < weights.length; row++) total += weights[row];
   const spread = smoothing / columns;
@@ -233,25 +133,15 @@ export function crossEntropy(
       slopes.fill(0, base, base + columns);
       continue;
     }
-    let top = logits[base];
-    let sumLogits = 0;
-    for (let i = 0; i < columns; i++) {
-      const value = logits[base + i];
-      if (value > top) top = value;
-      sumLogits += value;
-    }
-    let sum = 0;
-    for (let i = 0; i < columns; i++) {
-      const e = fastExp(logits[base + i] - top);
-      slopes[base + i] = e;
-      sum += e;
-    }
     const target = base + targets[row];
-    const logSum = top + Math.log(sum);
-    loss += weight * (logSum - (1 - smoothing) * logits[target] - spread * sumLogits);
-    const scale = weight / sum;
+    loss += weight * (logSums[row] - (1 - smoothing) * logits[target]);
+    if (spread > 0) {
+      let sum = 0;
+      for (let i = 0; i < columns; i++) sum += logits[base + i];
+      loss -= weight * spread * sum;
+    }
     const offset = weight * spread;
-    for (let i = 0; i < columns; i++) slopes[base + i] = slopes[base + i] * scale - offset;
+    for (let i = 0; i < columns; i++) slopes[base + i] = slopes[base + i] * weight - offset;
     slopes[target] = slopes[target] - weight * (1 - smoothing);
   }
   return loss;

@@ -200,13 +200,13 @@ export class FloatProgram {
         );
         return;
       case "causalSoftmax":
-        loops.causalSoftmax(values[op.x]!, this.dimensions(op.out), out);
+        this.#softmax(op, out);
         return;
       case "quad":
         loops.quad(values[op.x]!, op.coefficients, out);
         return;
       case "gelu":
-        loops.gelu(values[op.x]!, op.form, out);
+        this.kernels.gelu({ form: op.form, x: values[op.x]!, out });
         return;
       case "relu":
         for (let i = 0; i < out.length; i++) out[i] = Math.max(values[op.x]![i]!, 0);
@@ -221,14 +221,9 @@ export class FloatProgram {
       case "select":
         selectRows(values[op.mask]!, values[op.a]!, values[op.b]!, out);
         return;
-      case "crossEntropy": {
-        const { columns } = this.dimensions(op.logits);
-        const slopes = this.#take(product(this.graph.ops[op.logits]!.shape));
-        this.saved[op.out] = slopes;
-        const options = { weights: values[op.weights]!, smoothing: op.smoothing, columns };
-        out[0] = loops.crossEntropy(values[op.logits]!, this.tokens[op.targets]!, options, slopes);
+      case "crossEntropy":
+        out[0] = this.#crossEntropy(op);
         return;
-      }
       case "cosineLoss": {
         const { columns } = this.dimensions(op.a);
         const options = { weights: values[op.weights]!, columns };
@@ -243,6 +238,25 @@ export class FloatProgram {
       default:
         op satisfies never;
     }
+  }
+
+  #softmax(op: Op & { kind: "causalSoftmax" }, out: Float32Array): void {
+    const { lead, rows: causalRows, columns } = this.dimensions(op.out);
+    const x = this.values[op.x]!;
+    this.kernels.softmax({ rows: lead * causalRows, columns, x, out, causalRows });
+  }
+
+  #crossEntropy(op: Op & { kind: "crossEntropy" }): number {
+    const logits = this.values[op.logits]!;
+    const { columns } = this.dimensions(op.logits);
+    const rows = logits.length / columns;
+    const slopes = this.#take(logits.length);
+    const logSums = this.#take(rows);
+    this.saved[op.out] = slopes;
+    this.kernels.softmax({ rows, columns, x: logits, out: slopes, logSums });
+    const { smoothing } = op;
+    const options = { weights: this.values[op.weights]!, smoothing, columns, logSums };
+    return loops.crossEntropy(logits, this.tokens[op.targets]!, options, slopes);
   }
 
   #linear(op: Op & { kind: "linear" }, out: Float32Array): void {

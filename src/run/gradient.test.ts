@@ -78,7 +78,7 @@ function check({ weights, ids = {}, fixed = {}, build }: Case): void {
       };
       const slope = (at(kept + step) - at(kept - step)) / (2 * step);
       values[i] = kept;
-      expect(gradients.get(name)![i], `${name}[${i}]`).toBeCloseTo(slope, 5);
+      expect(gradients.get(name)![i], `${name}[${i}]`).toBeCloseTo(slope, 6);
     }
   }
 }
@@ -210,7 +210,7 @@ describe("gradients against central differences", () => {
     });
   });
 
-  it("gelu with erf, whose own error is 1e-7", () => {
+  it("gelu with erf", () => {
     check({ weights: { x: [2, 3] }, build: ({ x }) => x.scale(2).gelu("erf") });
   });
 });

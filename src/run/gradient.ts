@@ -148,7 +148,7 @@ class Backward {
         this.#pass(op.out, op.x, dy);
         return;
       case "gelu":
-        loops.geluBackward(values[op.x]!, op.form, dy);
+        this.#program.kernels.geluGradient({ form: op.form, x: values[op.x]!, dy, out: dy });
         this.#pass(op.out, op.x, dy);
         return;
       case "relu":

@@ -1,6 +1,7 @@
 // AdamW (Loshchilov and Hutter 2019) on a slice of the flat weight vector, and the learning rate's
 // schedule: linear warm-up, then half a cosine.
 
+import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { Layout } from "./parameters.ts";
 
 export interface AdamOptions {
@@ -15,44 +16,38 @@ export interface AdamState {
   readonly moment2: Float32Array;
 }
 
-/** Updates weights from..to-1 by gradient times `scale`; `step` counts from 1. */
+interface AdamRun {
+  readonly layout: Layout;
+  readonly gradients: readonly Float32Array[];
+  readonly adam: AdamOptions;
+}
+
+/**
+ * Updates weights from..to-1 by the first gradient times `scale`; `step` counts from 1. Weight decay
+ * acts on the parameters that the layout says.
+ */
 export function adamUpdate(
-  layout: Layout,
-  state: AdamState,
-  gradient: Float32Array,
-  options: AdamOptions & { from: number; to: number; rate: number; scale: number; step: number },
+  { layout, gradients, adam, ...state }: AdamState & AdamRun,
+  kernels: FloatKernels,
+  options: { from: number; to: number; rate: number; scale: number; step: number },
 ): void {
   for (const { offset, length, decays } of layout.parameters) {
     const from = Math.max(offset, options.from);
     const to = Math.min(offset + length, options.to);
-    if (from < to) updateRange(state, gradient, { ...options, from, to, decays });
-  }
-}
-
-function updateRange(
-  { weights, moment1, moment2 }: AdamState,
-  gradient: Float32Array,
-  options: AdamOptions & {
-    from: number;
-    to: number;
-    rate: number;
-    scale: number;
-    step: number;
-    decays: boolean;
-  },
-): void {
-  const { from, to, rate, scale, step, eps } = options;
-  const [beta1, beta2] = options.betas;
-  const keep = 1 - (options.decays ? rate * options.weightDecay : 0);
-  const stepSize = rate / (1 - beta1 ** step);
-  const correction = 1 / (1 - beta2 ** step);
-  for (let i = from; i < to; i++) {
-    const g = gradient[i] * scale;
-    const m = beta1 * moment1[i] + (1 - beta1) * g;
-    const v = beta2 * moment2[i] + (1 - beta2) * g * g;
-    moment1[i] = m;
-    moment2[i] = v;
-    weights[i] = weights[i] * keep - (stepSize * m) / (Math.sqrt(v * correction) + eps);
+    if (from >= to) continue;
+    kernels.adamw({
+      weights: state.weights.subarray(from, to),
+      gradients: gradients[0].subarray(from, to),
+      firstMoment: state.moment1.subarray(from, to),
+      secondMoment: state.moment2.subarray(from, to),
+      step: options.step,
+      learningRate: options.rate,
+      beta1: adam.betas[0],
+      beta2: adam.betas[1],
+      epsilon: adam.eps,
+      weightDecay: decays ? adam.weightDecay : 0,
+      gradientScale: options.scale,
+    });
   }
 }
 

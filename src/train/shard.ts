@@ -34,6 +34,7 @@ export type ShardAnswer = StepReport | { readonly squares: number } | undefined;
 export class Shard {
   readonly #run: SharedRun;
   readonly #index: number;
+  readonly #kernels: FloatKernels;
   readonly #task: Task;
   readonly #weights: ReadonlyMap<string, Float32Array>;
   readonly #gradients: ReadonlyMap<string, Float32Array>;
@@ -43,6 +44,7 @@ export class Shard {
   constructor(run: SharedRun, index: number, kernels: FloatKernels) {
     this.#run = run;
     this.#index = index;
+    this.#kernels = kernels;
     this.#task = createTask(run.spec, kernels);
     this.#weights = views(run.layout, run.weights);
     this.#gradients = views(run.layout, run.gradients[index]);
@@ -66,10 +68,9 @@ export class Shard {
       case "reduce":
         return { squares: this.#reduce() };
       case "update": {
-        const { layout, adam, gradients } = this.#run;
         const { rate, scale, step } = request;
         const range = { from: this.#from, to: this.#to };
-        adamUpdate(layout, this.#run, gradients[0], { ...adam, ...range, rate, scale, step });
+        adamUpdate(this.#run, this.#kernels, { ...range, rate, scale, step });
         return undefined;
       }
       default:
@@ -79,14 +80,16 @@ export class Shard {
 
   #reduce(): number {
     const [total, ...others] = this.#run.gradients;
+    // One gradient at a time: an inner loop over them costs seven times as much.
+    for (const other of others) {
+      for (let i = this.#from; i < this.#to; i++) total[i] += other[i];
+    }
     const share = 1 / this.#run.gradients.length;
     let squares = 0;
     for (let i = this.#from; i < this.#to; i++) {
-      let sum = total[i];
-      for (let other = 0; other < others.length; other++) sum += others[other][i];
-      sum *= share;
-      total[i] = sum;
-      squares += sum * sum;
+      const value = total[i] * share;
+      total[i] = value;
+      squares += value * value;
     }
     return squares;
   }

@@ -1,0 +1,76 @@
+import type { Command } from "commander";
+import {
+  encodePrompt,
+  generationOptions,
+  loadConfig,
+  loadTokenizer,
+  type ModelConfig,
+  planGeneration,
+  predict,
+  promptPositions,
+} from "../../../src/index.ts";
+import { checkRecipe, modelOption, prompts, type TextOptions, textOptions } from "../options.ts";
+import { bytes, printJson, table } from "../output.ts";
+
+interface PlanFlags extends TextOptions {
+  readonly model: string;
+}
+
+/** `mergen plan`: what a generation will cost, without running it. */
+export function addPlan(root: Command): void {
+  const command = root
+    .command("plan")
+    .description("predict bytes, round trips and multiply-adds of a generation, without running it")
+    .addOption(modelOption);
+  textOptions(command)
+    .addHelpText(
+      "after",
+      "\nWithout --input or --data, a prompt of the model's least length is planned.\n\nExample:\n  $ mergen plan --max-tokens 24 --json",
+    )
+    .action(plan);
+}
+
+async function plan(flags: PlanFlags): Promise<void> {
+  const config = await loadConfig(flags.model);
+  checkRecipe(config, flags.recipe);
+  for (const { input, positions } of await lengths(config, flags)) {
+    const options = generationOptions(config, positions, flags);
+    const prediction = predict(await planGeneration(config, options));
+    if (flags.json) {
+      const shown = input === undefined ? {} : { input };
+      printJson({ ...shown, ...options, recipe: config.recipe, ...prediction });
+    } else {
+      process.stdout.write(`${describe(prediction)}\n`);
+    }
+  }
+}
+
+/** Prompt positions of each input; of the least prompt where there is none. */
+async function lengths(
+  config: ModelConfig,
+  flags: PlanFlags,
+): Promise<{ input?: string; positions: number }[]> {
+  if (flags.input === undefined && flags.data === undefined) {
+    return [{ positions: promptPositions(config.prompt) }];
+  }
+  const tokenizer = await loadTokenizer(flags.model);
+  const examples = await prompts(flags);
+  return examples.map(({ input }) => ({
+    input,
+    positions: encodePrompt(input, config, tokenizer).length,
+  }));
+}
+
+function describe({ online, offline, multiplyAdds, digest }: ReturnType<typeof predict>): string {
+  return table([
+    ["plan", digest.slice(0, 16)],
+    ["round trips", String(online.roundTrips)],
+    ["client to server, online", bytes(online.clientSentBytes)],
+    ["server to client, online", bytes(online.serverSentBytes)],
+    ["dealer to server, offline", bytes(offline.dealerToServerBytes)],
+    ["dealer to client, offline", bytes(offline.dealerToClientBytes)],
+    ["client to server, offline", bytes(offline.clientToServerBytes)],
+    ["server to dealer, once per model", bytes(offline.serverToDealerBytes)],
+    ["multiply-adds each: S online, C and D offline", multiplyAdds.server.toExponential(2)],
+  ]);
+}

@@ -1,0 +1,70 @@
+import { type Command, Option } from "commander";
+import {
+  fixedBench,
+  floatBench,
+  insecureSecureBench,
+  type LocalBench,
+  loadFloatKernels,
+  loadModel,
+  loadRingKernels,
+  type Mode,
+  type Model,
+} from "../../../src/index.ts";
+import { checkRecipe, modelOption, prompts, type TextOptions, textOptions } from "../options.ts";
+import { note, Progress } from "../output.ts";
+import { asked, printGeneration } from "./generate.ts";
+
+interface RunFlags extends TextOptions {
+  readonly model: string;
+  readonly mode: Mode;
+}
+
+/** `mergen run`: all parties in one process, a test bench. */
+export function addRun(root: Command): void {
+  const command = root
+    .command("run")
+    .description("run a model in one mode with all parties in one process: a test bench, insecure")
+    .addOption(modelOption)
+    .addOption(
+      new Option("--mode <name>", "which arithmetic")
+        .choices(["float", "fixed", "secure"])
+        .default("secure"),
+    );
+  textOptions(command)
+    .addHelpText(
+      "after",
+      '\nExample:\n  $ mergen run --mode fixed --input "name[The Eagle], food[French]" --json',
+    )
+    .action(run);
+}
+
+async function run(flags: RunFlags): Promise<void> {
+  const examples = await prompts(flags);
+  const model = await loadModel(flags.model);
+  checkRecipe(model.config, flags.recipe);
+  note("insecure: all parties share this process; use it to test a model, not to protect a prompt");
+  const bench = await openBench(model, flags.mode, flags.seed);
+  const progress = new Progress("running", examples.length);
+  for (const [index, { input }] of examples.entries()) {
+    const stream = flags.json
+      ? {}
+      : { onText: (piece: string) => void process.stdout.write(piece) };
+    printGeneration(await bench({ prompt: input, ...asked(flags), ...stream }), flags);
+    if (flags.json) progress.update(index + 1);
+  }
+  progress.stop();
+}
+
+/** The bench of a mode, with all its randomness fixed by the seed. */
+export async function openBench(model: Model, mode: Mode, seed: number): Promise<LocalBench> {
+  switch (mode) {
+    case "float":
+      return floatBench(model, await loadFloatKernels());
+    case "fixed":
+      return fixedBench(model, await loadRingKernels(), seed);
+    case "secure":
+      return insecureSecureBench(model, await loadRingKernels(), seed);
+    default:
+      return mode satisfies never;
+  }
+}

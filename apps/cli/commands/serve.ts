@@ -1,0 +1,83 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Command, Option } from "commander";
+import { pino } from "pino";
+import { fileStore, loadModel, loadRingKernels, memoryStore, Server } from "../../../src/index.ts";
+import {
+  aborted,
+  connector,
+  type ListenFlags,
+  listen,
+  listenOptions,
+  stopSignal,
+} from "../network.ts";
+import { integer, modelOption } from "../options.ts";
+import { note, printJson } from "../output.ts";
+import { codeOf } from "./dealer.ts";
+
+interface ServeFlags extends ListenFlags {
+  readonly model: string;
+  readonly dealer: string;
+  readonly dealerToken?: string;
+  readonly ca?: string;
+  readonly maxSessions: number;
+  readonly bundles?: string;
+}
+
+/** `mergen serve`: holds a model and serves clients that it learns nothing about. */
+export function addServe(root: Command): void {
+  const command = root
+    .command("serve")
+    .description("serve a model privately: this side never sees a prompt or a text")
+    .addOption(modelOption)
+    .requiredOption("--dealer <url>", "address of the dealer, ws:// or wss://")
+    .addOption(
+      new Option("--dealer-token <text>", "bearer token for the dealer").env("MERGEN_DEALER_TOKEN"),
+    )
+    .option("--ca <file>", "PEM of the authority that signed the dealer's certificate")
+    .option("--max-sessions <n>", "sessions at one time", integer(1), 8)
+    .option("--bundles <dir>", "keep bundles in this folder instead of in memory");
+  listenOptions(command, 8701)
+    .addHelpText(
+      "after",
+      "\nExample:\n  $ mergen serve --model models/e2e-merge --dealer ws://127.0.0.1:8702",
+    )
+    .action(serve);
+}
+
+async function serve(flags: ServeFlags): Promise<void> {
+  const log = pino({ name: "server" }, pino.destination(2));
+  const stop = stopSignal();
+  const { config, weights } = await loadModel(flags.model);
+  const server = await Server.create({
+    kernels: await loadRingKernels(),
+    config,
+    weights,
+    tokenizer: await readFile(join(flags.model, "tokenizer.json")),
+    connectDealer: connector(flags.dealer, { token: flags.dealerToken, ca: flags.ca }),
+    store: flags.bundles === undefined ? memoryStore() : await fileStore(flags.bundles),
+    timeoutMs: flags.timeout * 1000,
+    maxSessions: flags.maxSessions,
+  });
+  await server.register();
+  const listener = await listen(
+    flags,
+    (channel) => {
+      server.serve(channel).then(
+        () => log.info("session ended"),
+        (error) => log.warn({ code: codeOf(error) }, "session failed"),
+      );
+    },
+    flags.maxSessions + 8,
+  );
+  announce("server", listener.url, flags);
+  await aborted(stop);
+  await listener.close();
+}
+
+/** Says where a process listens: the line that scripts wait for. */
+export function announce(role: string, url: string, flags: { json?: boolean }): void {
+  if (flags.json) printJson({ event: "listening", role, url });
+  else note(`${role} listens on ${url}`);
+  if (process.channel) process.send?.({ event: "listening", role, url });
+}

@@ -1,0 +1,64 @@
+// The command line: parses, calls the library, prints. Results go to standard output, all else to
+// standard error. Exit status: 0 done, 1 failed (a named error), 2 wrong usage, 130 interrupted.
+
+import { Command, CommanderError } from "commander";
+import { MergenError } from "../../src/index.ts";
+import { addDealer } from "./commands/dealer.ts";
+import { addDemo } from "./commands/demo.ts";
+import { addEval } from "./commands/eval.ts";
+import { addGenerate } from "./commands/generate.ts";
+import { addPlan } from "./commands/plan.ts";
+import { addRun } from "./commands/run.ts";
+import { addServe } from "./commands/serve.ts";
+import { addTrain } from "./commands/train.ts";
+import { packageVersion } from "./package-info.ts";
+
+function program(): Command {
+  const root = new Command("mergen")
+    .description(
+      "Private text generation: the server never sees the prompt or the text,\nthe client never sees the weights.",
+    )
+    .version(packageVersion())
+    .showHelpAfterError("(add --help for the options)")
+    .exitOverride()
+    .configureOutput({
+      outputError: (text, write) => write(`E_USAGE: ${text.replace(/^error: /, "")}`),
+    });
+  for (const add of [
+    addDemo,
+    addServe,
+    addDealer,
+    addGenerate,
+    addRun,
+    addEval,
+    addPlan,
+    addTrain,
+  ]) {
+    add(root);
+  }
+  return root;
+}
+
+/** Exit status for what went wrong; says it on standard error. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof MergenError) {
+    process.stderr.write(`${error.code}: ${error.message}\n`);
+    if (error.code === "E_USAGE") return 2;
+    return error.code === "E_INTERRUPTED" ? 130 : 1;
+  }
+  const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`E_INTERNAL: ${detail}\n`);
+  return 1;
+}
+
+// A reader that goes away (| head) is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+});
+
+try {
+  await program().parseAsync(process.argv);
+} catch (error) {
+  process.exitCode = report(error);
+}

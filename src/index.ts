@@ -1,0 +1,34 @@
+// The public interface for Node. Browser code imports ./client.ts instead.
+
+export { type ErrorCode, ensure, errorCodes, MergenError } from "./errors.ts";
+export { type CorpusScore, scoreOutputs } from "./evaluate/corpus.ts";
+export { type Example, loadExamples, readExamples } from "./evaluate/data.ts";
+export { createSampler, type SampleOptions } from "./generate/sample.ts";
+export type { FloatKernels } from "./kernel/float-kernels.ts";
+export { loadFloatKernels } from "./kernel/float-load.ts";
+export { loadRingKernels } from "./kernel/load-node.ts";
+export type { RingKernels } from "./kernel/ring-kernels.ts";
+export { loadConfig, loadModel, loadTokenizer, type Model } from "./model/checkpoint.ts";
+export { type ModelConfig, promptPositions } from "./model/config.ts";
+export { encodePrompt, promptText } from "./model/prompt.ts";
+export { Client, type ClientOptions, type GenerateOptions } from "./party/client.ts";
+export { Dealer, type DealerOptions } from "./party/dealer.ts";
+export { fileStore } from "./party/file-store.ts";
+export {
+  fixedBench,
+  floatBench,
+  generationOptions,
+  insecureSecureBench,
+  type LocalBench,
+  type LocalOptions,
+} from "./party/local.ts";
+export { type GenerationOptions, type Plan, planGeneration } from "./party/plan.ts";
+export { type Prediction, predict } from "./party/predict.ts";
+export type { Generation, Mode } from "./party/report.ts";
+export { Server, type ServerOptions } from "./party/server.ts";
+export { type BundleStore, memoryStore } from "./party/store.ts";
+export { parseTrainConfig } from "./train/config.ts";
+export { runStage } from "./train/stages.ts";
+export { Channel } from "./wire/channel.ts";
+export type { Transport } from "./wire/transport.ts";
+export { connectWebSocket, listenWebSocket, type WebSocketListener } from "./wire/websocket.ts";

@@ -1,0 +1,231 @@
+// What each party sees of some gates, for every value of all randomness and several secrets.
+
+import { type GateSpec, gateOf } from "../../src/gate/index.ts";
+import type { RingKernels } from "../../src/kernel/ring-kernels.ts";
+import { referenceRingKernels } from "../../src/kernel/reference.ts";
+import type { Purpose } from "../../src/ring/prg.ts";
+import { Ring, type Words } from "../../src/ring/ring.ts";
+import {
+  type AllTensors,
+  type InputWire,
+  type Message,
+  type Run,
+  type RunOptions,
+  runParties,
+  runReference,
+} from "./harness.ts";
+import { type Fault, type Field, Lanes, type Observation } from "./lanes.ts";
+
+/** Gates on a small ring, and how a secret enters them. */
+export interface Experiment<S> {
+  /** Bits of the ring, at most 8: a word is then one byte of a message. */
+  readonly bits: number;
+  /** The gates for `lanes` rows a row of the gate. */
+  gates(lanes: number): readonly GateSpec[];
+  inputs(lanes: Lanes, secret: S, ring: Ring): ReadonlyMap<number, InputWire>;
+  tensors?(lanes: Lanes, secret: S, ring: Ring): AllTensors;
+  /** Wires whose values C is given: its view must not depend on the secret beyond them. */
+  readonly outputs: readonly number[];
+  readonly fault?: Fault | undefined;
+  readonly implementation?: typeof gateOf | undefined;
+  /**
+   * Gates of which C's shares of correlations are held at zero, and S's dealt parts then left out
+   * of its view: elsewhere they are shown to be uniform and independent of all else.
+   */
+  readonly withoutShares?: readonly number[] | undefined;
+  /** Random lanes in place of all: for gates whose randomness is too large. */
+  readonly sampled?: number | undefined;
+}
+
+export interface Explored {
+  readonly client: Observation[];
+  readonly server: Observation[];
+}
+
+const kernels = referenceRingKernels();
+const shares: readonly Purpose[] = ["shareA", "shareB", "shareC", "shareD"];
+
+/** Both parties' views under each secret; every run is also checked against the reference. */
+export function explore<S>(experiment: Experiment<S>, secrets: readonly S[]): Explored {
+  const { sampled } = experiment;
+  const lanes = new Lanes(sampled === undefined ? undefined : { kernels, lanes: sampled });
+  runOnce(experiment, lanes, secrets[0]!);
+  lanes.freeze();
+  const client: Observation[] = [];
+  const server: Observation[] = [];
+  for (const secret of secrets) {
+    const { run, options, functions } = runOnce(experiment, lanes, secret);
+    if (!experiment.fault && !experiment.implementation) compare(run, options);
+    const given = experiment.outputs.map((wire) => field(`wire ${wire}`, run.value(wire), options));
+    const counted = { lanes: lanes.count, given };
+    const seen = (party: "client" | "server") => [
+      ...ownFields(lanes, `${party}/`),
+      ...inputFields(run, options, party),
+      ...messageFields(experiment, run, lanes, party),
+      ...functions[party].fields(lanes, options.ring),
+    ];
+    client.push({ ...counted, view: seen("client") });
+    server.push({ ...counted, view: seen("server"), given: [] });
+  }
+  return { client, server };
+}
+
+function runOnce<S>(experiment: Experiment<S>, lanes: Lanes, secret: S) {
+  const functions = idealFunctions(lanes, experiment.bits);
+  const ring = new Ring(functions.kernels, experiment.bits);
+  const fixed: Fault = (party, place, purpose) => {
+    const held = experiment.withoutShares?.includes(place.gate) && shares.includes(purpose);
+    return held ? "zero" : experiment.fault?.(party, place, purpose);
+  };
+  const options: RunOptions = {
+    ring,
+    gates: experiment.gates(lanes.count),
+    inputs: experiment.inputs(lanes, secret, ring),
+    random: {
+      client: lanes.randomness("client", fixed),
+      server: lanes.randomness("server", fixed),
+      own: lanes.randomness("own"),
+    },
+    ...(experiment.tensors && { tensors: experiment.tensors(lanes, secret, ring) }),
+    ...(experiment.implementation && { implementation: experiment.implementation }),
+  };
+  return { run: runParties(options), options, functions };
+}
+
+function compare(run: Run, options: RunOptions): void {
+  const reference = runReference({ ...options, ring: new Ring(kernels, options.ring.bits) });
+  for (const gate of options.gates) {
+    const wanted = reference.wires.get(gate.output);
+    if (!wanted) continue;
+    const got = run.value(gate.output);
+    const wrong = got.findIndex((word, i) => word !== wanted.values[i]);
+    if (wrong >= 0) throw new Error(`gate ${gate.kind}: lane ${wrong} departs from the reference`);
+  }
+}
+
+// ---- parts of a view ---------------------------------------------------------------------------
+
+function field(name: string, words: Words, { ring }: { ring: Ring }): Field {
+  return { name, words, bits: ring.bits };
+}
+
+function ownFields(lanes: Lanes, prefix: string): Field[] {
+  return lanes.names(prefix).map((name) => {
+    const bits = lanes.bitsOf(name);
+    return { name, bits, words: lanes.variable(name, bits) };
+  });
+}
+
+/** What a party holds of the wires that the gates start from; C's mask and share are its own. */
+function inputFields(run: Run, options: RunOptions, party: "client" | "server"): Field[] {
+  return [...(options.inputs ?? [])].map(([wire]) => {
+    if (party === "client") {
+      const held = run.client.wires.get(wire);
+      const words = held?.form === "client" ? held.mask : held?.form === "shared" && held.share;
+      return field(`input ${wire}`, words as Words, options);
+    }
+    const held = run.server.wires.get(wire);
+    const words = held?.form === "client" ? held.masked : held?.form === "shared" && held.share;
+    return field(`input ${wire}`, words as Words, options);
+  });
+}
+
+const channelsTo = {
+  client: ["dealer-client", "server-client"],
+  server: ["dealer-server", "client-server", "upload"],
+} as const;
+
+function messageFields<S>(
+  experiment: Experiment<S>,
+  run: Run,
+  lanes: Lanes,
+  party: "client" | "server",
+): Field[] {
+  const out: Field[] = [];
+  for (const message of run.messages) {
+    if (!(channelsTo[party] as readonly string[]).includes(message.channel)) continue;
+    const dealt = message.channel === "dealer-server";
+    if (dealt && experiment.withoutShares?.includes(message.gate.id)) continue;
+    for (const [index, words] of parts(message, lanes.count).entries()) {
+      const name = `${message.channel} ${message.gate.kind} ${message.gate.id}.${index}`;
+      out.push({ name, words, bits: experiment.bits });
+    }
+  }
+  return out;
+}
+
+/** A message's parts, each of `perLane` one-byte words a lane, as the gate packs them. */
+function parts({ channel, gate, bytes }: Message, lanes: number): Words[] {
+  const perLane = bytes.length / lanes;
+  const rows = gate.rows / lanes;
+  let sizes = [perLane];
+  if (channel === "dealer-server" && gate.kind === "open") {
+    const each = rows * gate.columns;
+    sizes = [each, each];
+    if (gate.squares !== "none") sizes.push(each, gate.squares === "rows" ? rows : each);
+  } else if (channel === "dealer-server" && gate.kind === "product") {
+    sizes = new Array(perLane / (rows * gate.columns)).fill(rows * gate.columns);
+  } else if (channel === "dealer-server" && gate.kind === "spline") {
+    sizes = [rows, rows];
+  }
+  if (sizes.reduce((sum, size) => sum + size, 0) !== perLane) throw new Error("unknown layout");
+  let at = 0;
+  return sizes.map((size) => {
+    const words = BigUint64Array.from(bytes.subarray(at, at + size * lanes), BigInt);
+    at += size * lanes;
+    return words;
+  });
+}
+
+// ---- ideal function secret sharing -------------------------------------------------------------
+
+/** Values that one party got from its keys, row by row. */
+class FunctionValues {
+  readonly #columns: Words[] = [];
+  row = 0;
+
+  put(lanes: number, values: BigUint64Array, mask: bigint): void {
+    values.forEach((value, k) => {
+      this.#columns[k] ??= new BigUint64Array(lanes);
+      this.#columns[k]![this.row] = value & mask;
+    });
+    this.row++;
+  }
+
+  fields(_lanes: Lanes, ring: Ring): Field[] {
+    return this.#columns.map((words, k) => field(`function value ${k}`, words, { ring }));
+  }
+}
+
+/**
+ * Kernels whose comparison keys are ideal: at its k-th point a row's values are additive shares of
+ * [x < alpha] payload, C's part a variable. A key is one byte of zero; rows come in order.
+ */
+function idealFunctions(lanes: Lanes, bits: number) {
+  const mask = (1n << BigInt(bits)) - 1n;
+  const dealt: { alpha: bigint; payload: BigUint64Array }[] = [];
+  const client = new FunctionValues();
+  const server = new FunctionValues();
+  const columns: Words[] = [];
+  const columnOf = (k: number): Words => (columns[k] ??= lanes.variable(`function/${k}`, bits));
+  const ideal: RingKernels = {
+    ...kernels,
+    dcfKeyBytes: () => 1,
+    dcfGenerate({ alpha, payload }) {
+      dealt.push({ alpha, payload: payload.slice() });
+      return [new Uint8Array(1), new Uint8Array(1)];
+    },
+    dcfEvaluate({ party, words, points, out }) {
+      const values = party === 0 ? client : server;
+      const { row } = values;
+      const { alpha, payload } = dealt[row]!;
+      for (let k = 0; k < out.length; k++) {
+        const first = columnOf(k)[row]!;
+        const whole = points[Math.floor(k / words)]! < alpha ? payload[k % words]! : 0n;
+        out[k] = party === 0 ? first : (whole - first) & mask;
+      }
+      values.put(lanes.count, out, mask);
+    },
+  };
+  return { kernels: ideal, client, server };
+}

@@ -1,0 +1,50 @@
+// Short descriptions of gates for tests; wires are numbered by the caller.
+
+import type { LinearMap } from "../../src/gate/linear.ts";
+import type { GateSpec } from "../../src/gate/index.ts";
+import type { SplineTable } from "../../src/gate/spline.ts";
+
+type Kind = GateSpec["kind"];
+type Spec<K extends Kind> = Extract<GateSpec, { kind: K }>;
+type Rest<K extends Kind> = Omit<Spec<K>, "kind" | "id" | "inputs" | "output" | "rows" | "columns">;
+
+/** A gate whose number is that of its output. */
+export function gate<K extends Kind>(
+  kind: K,
+  wires: { readonly from: readonly number[]; readonly to: number },
+  shape: readonly [number, number],
+  rest: Rest<K>,
+): Spec<K> {
+  const [rows, columns] = shape;
+  const base = { id: wires.to, inputs: wires.from, output: wires.to, rows, columns };
+  return { kind, ...base, ...rest } as unknown as Spec<K>;
+}
+
+export const matrixMap = (weight: string, inner: number): LinearMap => ({
+  type: "matrix",
+  weight,
+  inner,
+});
+
+export function openGate(
+  wires: { readonly from: number; readonly to: number },
+  shape: readonly [number, number],
+  shift: number,
+  options: Partial<Pick<Spec<"open">, "squares" | "offline">> = {},
+): Spec<"open"> {
+  return gate("open", { from: [wires.from], to: wires.to }, shape, {
+    shift,
+    squares: options.squares ?? "none",
+    offline: options.offline ?? true,
+    wireName: `wire${wires.from}`,
+  });
+}
+
+export function splineGate(
+  wires: { readonly from: number; readonly to: number },
+  rows: number,
+  table: SplineTable,
+): Spec<"spline"> {
+  const ends = { from: [wires.from], to: wires.to };
+  return gate("spline", ends, [rows, 1], { table, wireName: `wire${wires.from}` });
+}

@@ -1,0 +1,302 @@
+// D, C and S in one thread, gate by gate, with whatever randomness a test hands them, and a record
+// of every byte that each party is given. The gates' own tests and the privacy tests share it.
+
+import type {
+  ClientContext,
+  DealerContext,
+  FixedContext,
+  Online,
+  ServerContext,
+  Tensors,
+} from "../../src/gate/gate.ts";
+import { type GateSpec, gateOf } from "../../src/gate/index.ts";
+import type { RingKernels, RingMatrix } from "../../src/kernel/ring-kernels.ts";
+import type { Place, Purpose, Randomness } from "../../src/ring/prg.ts";
+import { Prg, SEED_BYTES } from "../../src/ring/prg.ts";
+import type { Ring, Words } from "../../src/ring/ring.ts";
+import { ItemStore } from "../../src/run/items.ts";
+import { valueShare } from "../../src/share/opened.ts";
+
+/** How bytes reach a party: dealt by D, uploaded before the input exists, or online. */
+export type Channel =
+  | "dealer-server"
+  | "dealer-client"
+  | "upload"
+  | "client-server"
+  | "server-client";
+
+export interface Message {
+  readonly channel: Channel;
+  readonly gate: GateSpec;
+  readonly bytes: Uint8Array;
+}
+
+export interface AllRandomness {
+  readonly client: Randomness;
+  readonly server: Randomness;
+  /** D's own. */
+  readonly own: Randomness;
+}
+
+/** The model's tensors as D_W, W and B = W - D_W. */
+export interface AllTensors {
+  readonly client: Tensors;
+  readonly server: Tensors;
+  readonly dealer: Tensors;
+}
+
+/** A wire that exists before the gates run: its value and how it is hidden. */
+export type InputWire =
+  | { readonly form: "shared"; readonly values: Words; readonly clientShare: Words }
+  | { readonly form: "client"; readonly values: Words; readonly mask: Words };
+
+export interface RunOptions {
+  readonly ring: Ring;
+  readonly gates: readonly GateSpec[];
+  readonly inputs?: ReadonlyMap<number, InputWire>;
+  readonly random: AllRandomness;
+  readonly tensors?: AllTensors;
+  readonly ids?: ReadonlyMap<string, readonly number[]>;
+  readonly segment?: number;
+  /** Another implementation of some gates: how the controls put faults in. */
+  readonly implementation?: typeof gateOf;
+}
+
+export interface Run {
+  readonly messages: readonly Message[];
+  readonly dealer: DealerContext;
+  readonly client: ClientContext;
+  readonly server: ServerContext;
+  /** Correlations and uploads that nobody took. */
+  readonly left: number;
+  /** The value of a wire, put together from what C and S hold. */
+  value(wire: number): Words;
+}
+
+export const SEGMENT = 3;
+
+/** Runs all gates: D deals, C prepares, then C and S step through each gate in turn. */
+export function runParties(options: RunOptions): Run {
+  const messages: Message[] = [];
+  const stores = { client: new ItemStore(), server: new ItemStore(), upload: new ItemStore() };
+  const contexts = makeContexts(options, messages, stores);
+  const { dealer, client, server } = contexts;
+  const implementation = options.implementation ?? gateOf;
+  for (const gate of options.gates) implementation(gate).deal(gate, dealer);
+  for (const gate of options.gates) implementation(gate).prepare(gate, client);
+  for (const gate of options.gates) {
+    const found = implementation(gate);
+    step(gate, [found.client(gate, client), found.server(gate, server)], messages);
+  }
+  return {
+    messages,
+    ...contexts,
+    left: stores.client.size + stores.server.size + stores.upload.size,
+    value: (wire) => together(options.ring, contexts, wire),
+  };
+}
+
+/** The same gates in the clear, with the parties' randomness as dither. */
+export function runReference(options: RunOptions, dithered = true): FixedContext {
+  const tensors = options.tensors ?? noTensors;
+  const { client, server } = options.random;
+  const context: FixedContext = {
+    ring: options.ring,
+    segment: options.segment ?? SEGMENT,
+    wires: new Map(),
+    states: new Map(),
+    tensors: tensors.server,
+    ids: new Map(options.ids),
+    logits: new Map(),
+    parties: dithered ? { client, server, weightMasks: tensors.client } : undefined,
+  };
+  for (const [wire, input] of options.inputs ?? []) {
+    const mask = input.form === "client" ? { mask: () => input.mask } : {};
+    context.wires.set(wire, { values: input.values, ...mask });
+  }
+  for (const gate of options.gates) gateOf(gate).reference(gate, context);
+  return context;
+}
+
+interface Contexts {
+  readonly dealer: DealerContext;
+  readonly client: ClientContext;
+  readonly server: ServerContext;
+}
+
+function makeContexts(
+  options: RunOptions,
+  messages: Message[],
+  stores: { client: ItemStore; server: ItemStore; upload: ItemStore },
+): Contexts {
+  const { ring, random } = options;
+  const segment = options.segment ?? SEGMENT;
+  const tensors = options.tensors ?? noTensors;
+  const put = (store: ItemStore, channel: Channel) => (gate: { id: number }, bytes: Uint8Array) => {
+    store.add([{ segment, gate: gate.id, bytes }]);
+    messages.push({ channel, gate: gate as GateSpec, bytes });
+  };
+  const take = (store: ItemStore) => (gate: { id: number }) => store.take(segment, gate.id);
+  const dealer: DealerContext = {
+    ...common(options, tensors.dealer),
+    client: random.client,
+    server: random.server,
+    own: random.own,
+    toServer: put(stores.server, "dealer-server"),
+    toClient: put(stores.client, "dealer-client"),
+  };
+  const client: ClientContext = {
+    ...common(options, tensors.client),
+    random: random.client,
+    ids: new Map(options.ids),
+    logits: new Map(),
+    upload: put(stores.upload, "upload"),
+    fromDealer: take(stores.client),
+  };
+  const server: ServerContext = {
+    ...common(options, tensors.server),
+    random: random.server,
+    fromDealer: take(stores.server),
+    fromClient: take(stores.upload),
+  };
+  for (const [wire, input] of options.inputs ?? []) {
+    if (input.form === "shared") {
+      dealer.wires.set(wire, { form: "shared" });
+      client.wires.set(wire, { form: "shared", share: input.clientShare });
+      const share = ring.sub(input.values, input.clientShare);
+      server.wires.set(wire, { form: "shared", share });
+    } else {
+      dealer.wires.set(wire, { form: "client", mask: input.mask });
+      client.wires.set(wire, { form: "client", mask: input.mask });
+      const masked = ring.add(input.values, input.mask);
+      server.wires.set(wire, { form: "client", masked });
+    }
+  }
+  return { dealer, client, server };
+}
+
+function common<W>(options: RunOptions, tensors: Tensors) {
+  return {
+    ring: options.ring,
+    segment: options.segment ?? SEGMENT,
+    wires: new Map<number, W>(),
+    states: new Map<string, W>(),
+    tensors,
+  };
+}
+
+/** Steps both sides of one gate until both are done. */
+function step(gate: GateSpec, sides: readonly [Online, Online], messages: Message[]): void {
+  const channels = ["client-server", "server-client"] as const;
+  const inboxes: [Uint8Array[], Uint8Array[]] = [[], []];
+  const next = [sides[0].next(nothing), sides[1].next(nothing)];
+  for (let progress = true; progress; ) {
+    progress = false;
+    for (const me of [0, 1] as const) {
+      const wanted = next[me]!;
+      if (wanted.done) continue;
+      if ("send" in wanted.value) {
+        inboxes[1 - me]!.push(wanted.value.send);
+        messages.push({ channel: channels[me], gate, bytes: wanted.value.send });
+        next[me] = sides[me].next(nothing);
+      } else {
+        const bytes = inboxes[me].shift();
+        if (!bytes) continue;
+        if (bytes.length !== wanted.value.receive) throw new Error("a message has another length");
+        next[me] = sides[me].next(bytes);
+      }
+      progress = true;
+    }
+  }
+  const finished = next.every(({ done }) => done) && inboxes.every(({ length }) => length === 0);
+  if (!finished) throw new Error(`gate ${gate.kind}: the parties do not come to an end`);
+}
+
+const nothing = new Uint8Array(0);
+
+function together(ring: Ring, { client, server }: Contexts, wire: number): Words {
+  const [c, s] = [client.wires.get(wire), server.wires.get(wire)];
+  if (c?.form === "shared" && s?.form === "shared") return ring.add(c.share, s.share);
+  if (c?.form === "client" && s?.form === "client") return ring.sub(s.masked, c.mask);
+  if (c?.form === "opened" && s?.form === "opened") {
+    return ring.add(valueShare(ring, c, false), valueShare(ring, s, true));
+  }
+  throw new Error(`wire ${wire}: C and S hold it in different forms`);
+}
+
+// ---- tensors and randomness --------------------------------------------------------------------
+
+/** One tensor: S's weights and C's mask D_W. */
+export interface TestTensor {
+  readonly rows: number;
+  readonly columns: number;
+  readonly weights: Words;
+  readonly mask: Words;
+}
+
+/** All parties' forms of some tensors; S's biases are given as weights with a mask of zeros. */
+export function makeTensors(ring: Ring, tensors: ReadonlyMap<string, TestTensor>): AllTensors {
+  const form = (wordsOf: (tensor: TestTensor) => Words): Tensors => ({
+    words: (key) => wordsOf(found(tensors, key)),
+    matrix: (key): RingMatrix => {
+      const tensor = found(tensors, key);
+      return ring.kernels.loadRing(wordsOf(tensor), tensor.rows, tensor.columns);
+    },
+  });
+  return {
+    client: form((tensor) => tensor.mask),
+    server: form((tensor) => tensor.weights),
+    dealer: form((tensor) => ring.sub(tensor.weights, tensor.mask)),
+  };
+}
+
+function found(tensors: ReadonlyMap<string, TestTensor>, key: string): TestTensor {
+  const tensor = tensors.get(key);
+  if (!tensor) throw new Error(`no tensor ${key}`);
+  return tensor;
+}
+
+const noTensors: AllTensors = {
+  client: { matrix: (key) => missing(key), words: (key) => missing(key) },
+  server: { matrix: (key) => missing(key), words: (key) => missing(key) },
+  dealer: { matrix: (key) => missing(key), words: (key) => missing(key) },
+};
+
+function missing(key: string): never {
+  throw new Error(`no tensor ${key}`);
+}
+
+/** Seeds that differ in their first bytes. */
+export function seedOf(number: number): Uint8Array {
+  const seed = new Uint8Array(SEED_BYTES).fill(0xa5);
+  new DataView(seed.buffer).setUint32(0, number, true);
+  return seed;
+}
+
+/** Three PRGs. */
+export function seeded(kernels: RingKernels, number: number): AllRandomness {
+  const prg = (party: number) => new Prg(kernels, seedOf(3 * number + party));
+  return { client: prg(0), server: prg(1), own: prg(2) };
+}
+
+/** One request for words or bytes. */
+export interface Draw {
+  readonly place: Place;
+  readonly purpose: Purpose;
+  readonly count: number;
+  readonly bits: number;
+}
+
+/** Passes requests on and writes them down. */
+export function recorded(source: Randomness, draws: Draw[]): Randomness {
+  return {
+    words(place, purpose, count, bits) {
+      draws.push({ place, purpose, count, bits });
+      return source.words(place, purpose, count, bits);
+    },
+    bytes(place, purpose, count) {
+      draws.push({ place, purpose, count, bits: 8 });
+      return source.bytes(place, purpose, count);
+    },
+  };
+}
