@@ -120,8 +120,15 @@ function privateIds(segment: Segment, prompt: readonly number[], tokens: readonl
   return undefined;
 }
 
-/** Float32 in the clear, with caches: the reference. */
-export function floatBench(model: LocalModel, kernels: FloatKernels): LocalBench {
+/**
+ * Float32 in the clear, with caches: the reference. `observe` sees each segment's program after it
+ * has run.
+ */
+export function floatBench(
+  model: LocalModel,
+  kernels: FloatKernels,
+  observe?: (program: FloatProgram) => void,
+): LocalBench {
   const { config, weights, tokenizer } = model;
   const programs = new Map<string, Traced>();
   const real = { get: (name: string) => weights.get(name)?.data };
@@ -135,6 +142,7 @@ export function floatBench(model: LocalModel, kernels: FloatKernels): LocalBench
       const traced = tracedProgram(programs, config, segment, kernels);
       const ids = privateIds(segment, prompt, picker.tokens);
       const logits = runTraced(traced, { carried, ids, weights: real });
+      observe?.(traced.program);
       if (logits) picker.pick(logits);
     }
     return picker.report(options.prompt, "float", (performance.now() - started) / 1000);

@@ -128,7 +128,7 @@ export function constantAttentionBackward(
 type Laid = AttentionShape & { readonly total: number };
 
 /** [B, rows, d] -> its rows of [H, total, B, w]. */
-function gatherHeads(
+export function gatherHeads(
   { data, from, rows }: Segment,
   { batches, heads, columns, total }: Laid,
   out: Float32Array,
@@ -147,7 +147,7 @@ function gatherHeads(
 }
 
 /** The way back; adds where asked. */
-function scatterHeads(
+export function scatterHeads(
   laid: Float32Array,
   { data, from, rows }: Segment,
   { batches, heads, columns, total }: Laid,
@@ -200,7 +200,7 @@ function addMasked(
   }
 }
 
-function addSingleRow(
+export function addSingleRow(
   { data, from, rows }: Segment,
   weight: Float32Array,
   { batches, heads, columns, positions, start }: AttentionShape,
@@ -221,7 +221,7 @@ function addSingleRow(
   }
 }
 
-function addSingleRowBack(
+export function addSingleRowBack(
   { from, rows, gradient }: Segment,
   weight: Float32Array,
   { batches, heads, columns, positions, start }: AttentionShape,
@@ -243,7 +243,7 @@ function addSingleRowBack(
   }
 }
 
-function addSingleRowProducts(
+export function addSingleRowProducts(
   { data, from, rows }: Segment,
   dWeight: Float32Array,
   { batches, heads, columns, positions, start }: AttentionShape,

@@ -6,6 +6,7 @@ import type { Graph, Tensor } from "../graph/graph.ts";
 import { type Op, operands } from "../graph/ops.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import { Arena } from "./arena.ts";
+import { AttentionChain, type ChainPlan, chainPlans } from "./attention-chain.ts";
 import { type AttentionShape, constantAttention, type Segment } from "./constant-attention.ts";
 import * as loops from "./float-loops.ts";
 import { backward } from "./gradient.ts";
@@ -32,12 +33,15 @@ export class FloatProgram {
   readonly multiplyAdds: number;
   readonly #owned: Float32Array[] = [];
   readonly #lazy: boolean[];
+  readonly #plans: ReadonlyMap<number, { plan: ChainPlan; index: number }>;
+  readonly #chains = new Map<ChainPlan, AttentionChain>();
 
   constructor(graph: Graph, kernels: FloatKernels, arena: Arena = new Arena()) {
     this.graph = graph;
     this.kernels = kernels;
     this.arena = arena;
     this.#lazy = lazyConcats(graph);
+    this.#plans = this.#findChains();
     this.multiplyAdds = graph.ops.reduce((sum, op) => sum + countMultiplyAdds(graph, op), 0);
   }
 
@@ -67,6 +71,7 @@ export class FloatProgram {
   release(): void {
     for (const buffer of this.#owned) this.arena.give(buffer);
     this.#owned.length = 0;
+    this.#chains.clear();
     this.values.length = 0;
     this.saved.length = 0;
   }
@@ -93,8 +98,18 @@ export class FloatProgram {
     return [{ id, data: this.values[id]!, from, rows: this.dimensions(id).rows }];
   }
 
-  isLazy(id: number): boolean {
-    return this.#lazy[id]!;
+  /** The chain of one-row attentions that an op is part of, and its place in it. */
+  chainOf(op: Op & { kind: "constantAttention" }) {
+    const link = this.#plans.get(op.out);
+    if (!link) return undefined;
+    let chain = this.#chains.get(link.plan);
+    if (!chain) {
+      const first = this.graph.ops[link.plan.ops[0]] as typeof op;
+      const shape = this.attentionShape(first);
+      chain = new AttentionChain(link.plan, shape, (length) => this.#take(length));
+      this.#chains.set(link.plan, chain);
+    }
+    return { chain, index: link.index };
   }
 
   attentionShape(op: Op & { kind: "constantAttention" }): AttentionShape {
@@ -108,6 +123,16 @@ export class FloatProgram {
       start: op.start,
       count: rows,
     };
+  }
+
+  #findChains() {
+    const single = [];
+    for (const op of this.graph.ops) {
+      if (op.kind !== "constantAttention" || this.dimensions(op.out).rows !== 1) continue;
+      const segments = this.segments(op.x).map(({ id }) => id);
+      single.push({ id: op.out, weight: op.weight, segments });
+    }
+    return chainPlans(single);
   }
 
   #take(length: number): Float32Array {
@@ -191,13 +216,7 @@ export class FloatProgram {
         return;
       }
       case "constantAttention":
-        constantAttention(
-          this.segments(op.x),
-          values[op.weight]!,
-          this.attentionShape(op),
-          out,
-          this,
-        );
+        this.#constantAttention(op, out);
         return;
       case "causalSoftmax":
         this.#softmax(op, out);
@@ -238,6 +257,14 @@ export class FloatProgram {
       default:
         op satisfies never;
     }
+  }
+
+  #constantAttention(op: Op & { kind: "constantAttention" }, out: Float32Array): void {
+    const segments = this.segments(op.x);
+    const weight = this.values[op.weight]!;
+    const link = this.chainOf(op);
+    if (link) link.chain.forward(link.index, segments, weight, out, this);
+    else constantAttention(segments, weight, this.attentionShape(op), out, this);
   }
 
   #softmax(op: Op & { kind: "causalSoftmax" }, out: Float32Array): void {

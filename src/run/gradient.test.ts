@@ -171,6 +171,22 @@ describe("gradients against central differences", () => {
     });
   });
 
+  it("constantAttention, a roll-out of twenty rows that pushes blocks", () => {
+    check({
+      weights: { a: [2, 3, 4], b: [2, 1, 4], c: [2, 25, 25], w: [4, 4] },
+      build: ({ a, b, c, w }) => {
+        let [rows, x] = [a, b];
+        let sum = b;
+        for (let start = 3; start < 23; start++) {
+          rows = rows.concatRows(x);
+          x = rows.constantAttention(c, start).linear(w).layerNorm(1e-3);
+          sum = sum.add(x);
+        }
+        return sum;
+      },
+    });
+  });
+
   it("causalSoftmax", () => {
     check({ weights: { x: [2, 3, 5] }, build: ({ x }) => x.causalSoftmax() });
   });

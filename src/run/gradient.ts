@@ -18,12 +18,25 @@ export function backward(
   new Backward(program, accumulators).run(loss.id);
 }
 
+/** Rows of a linear layer's gradient that are gathered before they are multiplied. */
+const GATHERED_ROWS = 1024;
+
+interface Pending {
+  readonly op: Op & { kind: "linear" };
+  readonly x: Float32Array;
+  readonly dy: Float32Array;
+  rows: number;
+  readonly n: number;
+  readonly k: number;
+}
+
 class Backward {
   readonly #program: FloatProgram;
   readonly #ops: readonly Op[];
   readonly #values: readonly (Float32Array | undefined)[];
   readonly #wanted: boolean[] = [];
   readonly #gradients: (Float32Array | undefined)[] = [];
+  readonly #pending = new Map<number, Pending>();
   /** Gradients that belong to the caller. */
   readonly #kept: boolean[] = [];
 
@@ -42,6 +55,11 @@ class Backward {
       if (!dy || this.#kept[id]) continue;
       this.#step(this.#ops[id]!, dy);
       this.#drop(id);
+    }
+    for (const pending of this.#pending.values()) {
+      this.#flush(pending);
+      this.#program.arena.give(pending.x);
+      this.#program.arena.give(pending.dy);
     }
   }
 
@@ -203,20 +221,7 @@ class Backward {
     if (op.bias !== undefined && this.#wanted[op.bias]) {
       loops.addFolded(dy, this.#into(op.bias));
     }
-    if (this.#wanted[op.weight]) {
-      const x = this.#values[op.x]!;
-      const [a, b] = op.transposed ? [dy, x] : [x, dy];
-      kernels.gemm({
-        m: op.transposed ? n : k,
-        n: op.transposed ? k : n,
-        k: m,
-        a,
-        b,
-        transposeA: true,
-        out: this.#into(op.weight),
-        accumulate: true,
-      });
-    }
+    if (this.#wanted[op.weight]) this.#weightGradient(op, dy, { m, n, k });
     if (this.#wanted[op.x]) {
       const accumulate = this.#gradients[op.x] !== undefined;
       const out = (this.#gradients[op.x] ??= this.#program.arena.take(m * k));
@@ -231,6 +236,64 @@ class Backward {
         accumulate,
       });
     }
+  }
+
+  /**
+   * Adds x^T dy to the weight's gradient. Few rows are gathered first: a product over 45 rows
+   * spends most of its time on reading and writing the sum, and a roll-out has one per position.
+   */
+  #weightGradient(
+    op: Op & { kind: "linear" },
+    dy: Float32Array,
+    { m, n, k }: { m: number; n: number; k: number },
+  ): void {
+    const x = this.#values[op.x]!;
+    if (m > GATHERED_ROWS / 2) {
+      this.#addProduct(op, { x, dy, rows: m, n, k });
+      return;
+    }
+    const key = 2 * op.weight + Number(op.transposed);
+    let pending = this.#pending.get(key);
+    if (!pending) {
+      const { arena } = this.#program;
+      const take = (columns: number) => arena.take(GATHERED_ROWS * columns);
+      pending = { op, x: take(k), dy: take(n), rows: 0, n, k };
+      this.#pending.set(key, pending);
+    }
+    if (pending.rows + m > GATHERED_ROWS) this.#flush(pending);
+    pending.x.set(x, pending.rows * k);
+    pending.dy.set(dy, pending.rows * n);
+    pending.rows += m;
+  }
+
+  #flush(pending: Pending): void {
+    const { op, rows, n, k } = pending;
+    const x = pending.x.subarray(0, rows * k);
+    const dy = pending.dy.subarray(0, rows * n);
+    this.#addProduct(op, { x, dy, rows, n, k });
+    pending.rows = 0;
+  }
+
+  #addProduct(
+    op: Op & { kind: "linear" },
+    {
+      x,
+      dy,
+      rows,
+      n,
+      k,
+    }: { x: Float32Array; dy: Float32Array; rows: number; n: number; k: number },
+  ): void {
+    this.#program.kernels.gemm({
+      m: op.transposed ? n : k,
+      n: op.transposed ? k : n,
+      k: rows,
+      a: op.transposed ? dy : x,
+      b: op.transposed ? x : dy,
+      transposeA: true,
+      out: this.#into(op.weight),
+      accumulate: true,
+    });
   }
 
   #matmul(op: Op & { kind: "matmul" }, dy: Float32Array): void {
@@ -282,13 +345,17 @@ class Backward {
     for (const segment of segments) {
       if (this.#wanted[segment.id]) segment.gradient = this.#into(segment.id);
     }
-    constantAttentionBackward(
-      segments,
-      this.#values[op.weight]!,
-      program.attentionShape(op),
-      { dOut: dy, dWeight: this.#wanted[op.weight] ? this.#into(op.weight) : undefined },
-      program,
-    );
+    const weight = this.#values[op.weight]!;
+    const gradients = {
+      dOut: dy,
+      dWeight: this.#wanted[op.weight] ? this.#into(op.weight) : undefined,
+    };
+    const link = program.chainOf(op);
+    if (link) link.chain.backward(link.index, segments, weight, gradients, program);
+    else {
+      const shape = program.attentionShape(op);
+      constantAttentionBackward(segments, weight, shape, gradients, program);
+    }
   }
 
   #select(op: Op & { kind: "select" }, dy: Float32Array): void {

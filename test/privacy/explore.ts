@@ -23,6 +23,7 @@ export interface Experiment<S> {
   /** The gates for `lanes` rows a row of the gate. */
   gates(lanes: number): readonly GateSpec[];
   inputs(lanes: Lanes, secret: S, ring: Ring): ReadonlyMap<number, InputWire>;
+  ids?(lanes: number): ReadonlyMap<string, readonly number[]>;
   tensors?(lanes: Lanes, secret: S, ring: Ring): AllTensors;
   /** Wires whose values C is given: its view must not depend on the secret beyond them. */
   readonly outputs: readonly number[];
@@ -33,6 +34,8 @@ export interface Experiment<S> {
    * of its view: elsewhere they are shown to be uniform and independent of all else.
    */
   readonly withoutShares?: readonly number[] | undefined;
+  /** Truncated logits that C is given besides. */
+  readonly logits?: { readonly name: string; readonly bits: number } | undefined;
   /** Random lanes in place of all: for gates whose randomness is too large. */
   readonly sampled?: number | undefined;
 }
@@ -57,6 +60,7 @@ export function explore<S>(experiment: Experiment<S>, secrets: readonly S[]): Ex
     const { run, options, functions } = runOnce(experiment, lanes, secret);
     if (!experiment.fault && !experiment.implementation) compare(run, options);
     const given = experiment.outputs.map((wire) => field(`wire ${wire}`, run.value(wire), options));
+    if (experiment.logits) given.push(logitField(run, experiment.logits));
     const counted = { lanes: lanes.count, given };
     const seen = (party: "client" | "server") => [
       ...ownFields(lanes, `${party}/`),
@@ -81,6 +85,7 @@ function runOnce<S>(experiment: Experiment<S>, lanes: Lanes, secret: S) {
     ring,
     gates: experiment.gates(lanes.count),
     inputs: experiment.inputs(lanes, secret, ring),
+    ...(experiment.ids && { ids: experiment.ids(lanes.count) }),
     random: {
       client: lanes.randomness("client", fixed),
       server: lanes.randomness("server", fixed),
@@ -95,6 +100,11 @@ function runOnce<S>(experiment: Experiment<S>, lanes: Lanes, secret: S) {
 function compare(run: Run, options: RunOptions): void {
   const reference = runReference({ ...options, ring: new Ring(kernels, options.ring.bits) });
   for (const gate of options.gates) {
+    if (gate.kind === "logits") {
+      const [got, wanted] = [run.client.logits, reference.logits].map((all) => all.get(gate.name)!);
+      if (got!.some((logit, i) => logit !== wanted![i])) throw new Error("logits depart");
+      continue;
+    }
     const wanted = reference.wires.get(gate.output);
     if (!wanted) continue;
     const got = run.value(gate.output);
@@ -107,6 +117,13 @@ function compare(run: Run, options: RunOptions): void {
 
 function field(name: string, words: Words, { ring }: { ring: Ring }): Field {
   return { name, words, bits: ring.bits };
+}
+
+function logitField(run: Run, { name, bits }: { name: string; bits: number }): Field {
+  const words = BigUint64Array.from(run.client.logits.get(name)!, (logit) =>
+    BigInt.asUintN(bits, BigInt(logit)),
+  );
+  return { name, words, bits };
 }
 
 function ownFields(lanes: Lanes, prefix: string): Field[] {

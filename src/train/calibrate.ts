@@ -1,0 +1,80 @@
+// Ranges of a merged model's wires on real inputs, and with the bounds that its weights prove, what
+// config.json states about them. The planner puts spline knots where values were seen and sizes
+// domains by what is proven.
+
+import { ensure } from "../errors.ts";
+import type { FloatKernels } from "../kernel/float-kernels.ts";
+import { provenBounds, statedBounds } from "../model/bounds.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { floatBench, type LocalModel } from "../party/local.ts";
+import { LOGITS } from "../party/plan.ts";
+import type { FloatProgram } from "../run/float.ts";
+
+interface Seen {
+  readonly layers: { u: number; o: number; variance: [number, number] }[];
+  logit: number;
+}
+
+/**
+ * The model's config with wireBounds and logitBound, from generations with re-sent states and with
+ * the client's tokens.
+ * @throws E_DATA when there are no prompts
+ */
+export async function calibrate(
+  model: LocalModel,
+  prompts: readonly string[],
+  kernels: FloatKernels,
+): Promise<ModelConfig> {
+  ensure(prompts.length > 0, "E_DATA", "calibration needs at least one prompt");
+  const { config, weights } = model;
+  const seen: Seen = {
+    layers: Array.from({ length: config.layerCount }, () => ({
+      u: 0,
+      o: 0,
+      variance: [Number.POSITIVE_INFINITY, 0],
+    })),
+    logit: 0,
+  };
+  const bench = floatBench(model, kernels, (program) => record(program, seen));
+  for (const prompt of prompts) {
+    for (const anchor of [0, 1]) await bench({ prompt, anchor });
+  }
+  return { ...config, ...statedBounds(provenBounds(config, weights), seen) };
+}
+
+/** Widens the ranges by what one program's run has computed. */
+function record({ graph, values }: FloatProgram, seen: Seen): void {
+  const logits = graph.outputs.get(LOGITS);
+  if (logits) seen.logit = Math.max(seen.logit, peak(values[logits.id]!));
+  let quads = 0;
+  let sums = 0;
+  for (const op of graph.ops) {
+    if (op.kind === "quad") {
+      const layer = seen.layers[quads++]!;
+      layer.u = Math.max(layer.u, peak(values[op.x]!));
+    } else if (op.kind === "layerNorm") {
+      recordSum(values[op.x]!, op.shape.at(-1)!, seen.layers[sums++]!);
+    }
+  }
+}
+
+function recordSum(
+  sums: Float32Array,
+  columns: number,
+  layer: { o: number; variance: [number, number] },
+): void {
+  layer.o = Math.max(layer.o, peak(sums));
+  for (let at = 0; at < sums.length; at += columns) {
+    const row = sums.subarray(at, at + columns);
+    const mean = row.reduce((total, value) => total + value, 0) / columns;
+    const variance = row.reduce((total, value) => total + (value - mean) ** 2, 0) / columns;
+    layer.variance[0] = Math.min(layer.variance[0], variance);
+    layer.variance[1] = Math.max(layer.variance[1], variance);
+  }
+}
+
+function peak(values: Float32Array): number {
+  let greatest = 0;
+  for (let i = 0; i < values.length; i++) greatest = Math.max(greatest, Math.abs(values[i]!));
+  return greatest;
+}
