@@ -115,7 +115,7 @@ function sizeOf(
   if (name.endsWith(".scale")) return [affine ? 0.6 : 1, 0.1];
   if (name.endsWith(".shift") || name.endsWith(".bias")) return [0, 0.1];
   if (name === "embedding.weight" || name === "head.weight") return [0, 0.3 * spread];
-  if (name === "position.weight") return [0, 0.3];
+  if (name === "position.weight") return [0, 0.7];
   return [0, (affine ? 0.5 : 1) / Math.sqrt(shape[0]!)];
 }
 

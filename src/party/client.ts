@@ -86,6 +86,9 @@ export class Client {
   async generate(options: GenerateOptions): Promise<Generation> {
     const server = await options.connectServer();
     let dealer: Channel | undefined;
+    // Closing this side makes whatever waits for a peer fail with E_INTERRUPTED at once.
+    const interrupt = () => void Promise.all([server.close(), dealer?.close()]);
+    options.signal?.addEventListener("abort", interrupt, { once: true });
     try {
       const offer = await this.#receiveOffer(server);
       checkOffer(offer.config, options);
@@ -104,6 +107,8 @@ export class Client {
       const code = error instanceof MergenError ? error.code : "E_INTERNAL";
       await Promise.all([server.close(code), dealer?.close(code)]);
       throw error;
+    } finally {
+      options.signal?.removeEventListener("abort", interrupt);
     }
   }
 

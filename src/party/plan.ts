@@ -156,6 +156,31 @@ function inputName(graph: Graph, tensor: Tensor): string {
   return op.name;
 }
 
+/**
+ * What S starts together: heads with the step that follows them, so that the logits travel in that
+ * step's first message; every other segment when the one before it is done.
+ */
+export function serverGroups(bundle: readonly PlannedSegment[]): PlannedSegment[][] {
+  const groups: PlannedSegment[][] = [];
+  let open = false;
+  for (const planned of bundle) {
+    if (open) groups.at(-1)!.push(planned);
+    else groups.push([planned]);
+    open = planned.segment.kind === "head";
+  }
+  return groups;
+}
+
+/** What C starts together: all up to a head, since it may stop once it has seen the logits. */
+export function clientGroups(bundle: readonly PlannedSegment[]): PlannedSegment[][] {
+  const groups: PlannedSegment[][] = [[]];
+  for (const planned of bundle) {
+    groups.at(-1)!.push(planned);
+    if (planned.segment.kind === "head") groups.push([]);
+  }
+  return groups.filter((group) => group.length > 0);
+}
+
 /** Plans by config and options, a few at a time: peers ask for the same ones again and again. */
 export class PlanCache {
   readonly #plans = new Map<string, Promise<Plan>>();

@@ -3,7 +3,7 @@
 import { computeCost, offlineCost, onlineCost } from "../run/cost.ts";
 import { frameBytes } from "../wire/frame.ts";
 import { BUNDLE_HEADER_BYTES } from "./messages.ts";
-import type { Plan, PlannedSegment } from "./plan.ts";
+import { clientGroups, type Plan, serverGroups } from "./plan.ts";
 import type { OfflineReport, OnlineReport } from "./report.ts";
 
 export interface Prediction {
@@ -21,8 +21,8 @@ export interface Prediction {
 /** Predicts a run that goes on to exactly the plan's number of tokens. */
 export function predict(plan: Plan): Prediction {
   const online = onlineCost({
-    serverGroups: plan.bundles,
-    clientGroups: plan.bundles.flatMap(untilLogits),
+    serverGroups: plan.bundles.flatMap(serverGroups),
+    clientGroups: plan.bundles.flatMap(clientGroups),
   });
   const offline = plan.bundles.map((bundle) => offlineCost(bundle));
   const total = (sizes: readonly number[]) =>
@@ -43,14 +43,4 @@ export function predict(plan: Plan): Prediction {
     multiplyAdds: { server: multiplyAdds, client: multiplyAdds, dealer: multiplyAdds },
     digest: plan.digest,
   };
-}
-
-/** C starts what follows a head only when it has seen the logits. */
-function untilLogits(bundle: readonly PlannedSegment[]): PlannedSegment[][] {
-  const groups: PlannedSegment[][] = [[]];
-  for (const planned of bundle) {
-    groups.at(-1)!.push(planned);
-    if (planned.segment.kind === "head") groups.push([]);
-  }
-  return groups.filter((group) => group.length > 0);
 }

@@ -17,7 +17,7 @@ import { decodeControl } from "../wire/control.ts";
 import { frameBytes } from "../wire/frame.ts";
 import { check, decodeBundle, expect, greet, tell, toHex } from "./messages.ts";
 import { modelDigest } from "./model-digest.ts";
-import { type Plan, PlanCache } from "./plan.ts";
+import { type Plan, PlanCache, serverGroups } from "./plan.ts";
 import { freshSeeds, type SeedSource, WEIGHTS_LABEL } from "./seeds.ts";
 import { type BundleStore, memoryStore } from "./store.ts";
 
@@ -179,12 +179,14 @@ export class Server {
         break;
       }
       const { random, dealt, uploaded } = received;
-      for (const segment of plan.bundles[bundle]!) {
-        const { tensors } = this.#served;
-        const part = { ring: this.#ring, segment, states, tensors, random, dealt, uploaded };
-        scheduler.add(serverJobs(part));
+      const { tensors } = this.#served;
+      const common = { ring: this.#ring, states, tensors, random, dealt, uploaded };
+      for (const group of serverGroups(plan.bundles[bundle]!)) {
+        for (const segment of group) scheduler.add(serverJobs({ ...common, segment }));
+        ended = await this.#runOnline(channel, scheduler);
+        if (ended) break;
       }
-      ended = await this.#runOnline(channel, scheduler);
+      await this.#flush(channel, scheduler);
       random.erase();
     }
     if (!ended) await expect(channel, "end", this.#options.timeoutMs);
@@ -225,9 +227,8 @@ export class Server {
     const { timeoutMs } = this.#options;
     for (;;) {
       scheduler.advance();
-      const out = scheduler.takeOutbox();
-      if (out) await channel.send("online", out);
       if (scheduler.done) return false;
+      await this.#flush(channel, scheduler);
       const message = await channel.receive({ timeoutMs, kinds: ["online", "control"] });
       if (message.kind === "control") {
         check(decodeControl(message.payload), "end");
@@ -235,5 +236,10 @@ export class Server {
       }
       scheduler.deliver(message.payload);
     }
+  }
+
+  async #flush(channel: Channel, scheduler: Scheduler): Promise<void> {
+    const out = scheduler.takeOutbox();
+    if (out) await channel.send("online", out);
   }
 }

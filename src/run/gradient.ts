@@ -248,7 +248,8 @@ class Backward {
     { m, n, k }: { m: number; n: number; k: number },
   ): void {
     const x = this.#values[op.x]!;
-    if (m > GATHERED_ROWS / 2) {
+    // A weight that is itself computed must have its gradient when its own op is passed.
+    if (m > GATHERED_ROWS / 2 || !this.#kept[op.weight]) {
       this.#addProduct(op, { x, dy, rows: m, n, k });
       return;
     }

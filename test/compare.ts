@@ -1,0 +1,688 @@
+// Compares two modes node by node and names the first node that departs.
+//
+// Fixed against secure: every wire's value, put together from what C and S hold, must be equal.
+// Fixed against float: every gate is computed once more in doubles, from the same states, with a
+// bound of its error (from the gate's own statement: an opening is right to one unit, and so on);
+// the fixed value must stay within it, and so must the float graph's tensor that the gate stands for.
+
+import type { FixedContext, GateBase, ServerContext, Tensors } from "../src/gate/gate.ts";
+import { type GateSpec, gateOf } from "../src/gate/index.ts";
+import type { LinearMap } from "../src/gate/linear.ts";
+import type { SplineTable } from "../src/gate/spline.ts";
+import type { Graph } from "../src/graph/graph.ts";
+import { floatReference } from "../src/kernel/float-reference.ts";
+import type { RingKernels } from "../src/kernel/ring-kernels.ts";
+import { encodePrompt } from "../src/model/prompt.ts";
+import type { LocalModel } from "../src/party/local.ts";
+import { generationOptions } from "../src/party/local.ts";
+import {
+  IDS,
+  LOGITS,
+  type Plan,
+  type PlannedSegment,
+  planGeneration,
+  traceSegment,
+} from "../src/party/plan.ts";
+import { bundleLabels, insecureSeeds, WEIGHTS_LABEL } from "../src/party/seeds.ts";
+import { SPLINE_BITS, STATE_BITS } from "../src/plan/format.ts";
+import { maskTensors, RingTensors, ServerTensors } from "../src/plan/tensors.ts";
+import { Prg } from "../src/ring/prg.ts";
+import { Ring, type Words } from "../src/ring/ring.ts";
+import { type DealerStates, dealBundle } from "../src/run/dealer.ts";
+import { type FixedStates, runFixed } from "../src/run/fixed.ts";
+import { FloatProgram } from "../src/run/float.ts";
+import { decodeItems, ItemStore } from "../src/run/items.ts";
+import {
+  type ClientStates,
+  clientJobs,
+  type PreparedSegment,
+  prepareBundle,
+  type ServerStates,
+} from "../src/run/party.ts";
+import { type Job, Scheduler } from "../src/run/scheduler.ts";
+import { valueShare } from "../src/share/opened.ts";
+
+export interface CompareOptions {
+  readonly model: LocalModel;
+  readonly kernels: RingKernels;
+  readonly prompt: string;
+  readonly seed: number;
+  readonly maxTokens?: number;
+  readonly chunk?: number;
+  readonly anchor?: number;
+}
+
+/** What both comparisons work with. */
+interface Setting {
+  readonly plan: Plan;
+  readonly ring: Ring;
+  readonly prompt: readonly number[];
+  readonly tensors: ServerTensors;
+  readonly masks: RingTensors;
+}
+
+async function settingOf({ model, kernels, seed, ...options }: CompareOptions): Promise<Setting> {
+  const { config, weights, tokenizer } = model;
+  const prompt = encodePrompt(options.prompt, config, tokenizer);
+  const plan = await planGeneration(config, generationOptions(config, prompt.length, options));
+  const { tensors: listed } = plan;
+  const weightSeed = await insecureSeeds(seed)(WEIGHTS_LABEL);
+  const tensors = new ServerTensors({ kernels, weights, numbers: config, tensors: listed });
+  return { plan, ring: new Ring(kernels), prompt, tensors, masks: maskTensors(kernels, listed, weightSeed) };
+}
+
+/** A gate in words, for messages. */
+function nameOf({ segment }: PlannedSegment, gate: GateSpec): string {
+  const place = segment.kind === "step" ? `step ${segment.index}` : segment.kind;
+  const what =
+    "wireName" in gate ? gate.wireName : "map" in gate ? gate.map.weight : "name" in gate && gate.name;
+  return `${place} (segment ${segment.id}), gate ${gate.id}, ${gate.kind}${what ? ` ${what}` : ""}`;
+}
+
+class Departure extends Error {}
+
+/** The greedy tokens of truncated logits. */
+function pickTokens(logits: Int16Array, columns: number): number[] {
+  return Array.from({ length: logits.length / columns }, (_, row) => {
+    const part = logits.subarray(row * columns, (row + 1) * columns);
+    return part.indexOf(Math.max(...part));
+  });
+}
+
+function idsOf(
+  { segment }: PlannedSegment,
+  prompt: readonly number[],
+  tokens: readonly number[],
+): Map<string, readonly number[]> {
+  if (segment.kind === "prompt") return new Map([[IDS, prompt]]);
+  if (segment.kind === "step" && segment.source === "client") {
+    return new Map([[IDS, [tokens[segment.index - 1]!]]]);
+  }
+  return new Map();
+}
+
+// ---- fixed against secure ------------------------------------------------------------------------
+
+/** Runs both and compares every wire; gives the tokens and the number of compared wires. */
+export async function compareFixedSecure(
+  options: CompareOptions,
+): Promise<{ tokens: number[]; wires: number }> {
+  const { kernels, seed, model } = options;
+  const { plan, ring, prompt, tensors, masks } = await settingOf(options);
+  const seeds = insecureSeeds(seed);
+  const masked = new RingTensors(kernels, plan.tensors, ({ key }) => tensors.masked(key, masks));
+  const [dealerStates, clientStates, serverStates, fixedStates] = [
+    new Map() as DealerStates,
+    new Map() as ClientStates,
+    new Map() as ServerStates,
+    new Map() as FixedStates,
+  ];
+  const pair = { client: new Scheduler(), server: new Scheduler() };
+  const tokens: number[] = [];
+  let wires = 0;
+  for (const [index, segments] of plan.bundles.entries()) {
+    const labels = bundleLabels("generation/0", index);
+    const [client, server, own] = await Promise.all(
+      [labels.client, labels.server, labels.keys].map(
+        async (label) => new Prg(kernels, await seeds(label)),
+      ),
+    );
+    const common = { ring, segments, client: client!, server: server!, own: own! };
+    const dealt = dealBundle({ ...common, states: dealerStates, tensors: masked });
+    const { prepared, upload } = prepareBundle({
+      ring,
+      segments,
+      states: clientStates,
+      tensors: masks,
+      random: client!,
+      dealt: storeOf(dealt.forClient),
+    });
+    const forServer = storeOf(dealt.forServer);
+    const uploaded = storeOf(upload);
+    for (const [place, segment] of segments.entries()) {
+      const context = serverContext({
+        ring,
+        segment: segment.id,
+        states: serverStates,
+        tensors,
+        random: server!,
+        fromDealer: (gate) => forServer.take(segment.id, gate.id),
+        fromClient: (gate) => uploaded.take(segment.id, gate.id),
+      });
+      const ids = idsOf(segment, prompt, tokens);
+      runBoth(pair, clientJobs(prepared[place]!, ids), serverJobsOf(segment, context));
+      const parties = { client: client!, server: server!, weightMasks: masks };
+      const logits = runFixed({
+        ring,
+        segment,
+        states: fixedStates,
+        tensors,
+        parties,
+        ids,
+        observe: (gate, fixed) => {
+          compareWire({ segment, gate, ring }, fixed, prepared[place]!, context);
+          wires++;
+        },
+      }).get(LOGITS);
+      if (logits) tokens.push(...pickTokens(logits, model.config.vocabSize));
+    }
+    if (forServer.size + uploaded.size > 0) throw new Departure("correlations were left over");
+  }
+  return { tokens, wires };
+}
+
+function storeOf(payload: Uint8Array): ItemStore {
+  const store = new ItemStore();
+  store.add(decodeItems(payload));
+  return store;
+}
+
+function serverContext(given: Omit<ServerContext, "wires">): ServerContext {
+  return { ...given, wires: new Map() };
+}
+
+/** The server's jobs on a context that the test can look into. */
+function serverJobsOf({ id, gates }: PlannedSegment, context: ServerContext): Job[] {
+  return gates.map((gate) => ({
+    segment: id,
+    gate: gate.id,
+    ready: () =>
+      gate.inputs.every((wire) => context.wires.has(wire)) &&
+      (gate.kind !== "load" || context.states.has(gate.name)),
+    start: () => gateOf(gate).server(gate, context),
+  }));
+}
+
+function runBoth(
+  { client, server }: { client: Scheduler; server: Scheduler },
+  clientWork: Job[],
+  serverWork: Job[],
+): void {
+  client.add(clientWork);
+  server.add(serverWork);
+  for (;;) {
+    client.advance();
+    const up = client.takeOutbox();
+    if (up) server.deliver(up);
+    server.advance();
+    const down = server.takeOutbox();
+    if (down) client.deliver(down);
+    if (!up && !down) break;
+  }
+  if (!client.done || !server.done) throw new Departure("a segment did not come to an end");
+}
+
+function compareWire(
+  at: { segment: PlannedSegment; gate: GateSpec; ring: Ring },
+  fixed: FixedContext,
+  { context: client }: PreparedSegment,
+  server: ServerContext,
+): void {
+  const { gate, segment, ring } = at;
+  if (gate.kind === "store") return;
+  if (gate.kind === "logits") {
+    const [one, other] = [fixed.logits.get(gate.name)!, client.logits.get(gate.name)!];
+    const where = one.findIndex((value, i) => value !== other[i]);
+    if (where >= 0) throw new Departure(`${nameOf(segment, gate)}: logit ${where} differs`);
+    return;
+  }
+  const expected = fixed.wires.get(gate.output)!.values;
+  const held = together(ring, gate, client, server);
+  const where = expected.findIndex((word, i) => word !== held[i]);
+  if (where >= 0 || held.length !== expected.length) {
+    const [one, other] = [ring.signed(expected[where]!), ring.signed(held[where]!)];
+    throw new Departure(`${nameOf(segment, gate)}: entry ${where} is ${one} fixed, ${other} secure`);
+  }
+}
+
+/** A wire's value from what C and S hold. */
+function together(
+  ring: Ring,
+  gate: GateBase,
+  client: PreparedSegment["context"],
+  server: ServerContext,
+): Words {
+  const [c, s] = [client.wires.get(gate.output)!, server.wires.get(gate.output)!];
+  if (c.form === "shared" && s.form === "shared") return ring.add(c.share, s.share);
+  if (c.form === "client" && s.form === "client") return ring.sub(s.masked, c.mask);
+  if (c.form === "opened" && s.form === "opened") {
+    return ring.add(valueShare(ring, c, false), valueShare(ring, s, true));
+  }
+  throw new Departure(`gate ${gate.id}: C holds it ${c.form}, S ${s.form}`);
+}
+
+// ---- fixed against float -------------------------------------------------------------------------
+
+/** A wire in doubles: real values, a bound of the fixed value's error for each, and its scale. */
+interface Shadow {
+  readonly values: Float64Array;
+  readonly errors: Float64Array;
+  readonly fracBits: number;
+}
+
+/** What rsqrt is right to, over the calibrated range: the table and its argument's truncation. */
+export const SPLINE_ERROR = 2.5e-4;
+/** Beyond it, on the staircase of two steps an octave. */
+const STAIRCASE_ERROR = 2 ** 0.25 - 1 + SPLINE_ERROR;
+/** Float32 arithmetic of one segment, relative to the greatest entry. */
+const FLOAT_ERROR = 2e-5;
+
+export interface FloatComparison {
+  /** Wires whose stated error held. */
+  readonly wires: number;
+  /** Of those, the ones that were also held against a tensor of the float graph. */
+  readonly matched: number;
+  /** Root mean square of the logits' differences, in real units. */
+  readonly logitError: number;
+}
+
+/**
+ * Runs the fixed interpreter, and from each of its segments' input states the float graph and the
+ * doubles.
+ */
+export async function compareFloatFixed(options: CompareOptions): Promise<FloatComparison> {
+  const { model, kernels, seed } = options;
+  const { config } = model;
+  const { plan, ring, prompt, tensors, masks } = await settingOf(options);
+  const seeds = insecureSeeds(seed);
+  const states: FixedStates = new Map();
+  const tokens: number[] = [];
+  const totals = { wires: 0, matched: 0, squares: 0, logits: 0 };
+  for (const [index, segments] of plan.bundles.entries()) {
+    const labels = bundleLabels("generation/0", index);
+    const parties = {
+      client: new Prg(kernels, await seeds(labels.client)),
+      server: new Prg(kernels, await seeds(labels.server)),
+      weightMasks: masks as Tensors,
+    };
+    for (const segment of segments) {
+      const ids = idsOf(segment, prompt, tokens);
+      const float = floatRun(model, segment, states, ids, ring);
+      const shadows = new ShadowRun(model, ring, states, ids);
+      const logits = runFixed({
+        ring,
+        segment,
+        states,
+        tensors,
+        parties,
+        ids,
+        observe: (gate, context) => {
+          const shadow = shadows.follow(gate, context);
+          if (!shadow) return;
+          totals.wires++;
+          check(nameOf(segment, gate), ring, gate, context, shadow);
+          const tensor = float.tensors.get(gate.id);
+          if (!tensor) return;
+          totals.matched++;
+          checkFloat(nameOf(segment, gate), shadow, tensor);
+        },
+      }).get(LOGITS);
+      if (!logits) continue;
+      tokens.push(...pickTokens(logits, config.vocabSize));
+      const gate = segment.gates.find(({ kind }) => kind === "logits");
+      const unit = gate?.kind === "logits" ? 2 ** -gate.fracBits : 0;
+      float.program.value(LOGITS).forEach((value, i) => {
+        totals.squares += (value - logits[i]! * unit) ** 2;
+        totals.logits++;
+      });
+    }
+  }
+  const logitError = Math.sqrt(totals.squares / totals.logits);
+  return { wires: totals.wires, matched: totals.matched, logitError };
+}
+
+function toReal(ring: Ring, words: Words, fracBits: number): Float64Array {
+  return Float64Array.from(words, (word) => Number(ring.signed(word)) * 2 ** -fracBits);
+}
+
+function check(
+  name: string,
+  ring: Ring,
+  gate: GateSpec,
+  context: FixedContext,
+  shadow: Shadow,
+): void {
+  const fixed =
+    gate.kind === "logits"
+      ? Float64Array.from(context.logits.get(gate.name)!, (v) => v * 2 ** -gate.fracBits)
+      : toReal(ring, context.wires.get(gate.output)!.values, shadow.fracBits);
+  const rounding = 2 ** -50;
+  fixed.forEach((value, i) => {
+    const error = Math.abs(value - shadow.values[i]!);
+    const allowed = shadow.errors[i]! + Math.abs(value) * rounding + 2 ** (-shadow.fracBits - 1);
+    if (!(error <= allowed)) {
+      const figures = `${value} fixed, ${shadow.values[i]} real, allowed error ${allowed}`;
+      throw new Departure(`${name}: entry ${i} is ${figures}`);
+    }
+  });
+}
+
+/** The doubles against the float graph: with the check above, fixed against float. */
+function checkFloat(name: string, shadow: Shadow, values: Float32Array) {
+  const peak = values.reduce((most, value) => Math.max(most, Math.abs(value)), 1);
+  values.forEach((value, i) => {
+    const error = Math.abs(value - shadow.values[i]!);
+    if (!(error <= FLOAT_ERROR * peak)) {
+      throw new Departure(`${name}: entry ${i} is ${value} float, ${shadow.values[i]} real`);
+    }
+  });
+}
+
+interface FloatTensors {
+  readonly program: FloatProgram;
+  /** Float values by the number of the gate that makes the same tensor. */
+  readonly tensors: Map<number, Float32Array>;
+}
+
+function floatRun(
+  { config, weights }: LocalModel,
+  segment: PlannedSegment,
+  states: FixedStates,
+  ids: ReadonlyMap<string, readonly number[]>,
+  ring: Ring,
+): FloatTensors {
+  const { graph, names } = traceSegment(config, segment.segment);
+  const program = new FloatProgram(graph, floatReference);
+  const inputs = new Map<string, Float32Array | Int32Array>();
+  for (const [name, values] of ids) inputs.set(name, Int32Array.from(values));
+  for (const [input, name] of names.loads) {
+    inputs.set(input, Float32Array.from(toReal(ring, states.get(name)!.values, STATE_BITS)));
+  }
+  program.run(inputs, { get: (name: string) => weights.get(name)?.data });
+  return { program, tensors: lineUp(graph, segment.gates, program) };
+}
+
+/** Which gate makes which tensor of the graph: linear layers by weight, the others by order. */
+function lineUp(graph: Graph, gates: readonly GateSpec[], program: FloatProgram) {
+  const tensors: FloatTensors["tensors"] = new Map();
+  const put = (gate: GateSpec | undefined, id: number) => {
+    const values = program.values[id];
+    if (gate && values) tensors.set(gate.id, values);
+  };
+  const ofKind = (kind: GateSpec["kind"]) => gates.filter((gate) => gate.kind === kind);
+  const byWeight = (id: number, suffix = "") => {
+    const op = graph.ops[id]!;
+    const key = op.kind === "weight" ? op.name + suffix : "";
+    return gates.find((gate) => "map" in gate && gate.map.weight === key);
+  };
+  const [quads, products] = [ofKind("quad"), ofKind("product")];
+  for (const op of graph.ops) {
+    if (op.kind === "embed") put(byWeight(op.table), op.out);
+    if (op.kind === "constantAttention") put(byWeight(op.weight), op.out);
+    if (op.kind === "quad") put(quads.shift(), op.out);
+    if (op.kind === "layerNorm") put(products.shift(), op.out);
+    if (op.kind !== "linear") continue;
+    const gate = byWeight(op.weight, op.transposed ? "^T" : "");
+    const biased = gates.find((other) => other.kind === "bias" && other.inputs[0] === gate?.output);
+    put(op.bias === undefined ? gate : biased, op.out);
+  }
+  for (const [name, tensor] of graph.outputs) {
+    const kept = gates.find((gate) => gate.kind === "store" && storedAs(gate.name, name));
+    const source = kept && gates.find(({ output }) => output === kept.inputs[0]);
+    put(source, tensor.id);
+  }
+  return tensors;
+}
+
+const storedAs = (stored: string, output: string) =>
+  output === "hidden" ? stored.startsWith("state.") : stored.startsWith(`${output}:`);
+
+/** Computes gates in doubles, one after the other, with bounds of the fixed values' errors. */
+class ShadowRun {
+  readonly #model: LocalModel;
+  readonly #ring: Ring;
+  readonly #states: FixedStates;
+  readonly #ids: ReadonlyMap<string, readonly number[]>;
+  readonly #wires = new Map<number, Shadow>();
+
+  constructor(
+    model: LocalModel,
+    ring: Ring,
+    states: FixedStates,
+    ids: ReadonlyMap<string, readonly number[]>,
+  ) {
+    this.#model = model;
+    this.#ring = ring;
+    this.#states = new Map(states);
+    this.#ids = ids;
+  }
+
+  /** The gate's output; nothing for one that has none. */
+  follow(gate: GateSpec, _context: FixedContext): Shadow | undefined {
+    if (gate.kind === "store") return undefined;
+    const shadow = this.#compute(gate);
+    this.#wires.set(gate.output, shadow);
+    return shadow;
+  }
+
+  #input(gate: GateSpec, place = 0): Shadow {
+    return this.#wires.get(gate.inputs[place]!)!;
+  }
+
+  #compute(gate: Exclude<GateSpec, { kind: "store" }>): Shadow {
+    switch (gate.kind) {
+      case "load": {
+        const values = toReal(this.#ring, this.#states.get(gate.name)!.values, STATE_BITS);
+        return exact(values, STATE_BITS);
+      }
+      case "oneHot": {
+        const values = new Float64Array(gate.rows * gate.columns);
+        this.#ids.get(gate.name)!.forEach((id, row) => {
+          values[row * gate.columns + id] = 1;
+        });
+        return exact(values, gate.fracBits);
+      }
+      case "slice": {
+        const x = this.#input(gate);
+        const cut = (a: Float64Array) =>
+          a.slice(gate.from * gate.columns, (gate.from + gate.rows) * gate.columns);
+        return { values: cut(x.values), errors: cut(x.errors), fracBits: x.fracBits };
+      }
+      case "concat": {
+        const [a, b] = [this.#input(gate), this.#input(gate, 1)];
+        const join = (x: Float64Array, y: Float64Array) => Float64Array.from([...x, ...y]);
+        return {
+          values: join(a.values, b.values),
+          errors: join(a.errors, b.errors),
+          fracBits: a.fracBits,
+        };
+      }
+      case "remask":
+        return this.#input(gate);
+      case "bias":
+        return this.#bias(gate);
+      case "linear":
+        return this.#linear(gate, this.#input(gate));
+      case "logits":
+        return this.#logits(gate);
+      case "sum":
+        return this.#sum(gate);
+      case "center":
+        return centred(this.#input(gate), gate.columns);
+      case "open":
+        return opened(this.#input(gate), gate.shift);
+      case "quad":
+        return this.#quad(this.#input(gate));
+      case "sumSquares":
+        return sumOfSquares(this.#input(gate), gate.width);
+      case "spline":
+        return this.#spline(gate.table, this.#input(gate));
+      case "product":
+        return times(this.#input(gate), this.#input(gate, 1), gate.columns);
+      default:
+        return gate satisfies never;
+    }
+  }
+
+  /** Real weights of a key, and by how much their integers may be off. */
+  #weights(key: string): { data: Float64Array; off: number; bits: number } {
+    const [name, scale] = key.replace(/\^T$/, "").split("*") as [string, string | undefined];
+    const found = this.#model.weights.get(name)!;
+    const bits = this.#model.config.weightFracBits![name]!;
+    const factor = scale === undefined ? undefined : this.#model.weights.get(scale)!.data;
+    const data = Float64Array.from(found.data, (value, i) =>
+      factor ? value * factor[i % factor.length]! : value,
+    );
+    return { data, off: factor ? 2 ** -(bits + 1) : 0, bits };
+  }
+
+  #bias(gate: GateSpec & { kind: "bias" }): Shadow {
+    const x = this.#input(gate);
+    const at = gate.constant.lastIndexOf("@");
+    const scale = Number(gate.constant.slice(at + 1));
+    if (scale !== x.fracBits) throw new Departure(`bias ${gate.constant} has another scale`);
+    const { data } = this.#realBias(gate.constant.slice(0, at));
+    const { columns } = gate;
+    const values = x.values.map((value, i) => {
+      const row = Math.floor(i / columns);
+      const from = gate.from === undefined ? 0 : (gate.from + row) * columns;
+      return value + data[from + (i % columns)]!;
+    });
+    return { ...x, values, errors: x.errors.map((error) => error + 2 ** -31) };
+  }
+
+  #realBias(key: string): { data: Float64Array } {
+    const [name, scale] = key.split("*") as [string, string | undefined];
+    const factor = scale === undefined ? undefined : this.#model.weights.get(scale)!.data;
+    const source = this.#model.weights.get(name)!.data;
+    return { data: Float64Array.from(source, (v, i) => (factor ? v * factor[i]! : v)) };
+  }
+
+  #linear(gate: GateSpec & { map: LinearMap }, x: Shadow): Shadow {
+    const { map, rows, columns } = gate;
+    const { data, off, bits } = this.#weights(map.weight);
+    const values = new Float64Array(rows * columns);
+    const errors = new Float64Array(rows * columns);
+    const add = (target: number, source: number, weight: number) => {
+      values[target]! += x.values[source]! * weight;
+      errors[target]! += x.errors[source]! * Math.abs(weight);
+      errors[target]! += (Math.abs(x.values[source]!) + x.errors[source]!) * off;
+    };
+    if (map.type === "matrix") {
+      const transposed = map.weight.endsWith("^T");
+      for (let i = 0; i < rows; i++) {
+        for (let k = 0; k < map.inner; k++) {
+          if (x.values[i * map.inner + k] === 0 && x.errors[i * map.inner + k] === 0) continue;
+          for (let j = 0; j < columns; j++) {
+            const weight = transposed ? data[j * map.inner + k]! : data[k * columns + j]!;
+            add(i * columns + j, i * map.inner + k, weight);
+          }
+        }
+      }
+    } else if (map.type === "diagonal") {
+      for (let i = 0; i < rows * columns; i++) add(i, i, data[i % columns]!);
+    } else {
+      const { heads, positions, start } = map.dims;
+      const width = columns / heads;
+      for (let i = 0; i < rows * columns; i++) {
+        const row = start + Math.floor(i / columns);
+        const head = Math.floor((i % columns) / width);
+        for (let j = 0; j <= row; j++) {
+          add(i, j * columns + (i % columns), data[(head * positions + row) * positions + j]!);
+        }
+      }
+    }
+    return { values, errors, fracBits: x.fracBits + bits };
+  }
+
+  #logits(gate: GateSpec & { kind: "logits" }): Shadow {
+    const z = this.#linear(gate, this.#input(gate));
+    if (z.fracBits - gate.shift !== gate.fracBits) throw new Departure("logits: another scale");
+    const errors = z.errors.map((error) => error + 2 * 2 ** -gate.fracBits);
+    return { values: z.values, errors, fracBits: gate.fracBits };
+  }
+
+  #sum(gate: GateSpec & { kind: "sum" }): Shadow {
+    const [a, b] = [this.#input(gate), this.#input(gate, 1)];
+    const [shiftA, shiftB] = gate.shifts;
+    const fracBits = a.fracBits + shiftA;
+    if (fracBits !== b.fracBits + shiftB) throw new Departure("a sum of two scales");
+    return {
+      values: a.values.map((value, i) => value + b.values[i]!),
+      errors: a.errors.map((error, i) => error + b.errors[i]!),
+      fracBits,
+    };
+  }
+
+  #quad(y: Shadow): Shadow {
+    const { activation } = this.#model.config;
+    const [c2, c1, c0] = activation.kind === "quad" ? activation.coefficients : [1, 0, 0];
+    return {
+      values: y.values.map((value) => c2 * value * value + c1 * value + c0),
+      errors: y.errors.map((e, i) => (c2 * (2 * Math.abs(y.values[i]!) + e) + Math.abs(c1)) * e),
+      fracBits: 2 * y.fracBits - Math.log2(c2),
+    };
+  }
+
+  /** 1 / sqrt of the variance that V stands for, in units of the centring's kappa. */
+  #spline(table: SplineTable, v: Shadow): Shadow {
+    const { hiddenSize: d, norm } = this.#model.config;
+    const kappa = d / 2 ** Math.ceil(Math.log2(d));
+    const added = norm.eps * kappa * kappa * d;
+    const real = (x: number) => Math.sqrt(d) / Math.sqrt(Math.max(x, 0) + added);
+    const unit = 2 ** (table.shift - v.fracBits);
+    const fine = { low: Number(table.knots[1]!) * unit, high: fineEnd(table) * unit };
+    const values = v.values.map(real);
+    const errors = v.values.map((value, i) => {
+      const [low, high] = [value - v.errors[i]!, value + v.errors[i]!];
+      const spread = Math.max(real(low) - real(value), real(value) - real(high));
+      if (low < fine.low) return real(low);
+      return spread + real(low) * (high <= fine.high ? SPLINE_ERROR : STAIRCASE_ERROR);
+    });
+    return { values, errors, fracBits: SPLINE_BITS };
+  }
+}
+
+/** Where the sloping pieces of a table end. */
+export function fineEnd({ knots, c1 }: SplineTable): number {
+  const last = c1.findLastIndex((slope) => slope !== 0n);
+  return Number(knots[last + 1] ?? knots.at(-1)!);
+}
+
+function exact(values: Float64Array, fracBits: number): Shadow {
+  return { values, errors: new Float64Array(values.length), fracBits };
+}
+
+/** Times columns, less the row's sum: kappa (z - mean), with log2 columns, rounded up, more bits. */
+function centred(z: Shadow, columns: number): Shadow {
+  const growth = Math.ceil(Math.log2(columns));
+  const kappa = columns / 2 ** growth;
+  const mean = (of: Float64Array, i: number) => {
+    const row = Math.floor(i / columns) * columns;
+    return of.subarray(row, row + columns).reduce((sum, value) => sum + value, 0) / columns;
+  };
+  return {
+    values: z.values.map((value, i) => kappa * (value - mean(z.values, i))),
+    errors: z.errors.map((error, i) => kappa * (error + mean(z.errors, i))),
+    fracBits: z.fracBits + growth,
+  };
+}
+
+/** Right to one unit of what is left. */
+function opened(z: Shadow, shift: number): Shadow {
+  const fracBits = z.fracBits - shift;
+  return { ...z, errors: z.errors.map((error) => error + 2 ** -fracBits), fracBits };
+}
+
+function sumOfSquares(y: Shadow, width: number): Shadow {
+  const rows = y.values.length / width;
+  const [values, errors] = [new Float64Array(rows), new Float64Array(rows)];
+  y.values.forEach((value, i) => {
+    const row = Math.floor(i / width);
+    values[row]! += value * value;
+    errors[row]! += (2 * Math.abs(value) + y.errors[i]!) * y.errors[i]!;
+  });
+  return { values, errors, fracBits: 2 * y.fracBits };
+}
+
+function times(y: Shadow, g: Shadow, columns: number): Shadow {
+  const row = (i: number) => Math.floor(i / columns);
+  return {
+    values: y.values.map((value, i) => value * g.values[row(i)]!),
+    errors: y.errors.map((e, i) => {
+      const factor = Math.abs(g.values[row(i)]!) + g.errors[row(i)]!;
+      return e * factor + Math.abs(y.values[i]!) * g.errors[row(i)]!;
+    }),
+    fracBits: y.fracBits + g.fracBits,
+  };
+}

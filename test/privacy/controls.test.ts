@@ -1,0 +1,192 @@
+// Positive controls: gates with a known fault, each of which the exhaustive comparison must flag.
+// A test that never fails on these would prove nothing about the others.
+
+import { describe, expect, test } from "vitest";
+import { shareOf } from "../../src/gate/access.ts";
+import type { Gate } from "../../src/gate/gate.ts";
+import { type GateSpec, gateOf } from "../../src/gate/index.ts";
+import { type Open, open } from "../../src/gate/open.ts";
+import { pack, packedBytes, unpack } from "../../src/ring/pack.ts";
+import type { Ring } from "../../src/ring/ring.ts";
+import { offset } from "../../src/share/opened.ts";
+import { type Experiment, explore } from "./explore.ts";
+import { gate, matrixMap, openGate, splineGate } from "./gates.ts";
+import { type InputWire, makeTensors } from "./harness.ts";
+import { type Fault, greatestDistance, type Lanes } from "./lanes.ts";
+
+/** A leak that deserves the name: far from any rounding of counts. */
+const CLEAR = 0.1;
+
+function shared(lanes: Lanes, ring: Ring, wire: number, z: bigint): InputWire {
+  return {
+    form: "shared",
+    values: lanes.constant([z], ring.residue(-1n)),
+    clientShare: lanes.variable(`input/${wire}`, ring.bits),
+  };
+}
+
+function masked(lanes: Lanes, ring: Ring, x: bigint): InputWire {
+  return {
+    form: "client",
+    values: lanes.constant([x], ring.residue(-1n)),
+    mask: lanes.variable("input/0", ring.bits),
+  };
+}
+
+/** Makes one gate's words of one purpose zero, at everybody who draws them. */
+const zeroed =
+  (gateId: number, purpose: string): Fault =>
+  (party, place, drawn) =>
+    party === "client" && place.gate === gateId && drawn === purpose ? "zero" : undefined;
+
+const oneOpening: Experiment<bigint> = {
+  bits: 3,
+  outputs: [1],
+  gates: (lanes) => [openGate({ from: 0, to: 1 }, [lanes, 1], 1)],
+  inputs: (lanes, z, ring) => new Map([[0, shared(lanes, ring, 0, z)]]),
+};
+
+/** An opening that sends t whole: its low bits say how the dither fell. */
+const untruncated: Gate<Open> = {
+  ...open,
+  *client(spec, context) {
+    const { ring } = context;
+    const size = spec.rows * spec.columns;
+    const inner = open.client(spec, context);
+    inner.next();
+    const t = unpack(yield { receive: packedBytes(size, ring.bits) }, size, ring.bits);
+    inner.next(pack(ring.shiftRight(t, spec.shift), ring.bits - spec.shift));
+  },
+  *server(spec, context) {
+    const { ring } = context;
+    const size = spec.rows * spec.columns;
+    const upload = context.fromClient(spec);
+    const inner = open.server(spec, { ...context, fromClient: () => upload });
+    inner.next();
+    const place = { segment: context.segment, gate: spec.id };
+    const mask = context.random.words(place, "mask", size, ring.bits);
+    const own = ring.add(shareOf(context, spec.inputs[0]!), mask);
+    const sum = ring.add(own, unpack(upload, size, ring.bits));
+    yield { send: pack(ring.addConstant(sum, offset(ring)), ring.bits) };
+    inner.next();
+  },
+};
+
+const withUntruncated = ((spec: GateSpec) =>
+  spec.kind === "open" ? untruncated : gateOf(spec)) as typeof gateOf;
+
+describe("the comparison flags", () => {
+  test("two openings under one mask", () => {
+    const experiment: Experiment<readonly [bigint, bigint]> = {
+      bits: 3,
+      outputs: [],
+      gates: (lanes) => [
+        openGate({ from: 0, to: 2 }, [lanes, 1], 1),
+        openGate({ from: 1, to: 3 }, [lanes, 1], 1),
+      ],
+      inputs: (lanes, [a, b], ring) =>
+        new Map([
+          [0, shared(lanes, ring, 0, a)],
+          [1, shared(lanes, ring, 1, b)],
+        ]),
+      fault: (party, _place, purpose) => (purpose === "mask" ? `${party}/reused` : undefined),
+      withoutShares: [2, 3],
+    };
+    const { server, client } = explore(experiment, [
+      [0n, 0n],
+      [0n, 1n],
+    ]);
+    expect(greatestDistance(server)).toBeGreaterThan(CLEAR);
+    expect(greatestDistance(client)).toBeGreaterThan(CLEAR);
+  });
+
+  test("re-masking without a fresh mask", () => {
+    const gates = (lanes: number) => [
+      gate("remask", { from: [0], to: 1 }, [lanes, 1], { offline: false }),
+    ];
+    const experiment = { ...oneOpening, gates, fault: zeroed(1, "mask") };
+    expect(greatestDistance(explore(experiment, [0n, 1n]).server)).toBeGreaterThan(CLEAR);
+  });
+
+  test("an opening that sends t untruncated, seen together with the result", () => {
+    const experiment = { ...oneOpening, implementation: withUntruncated };
+    const { client } = explore(experiment, [-1n, 0n, 1n]);
+    expect(greatestDistance(client)).toBeGreaterThan(CLEAR);
+    // Without the result the same view says nothing: only the joint comparison finds the fault.
+    expect(greatestDistance(client.map((one) => ({ ...one, given: [] })))).toBe(0);
+  });
+
+  test("S learning the top bit of an opening's mask", () => {
+    const experiment = { ...oneOpening, fault: zeroed(1, "shareB") };
+    expect(greatestDistance(explore(experiment, [-1n, 1n]).server)).toBeGreaterThan(CLEAR);
+  });
+
+  test("an upload without a mask", () => {
+    const experiment = { ...oneOpening, fault: zeroed(1, "mask") };
+    expect(greatestDistance(explore(experiment, [-1n, 1n]).server)).toBeGreaterThan(CLEAR);
+  });
+
+  test("an opening without S's mask, seen by C", () => {
+    const fault: Fault = (party, _place, purpose) =>
+      party === "server" && purpose === "mask" ? "zero" : undefined;
+    const experiment = { ...oneOpening, outputs: [], fault };
+    expect(greatestDistance(explore(experiment, [-1n, 1n]).client)).toBeGreaterThan(CLEAR);
+  });
+
+  test("a spline whose rn S knows", () => {
+    const table = { shift: 0, domainBits: 1, knots: [0n], c0: [1n], c1: [1n] };
+    const experiment: Experiment<bigint> = {
+      ...oneOpening,
+      bits: 2,
+      gates: (lanes) => [splineGate({ from: 0, to: 1 }, lanes, table)],
+      fault: zeroed(1, "shareA"),
+    };
+    expect(greatestDistance(explore(experiment, [0n, 1n]).server)).toBeGreaterThan(CLEAR);
+  });
+
+  test("a linear layer without rho", () => {
+    const experiment: Experiment<bigint> = {
+      bits: 3,
+      outputs: [],
+      gates: (lanes) => [
+        gate("linear", { from: [0], to: 1 }, [lanes, 1], { map: matrixMap("w", 1) }),
+      ],
+      inputs: (lanes, x, ring) => new Map([[0, masked(lanes, ring, x)]]),
+      tensors: (_lanes, _x, ring) => {
+        const one = { rows: 1, columns: 1, weights: BigUint64Array.of(5n) };
+        return makeTensors(ring, new Map([["w", { ...one, mask: BigUint64Array.of(6n) }]]));
+      },
+      fault: zeroed(1, "rho"),
+    };
+    expect(greatestDistance(explore(experiment, [0n, 1n]).server)).toBeGreaterThan(CLEAR);
+  });
+
+  test("logits at full precision, where C is entitled to the upper bits", () => {
+    const experiment: Experiment<bigint> = {
+      bits: 4,
+      outputs: [],
+      gates: (lanes) => [
+        gate("logits", { from: [0], to: 1 }, [lanes, 1], {
+          map: matrixMap("w", 1),
+          bias: undefined,
+          shift: 0,
+          bits: 4,
+          fracBits: 1,
+          name: "logits",
+        }),
+      ],
+      inputs: (lanes, _w, ring) => new Map([[0, masked(lanes, ring, 1n)]]),
+      tensors: (_lanes, w, ring) => {
+        const one = { rows: 1, columns: 1, mask: BigUint64Array.of(6n) };
+        return makeTensors(ring, new Map([["w", { ...one, weights: BigUint64Array.of(w) }]]));
+      },
+      logits: { name: "logits", bits: 4 },
+    };
+    const { client } = explore(experiment, [2n, 3n]);
+    const entitled = client.map((one) => ({
+      ...one,
+      given: one.given.map((field) => ({ ...field, words: field.words.map((word) => word >> 1n) })),
+    }));
+    expect(greatestDistance(entitled)).toBeGreaterThan(CLEAR);
+  });
+});
