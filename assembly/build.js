@@ -12,6 +12,14 @@ const common = ["-O3", "--noAssert", "--runtime", "stub", "--enable", "simd"];
 
 const modules = [
   { entry: "ring.ts", out: "ring.wasm", flags: ["--importMemory"] },
+  {
+    entry: "ring.ts",
+    out: "ring-threads.wasm",
+    flags: [
+      ...["--importMemory", "--sharedMemory", "--enable", "threads"],
+      ...["--initialMemory", "32", "--maximumMemory", "65536"],
+    ],
+  },
   { entry: "float.ts", out: "float.wasm", flags: ["--enable", "relaxed-simd"] },
   { entry: "float.ts", out: "float-simd.wasm", flags: [] },
 ];

@@ -207,15 +207,37 @@ export function packRing(
   rows: usize,
   columns: usize,
 ): void {
-  const panelBytes = rows << 5;
-  for (let k: usize = 0; k < count; k++) {
-    const from = source + ((k * columns) << 3);
-    const to = out + ((firstRow + k) << 5);
-    for (let column: usize = 0; column < (columns + 3 & ~3); column++) {
-      const word = column < columns ? load<u64>(from + (column << 3)) : 0;
-      const at = to + (column >> 2) * panelBytes + ((column & 3) << 2);
-      store<u32>(at, word as u32);
-      store<u32>(at, (word >> 32) as u32, 16);
+  packRows(out + (firstRow << 5), source, columns << 3, count, rows << 5, columns);
+}
+
+/** Packs rows that lie rowBytes apart; columns of panels lie panelBytes apart. */
+function packRows(
+  out: usize,
+  source: usize,
+  rowBytes: usize,
+  count: usize,
+  panelBytes: usize,
+  columns: usize,
+): void {
+  for (let first: usize = 0; first < columns; first += 4) {
+    const panel = out + (first >> 2) * panelBytes;
+    const from = source + (first << 3);
+    const width = min(columns - first, 4);
+    for (let k: usize = 0; k < count; k++) {
+      const at = from + k * rowBytes;
+      const to = panel + (k << 5);
+      if (width === 4) {
+        const a = v128.load(at);
+        const b = v128.load(at, 16);
+        v128.store(to, i32x4.shuffle(a, b, 0, 2, 4, 6));
+        v128.store(to, i32x4.shuffle(a, b, 1, 3, 5, 7), 16);
+      } else {
+        memory.fill(to, 0, 32);
+        for (let j: usize = 0; j < width; j++) {
+          store<u32>(to + (j << 2), load<u32>(at + (j << 3)));
+          store<u32>(to + (j << 2), load<u32>(at + (j << 3), 4), 16);
+        }
+      }
     }
   }
 }
@@ -328,5 +350,90 @@ export function productRing(
       }
       if (i < m) oneRowTimesPanel(to, from, panel, count);
     }
+  }
+}
+
+/** out [4] = weights [count] times four columns of x, whose rows lie rowBytes apart. */
+function weightsTimesColumns(
+  out: usize,
+  weights: usize,
+  x: usize,
+  rowBytes: usize,
+  count: usize,
+): void {
+  let a01 = i64x2.splat(0);
+  let a23 = i64x2.splat(0);
+  let cross = i64x2.splat(0);
+  const end = weights + (count << 3);
+  while (weights < end) {
+    const a = v128.load(x);
+    const b = v128.load(x, 16);
+    const low = i32x4.shuffle(a, b, 0, 2, 4, 6);
+    const high = i32x4.shuffle(a, b, 1, 3, 5, 7);
+    const wl = v128.load32_splat(weights);
+    const wh = v128.load32_splat(weights, 4);
+    a01 = i64x2.add(a01, i64x2.extmul_low_i32x4_u(low, wl));
+    a23 = i64x2.add(a23, i64x2.extmul_high_i32x4_u(low, wl));
+    cross = i32x4.add(cross, i32x4.mul(high, wl));
+    cross = i32x4.add(cross, i32x4.mul(low, wh));
+    weights += 8;
+    x += rowBytes;
+  }
+  v128.store(out, joinCrossLow(a01, cross));
+  v128.store(out, joinCrossHigh(a23, cross), 16);
+}
+
+/**
+ * One head of constant attention: row i < count of out [width] = sum over j <= start + i of
+ * weights[i, j] x[j]. Rows of x and out lie rowBytes apart, those of weights 8 * positions. work:
+ * 32 bytes for each four columns times (start + count + count). x is read up to 24 bytes beyond
+ * its last row's end.
+ */
+export function attend(
+  out: usize,
+  x: usize,
+  rowBytes: usize,
+  weights: usize,
+  positions: usize,
+  start: usize,
+  count: usize,
+  width: usize,
+  work: usize,
+): void {
+  const panelCount = (width + 3) >> 2;
+  const sumBytes = panelCount << 5;
+  const weightBytes = positions << 3;
+  const rows = start + count;
+  if (count === 1) {
+    // A single row, as in decoding: packing would cost as much as the product.
+    for (let panel: usize = 0; panel < panelCount; panel++) {
+      const to = work + (panel << 5);
+      weightsTimesColumns(to, weights, x + (panel << 5), rowBytes, rows);
+    }
+    memory.copy(out, work, width << 3);
+    return;
+  }
+  const panels = work + count * sumBytes;
+  const panelBytes = rows << 5;
+  memory.fill(work, 0, count * sumBytes);
+  packRows(panels, x, rowBytes, rows, panelBytes, width);
+  for (let index: usize = 0; index < panelCount; index++) {
+    const panel = panels + index * panelBytes;
+    let i: usize = 0;
+    for (; i + 2 <= count; i += 2) {
+      const to = work + i * sumBytes + (index << 5);
+      const row = weights + i * weightBytes;
+      const shared = start + i + 1;
+      twoRowsTimesPanel(to, to + sumBytes, row, row + weightBytes, panel, shared);
+      const last = row + weightBytes + (shared << 3);
+      oneRowTimesPanel(to + sumBytes, last, panel + (shared << 5), 1);
+    }
+    if (i < count) {
+      const to = work + i * sumBytes + (index << 5);
+      oneRowTimesPanel(to, weights + i * weightBytes, panel, start + i + 1);
+    }
+  }
+  for (let i: usize = 0; i < count; i++) {
+    memory.copy(out + i * rowBytes, work + i * sumBytes, width << 3);
   }
 }

@@ -81,10 +81,39 @@ function takeWords(to: usize, done: usize, from: usize, count: usize): void {
 }
 
 /**
- * Writes level, leaf and control corrections of a key (all but the root seed). key is zeroed by
- * the caller; random holds both root seeds; work has restOffset + 32 + 40 * words bytes.
+ * Key pairs [count] for alphas [count] and payloads [count, words]; roots holds both parties' root
+ * seeds of each pair [count, 32]. keys0 and keys1: keys of either party, keyBytes apart. work has
+ * restOffset + 32 + 40 * words bytes.
  */
 export function treeGenerate(
+  keys0: usize,
+  keys1: usize,
+  keyBytes: usize,
+  count: usize,
+  roots: usize,
+  payloads: usize,
+  alphas: usize,
+  domainBits: u32,
+  words: usize,
+  isDcf: bool,
+  purpose: i32,
+  work: usize,
+): void {
+  for (let i: usize = 0; i < count; i++) {
+    const key = keys0 + i * keyBytes;
+    const other = keys1 + i * keyBytes;
+    const root = roots + (i << 5);
+    const payload = payloads + ((i * words) << 3);
+    memory.fill(key, 0, keyBytes);
+    generateOne(key, root, payload, load<u64>(alphas + (i << 3)), domainBits, words, isDcf, purpose, work);
+    memory.copy(other, key, keyBytes);
+    memory.copy(key, root, seedBytes);
+    memory.copy(other, root + seedBytes, seedBytes);
+  }
+}
+
+/** Writes level, leaf and control corrections of a zeroed key (all but the root seed). */
+function generateOne(
   key: usize,
   random: usize,
   payload: usize,

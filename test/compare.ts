@@ -68,14 +68,24 @@ async function settingOf({ model, kernels, seed, ...options }: CompareOptions): 
   const { tensors: listed } = plan;
   const weightSeed = await insecureSeeds(seed)(WEIGHTS_LABEL);
   const tensors = new ServerTensors({ kernels, weights, numbers: config, tensors: listed });
-  return { plan, ring: new Ring(kernels), prompt, tensors, masks: maskTensors(kernels, listed, weightSeed) };
+  return {
+    plan,
+    ring: new Ring(kernels),
+    prompt,
+    tensors,
+    masks: maskTensors(kernels, listed, weightSeed),
+  };
 }
 
 /** A gate in words, for messages. */
 function nameOf({ segment }: PlannedSegment, gate: GateSpec): string {
   const place = segment.kind === "step" ? `step ${segment.index}` : segment.kind;
   const what =
-    "wireName" in gate ? gate.wireName : "map" in gate ? gate.map.weight : "name" in gate && gate.name;
+    "wireName" in gate
+      ? gate.wireName
+      : "map" in gate
+        ? gate.map.weight
+        : "name" in gate && gate.name;
   return `${place} (segment ${segment.id}), gate ${gate.id}, ${gate.kind}${what ? ` ${what}` : ""}`;
 }
 
@@ -231,7 +241,9 @@ function compareWire(
   const where = expected.findIndex((word, i) => word !== held[i]);
   if (where >= 0 || held.length !== expected.length) {
     const [one, other] = [ring.signed(expected[where]!), ring.signed(held[where]!)];
-    throw new Departure(`${nameOf(segment, gate)}: entry ${where} is ${one} fixed, ${other} secure`);
+    throw new Departure(
+      `${nameOf(segment, gate)}: entry ${where} is ${one} fixed, ${other} secure`,
+    );
   }
 }
 

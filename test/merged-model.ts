@@ -181,7 +181,8 @@ export function runInFloat(
     const inputs = new Map<string, Float32Array | Int32Array>();
     for (const [input, name] of names.loads) inputs.set(input, carried.get(name)!);
     if (segment.kind === "prompt") inputs.set(IDS, Int32Array.from(ids));
-    else if (segment.kind === "step") inputs.set(IDS, Int32Array.of(tokens[segment.index - 1] ?? 0));
+    else if (segment.kind === "step")
+      inputs.set(IDS, Int32Array.of(tokens[segment.index - 1] ?? 0));
     program.run(inputs, real);
     for (const [output, { name }] of names.stores) carried.set(name, program.value(output).slice());
     observe(program, segment);

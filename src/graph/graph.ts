@@ -10,6 +10,7 @@ export class Graph {
   /** Named results, in the order in which they were declared. */
   readonly outputs = new Map<string, Tensor>();
   readonly #weights = new Map<string, Tensor>();
+  readonly #once = new Map<string, Tensor>();
 
   /** Real-valued data given at run time under this name. */
   input(name: string, shape: readonly number[]): Tensor {
@@ -31,6 +32,15 @@ export class Graph {
     const tensor = this.record({ kind: "weight", name }, shape);
     this.#weights.set(name, tensor);
     return tensor;
+  }
+
+  /** A tensor that is recorded when it is first asked for under this name. */
+  once(name: string, make: () => Tensor): Tensor {
+    const known = this.#once.get(name);
+    if (known) return known;
+    const made = make();
+    this.#once.set(name, made);
+    return made;
   }
 
   /** Declares a tensor as the result of this name. */
@@ -188,6 +198,22 @@ export class Tensor {
       this.rows - start,
       this.columns,
     ]);
+  }
+
+  /** This base [heads, T, T] plus shares by source and by distance, [heads, T] each. */
+  attentionPattern(column: Tensor, relative: Tensor): Tensor {
+    const [heads, positions, other] = this.shape;
+    const fits = [column, relative].every((part) => sameShape(part.shape, [heads!, positions!]));
+    ensure(fits && positions === other, "E_SHAPE", misfit("attentionPattern", this, column));
+    return this.graph.record(
+      {
+        kind: "attentionPattern",
+        base: this.id,
+        column: column.id,
+        relative: relative.id,
+      },
+      this.shape,
+    );
   }
 
   causalSoftmax(): Tensor {

@@ -53,6 +53,16 @@ export type OpBody =
       readonly weight: number;
       readonly start: number;
     }
+  /**
+   * Constant attention made of parts that positions share (training only): weight [heads, T, T] =
+   * base [heads, T, T] + column [heads, T] by source + relative [heads, T] by distance, causal.
+   */
+  | {
+      readonly kind: "attentionPattern";
+      readonly base: number;
+      readonly column: number;
+      readonly relative: number;
+    }
   /** Softmax over the last axis of scores [..., n, s]; row i sees columns 0..s-n+i. */
   | { readonly kind: "causalSoftmax"; readonly x: number }
   /** c2 x^2 + c1 x + c0, coefficients [c2, c1, c0]. */
@@ -108,6 +118,8 @@ export function operands(op: Op): number[] {
       return op.bias === undefined ? [op.x, op.weight] : [op.x, op.weight, op.bias];
     case "constantAttention":
       return [op.x, op.weight];
+    case "attentionPattern":
+      return [op.base, op.column, op.relative];
     case "select":
       return [op.mask, op.a, op.b];
     case "crossEntropy":

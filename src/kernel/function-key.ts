@@ -17,7 +17,13 @@
 // Leaf words are the seed itself when two suffice, else blocks of branch `leafBranch`.
 
 import { ensure } from "../errors.ts";
-import type { RingKernels } from "./ring-kernels.ts";
+import type {
+  EvaluateManyOptions,
+  EvaluateOptions,
+  FunctionShape,
+  GenerateManyOptions,
+  GenerateOptions,
+} from "./ring-kernels.ts";
 
 export const seedBytes = 16;
 /** Root seeds of both parties, as `random` supplies them. */
@@ -48,6 +54,11 @@ export interface KeyLayout {
   readonly keyBytes: number;
 }
 
+/** Bytes of one party's key. */
+export function keyBytesOf(kind: FunctionKind, { domainBits, words }: FunctionShape): number {
+  return keyLayout(kind, domainBits, words).keyBytes;
+}
+
 export function keyLayout(kind: FunctionKind, domainBits: number, words: number): KeyLayout {
   ensure(
     Number.isInteger(domainBits) && domainBits >= 1 && domainBits <= 64,
@@ -68,32 +79,28 @@ export function keyLayout(kind: FunctionKind, domainBits: number, words: number)
   return { levels, words, valueWords, levelBytes, leafOffset, controlOffset, keyBytes };
 }
 
-export interface GenerateOptions {
-  domainBits: number;
-  alpha: bigint;
-  payload: BigUint64Array;
-  random: Uint8Array;
+/** One key pair as a batch of one; `checkGenerateMany` checks the rest. */
+export function asBatch(kind: FunctionKind, options: GenerateOptions): GenerateManyOptions {
+  const { domainBits, alpha, payload, random } = options;
+  const inside = alpha >= 0n && alpha >> 64n === 0n;
+  ensure(inside, "E_RANGE", `${kind}: alpha lies outside ${domainBits} bits`);
+  const alphas = BigUint64Array.of(alpha);
+  return { domainBits, words: payload.length, alphas, payloads: payload, random };
 }
 
-export interface EvaluateOptions {
-  party: 0 | 1;
-  key: Uint8Array;
-  domainBits: number;
-  words: number;
-  points: BigUint64Array;
-  out: BigUint64Array;
-}
-
-/** @throws E_KERNEL on wrong sizes, E_RANGE when alpha lies outside the domain. */
-export function checkGenerate(kind: FunctionKind, options: GenerateOptions): KeyLayout {
-  const layout = keyLayout(kind, options.domainBits, options.payload.length);
+/** @throws E_KERNEL on wrong sizes, E_RANGE when an alpha lies outside the domain. */
+export function checkGenerateMany(kind: FunctionKind, options: GenerateManyOptions): KeyLayout {
+  const { domainBits, words, alphas, payloads, random } = options;
+  const layout = keyLayout(kind, domainBits, words);
   ensure(
-    options.random.length === rootBytes,
+    random.length === alphas.length * rootBytes && payloads.length === alphas.length * words,
     "E_KERNEL",
-    `${kind}: random has ${options.random.length} bytes, must be ${rootBytes}`,
+    `${kind}: ${random.length} random bytes and ${payloads.length} payload words given for ` +
+      `${alphas.length} keys of ${rootBytes} and ${words}`,
   );
-  const inside = options.alpha >= 0n && options.alpha >> BigInt(options.domainBits) === 0n;
-  ensure(inside, "E_RANGE", `${kind}: alpha lies outside ${options.domainBits} bits`);
+  const limit = (1n << BigInt(domainBits)) - 1n;
+  const inside = alphas.every((alpha) => alpha <= limit);
+  ensure(inside, "E_RANGE", `${kind}: alpha lies outside ${domainBits} bits`);
   return layout;
 }
 
@@ -102,25 +109,6 @@ export function checkKey(kind: FunctionKind, options: EvaluateOptions): void {
   const { keyBytes } = keyLayout(kind, options.domainBits, options.words);
   const given = options.key.length;
   ensure(given === keyBytes, "E_KERNEL", `${kind}: key has ${given} bytes, must be ${keyBytes}`);
-}
-
-/** Many keys of one shape, each evaluated at its own points. */
-export interface EvaluateManyOptions {
-  party: 0 | 1;
-  /** Keys of `keyBytes` each, one after the other. */
-  keys: Uint8Array;
-  domainBits: number;
-  words: number;
-  /** [keys, points of a key] */
-  points: BigUint64Array;
-  /** [keys, points of a key, words] */
-  out: BigUint64Array;
-}
-
-/** Kernels that also take many keys in one call, which fills SIMD lanes across keys. */
-export interface BatchedRingKernels extends RingKernels {
-  dcfEvaluateMany(options: EvaluateManyOptions): void;
-  dpfEvaluateMany(options: EvaluateManyOptions): void;
 }
 
 /** @throws E_KERNEL on wrong sizes. */

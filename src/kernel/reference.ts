@@ -4,25 +4,24 @@
 
 import { ensure } from "../errors.ts";
 import {
-  type BatchedRingKernels,
+  asBatch,
   blockWords,
   checkEvaluateMany,
-  checkGenerate,
+  checkGenerateMany,
   checkKey,
-  type EvaluateManyOptions,
-  type EvaluateOptions,
   ensureInsideDomain,
   type FunctionKind,
   firstBlockWords,
-  type GenerateOptions,
   type KeyLayout,
-  keyLayout,
+  keyBytesOf,
   leafBranch,
   purposes,
+  rootBytes,
   seedBytes,
   shortKeyConstants,
 } from "./function-key.ts";
 import {
+  checkAttend,
   checkChacha,
   checkLoad,
   checkMatmul,
@@ -30,13 +29,21 @@ import {
   checkShift,
   checkSumRows,
 } from "./ring-checks.ts";
-import type { RingMatrix } from "./ring-kernels.ts";
+import type {
+  AttentionDims,
+  EvaluateManyOptions,
+  EvaluateOptions,
+  GenerateManyOptions,
+  GenerateOptions,
+  RingKernels,
+  RingMatrix,
+} from "./ring-kernels.ts";
 
 interface ReferenceMatrix extends RingMatrix {
   entries: Int16Array | BigUint64Array | undefined;
 }
 
-export function referenceRingKernels(): BatchedRingKernels {
+export function referenceRingKernels(): RingKernels {
   return {
     name: "reference",
     add(out, a, b) {
@@ -93,15 +100,19 @@ export function referenceRingKernels(): BatchedRingKernels {
       return matrix("ring", words.slice(), rows, columns);
     },
     matmul,
+    attend,
     chacha12,
     dcfGenerate: (options) => generate("dcf", options),
+    dcfGenerateMany: (options) => generateMany("dcf", options),
     dcfEvaluate: (options) => evaluate("dcf", options),
     dcfEvaluateMany: (options) => evaluateMany("dcf", options),
-    dcfKeyBytes: ({ domainBits, words }) => keyLayout("dcf", domainBits, words).keyBytes,
+    dcfKeyBytes: (shape) => keyBytesOf("dcf", shape),
     dpfGenerate: (options) => generate("dpf", options),
+    dpfGenerateMany: (options) => generateMany("dpf", options),
     dpfEvaluate: (options) => evaluate("dpf", options),
     dpfEvaluateMany: (options) => evaluateMany("dpf", options),
-    dpfKeyBytes: ({ domainBits, words }) => keyLayout("dpf", domainBits, words).keyBytes,
+    dpfKeyBytes: (shape) => keyBytesOf("dpf", shape),
+    close() {},
   };
 }
 
@@ -134,6 +145,27 @@ function matmul(out: BigUint64Array, x: BigUint64Array, weights: RingMatrix): vo
         const product = BigInt.asUintN(64, factor * BigInt(entries[k * columns + j]));
         out[i * columns + j] += product;
       }
+    }
+  }
+}
+
+function attend(
+  out: BigUint64Array,
+  x: BigUint64Array,
+  weights: BigUint64Array,
+  dims: AttentionDims,
+): void {
+  const rows = checkAttend(out, x, weights, dims);
+  const { heads, positions, start, columns } = dims;
+  const width = columns / heads;
+  out.fill(0n);
+  for (let row = start; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      const head = Math.floor(column / width);
+      const weightRow = (head * positions + row) * positions;
+      let sum = 0n;
+      for (let j = 0; j <= row; j++) sum += weights[weightRow + j] * x[j * columns + column];
+      out[(row - start) * columns + column] = BigInt.asUintN(64, sum);
     }
   }
 }
@@ -250,8 +282,32 @@ function bitAt(value: bigint, position: number): number {
 }
 
 function generate(kind: FunctionKind, options: GenerateOptions): [Uint8Array, Uint8Array] {
-  const layout = checkGenerate(kind, options);
-  const { alpha, payload, random, domainBits } = options;
+  return generateMany(kind, asBatch(kind, options));
+}
+
+function generateMany(kind: FunctionKind, options: GenerateManyOptions): [Uint8Array, Uint8Array] {
+  const layout = checkGenerateMany(kind, options);
+  const { domainBits, words, alphas, payloads, random } = options;
+  const keys = new Uint8Array(alphas.length * layout.keyBytes);
+  const others = new Uint8Array(keys.length);
+  alphas.forEach((alpha, i) => {
+    const [key, other] = generateOne(kind, layout, {
+      domainBits,
+      alpha,
+      payload: payloads.subarray(i * words, (i + 1) * words),
+      random: random.subarray(i * rootBytes, (i + 1) * rootBytes),
+    });
+    keys.set(key, i * layout.keyBytes);
+    others.set(other, i * layout.keyBytes);
+  });
+  return [keys, others];
+}
+
+function generateOne(
+  kind: FunctionKind,
+  layout: KeyLayout,
+  { alpha, payload, random, domainBits }: GenerateOptions,
+): [Uint8Array, Uint8Array] {
   const { levels, words, valueWords } = layout;
   const purpose = purposes[kind];
   const key = new Uint8Array(layout.keyBytes);

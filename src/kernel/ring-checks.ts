@@ -1,7 +1,7 @@
 // Size checks that every ring kernel set makes before it touches data.
 
 import { ensure } from "../errors.ts";
-import type { RingMatrix } from "./ring-kernels.ts";
+import type { AttentionDims, RingMatrix } from "./ring-kernels.ts";
 
 /** Largest matrix side; keeps every size and offset exact in 32 bits. */
 const maxSide = 1 << 24;
@@ -54,14 +54,43 @@ export function checkMatmul(out: BigUint64Array, x: BigUint64Array, matrix: Ring
     "E_KERNEL",
     `matmul: x has ${x.length} words and out ${out.length} for a matrix [${rows}, ${columns}]`,
   );
-  const outStart = out.byteOffset;
-  const xStart = x.byteOffset;
-  const apart =
-    out.buffer !== x.buffer ||
-    outStart + out.byteLength <= xStart ||
-    xStart + x.byteLength <= outStart;
-  ensure(apart || m === 0, "E_KERNEL", "matmul: out overlaps x");
+  ensure(areApart(out, x) || m === 0, "E_KERNEL", "matmul: out overlaps x");
   return m;
+}
+
+function areApart(a: BigUint64Array, b: BigUint64Array): boolean {
+  return (
+    a.buffer !== b.buffer ||
+    a.byteOffset + a.byteLength <= b.byteOffset ||
+    b.byteOffset + b.byteLength <= a.byteOffset
+  );
+}
+
+/** Returns the number of rows of x. */
+export function checkAttend(
+  out: BigUint64Array,
+  x: BigUint64Array,
+  weights: BigUint64Array,
+  dims: AttentionDims,
+): number {
+  const { heads, positions, start, columns } = dims;
+  const sides = isSide(heads) && isSide(positions) && isSide(columns) && columns % heads === 0;
+  ensure(sides, "E_KERNEL", `attend: ${heads} heads, ${positions} positions, ${columns} columns`);
+  const rows = x.length / columns;
+  ensure(
+    Number.isInteger(rows) &&
+      rows <= positions &&
+      Number.isInteger(start) &&
+      start >= 0 &&
+      start <= rows &&
+      out.length === (rows - start) * columns &&
+      weights.length === heads * positions * positions,
+    "E_KERNEL",
+    `attend: x has ${x.length} words, out ${out.length}, weights ${weights.length} for ` +
+      `[${heads}, ${positions}, ${positions}] from row ${start} of ${columns} columns`,
+  );
+  ensure(areApart(out, x) && areApart(out, weights), "E_KERNEL", "attend: out overlaps an operand");
+  return rows;
 }
 
 /** Checks sizes, and that the 32-bit block counter does not wrap (the keystream would repeat). */

@@ -12,8 +12,59 @@ export interface RingMatrix {
   free(): void;
 }
 
-/** One party's distributed-comparison-function key; see dcf in ring-kernels. */
-export type DcfKey = Uint8Array;
+/** Domain and payload of a function-secret-sharing key. */
+export interface FunctionShape {
+  domainBits: number;
+  /** Ring words of the payload. */
+  words: number;
+}
+
+export interface GenerateOptions {
+  domainBits: number;
+  alpha: bigint;
+  payload: BigUint64Array;
+  /** 32 bytes: both parties' root seeds. */
+  random: Uint8Array;
+}
+
+export interface GenerateManyOptions extends FunctionShape {
+  /** [keys] */
+  alphas: BigUint64Array;
+  /** [keys, words] */
+  payloads: BigUint64Array;
+  /** [keys, 32] */
+  random: Uint8Array;
+}
+
+export interface EvaluateOptions extends FunctionShape {
+  party: 0 | 1;
+  key: Uint8Array;
+  points: BigUint64Array;
+  /** [points, words] */
+  out: BigUint64Array;
+}
+
+/** Many keys of one shape, each evaluated at its own points. */
+export interface EvaluateManyOptions extends FunctionShape {
+  party: 0 | 1;
+  /** Keys of `keyBytes` each, one after the other. */
+  keys: Uint8Array;
+  /** [keys, points of a key]; neighbours with a common prefix share its evaluation. */
+  points: BigUint64Array;
+  /** [keys, points of a key, words] */
+  out: BigUint64Array;
+}
+
+/** Where constant attention reads and writes: see RingKernels.attend. */
+export interface AttentionDims {
+  readonly heads: number;
+  /** Positions T of the constant matrices [heads, T, T]. */
+  readonly positions: number;
+  /** First row of the result; rows start.. of x are the new ones. */
+  readonly start: number;
+  /** Columns d of x; each head has d / heads of them. */
+  readonly columns: number;
+}
 
 export interface RingKernels {
   readonly name: "reference" | "wasm" | "native";
@@ -43,6 +94,18 @@ export interface RingKernels {
   matmul(out: BigUint64Array, x: BigUint64Array, matrix: RingMatrix): void;
 
   /**
+   * Constant attention: row i of out [s - start, columns] is, per head h, the sum over
+   * j <= start + i of weights[h, start + i, j] x[j, head slice h]; x [s, columns], weights
+   * [heads, T, T]. out must not alias x or weights.
+   */
+  attend(
+    out: BigUint64Array,
+    x: BigUint64Array,
+    weights: BigUint64Array,
+    dims: AttentionDims,
+  ): void;
+
+  /**
    * ChaCha12 keystream in standard block order (RFC 8439 state layout: 32-byte key, 32-bit block
    * counter starting at `counter`, 12-byte nonce, 12 rounds), filling `out` entirely.
    */
@@ -51,44 +114,28 @@ export interface RingKernels {
   /**
    * Distributed comparison function over the domain 0..2^domainBits-1, payload of `words` ring
    * words (Boyle et al. 2021, "FSS for mixed-mode computation", BCG+ construction, ChaCha12 as
-   * PRG). Shares of [x < alpha] * payload. `random` gives 32 bytes: both parties' root seeds.
+   * PRG). Shares of [x < alpha] * payload.
    * Source: Boyle, Chandran, Gilboa, Gupta, Ishai, Kumar, Rathee, EUROCRYPT 2021, Fig. 1.
    */
-  dcfGenerate(options: {
-    domainBits: number;
-    alpha: bigint;
-    payload: BigUint64Array;
-    random: Uint8Array;
-  }): [DcfKey, DcfKey];
+  dcfGenerate(options: GenerateOptions): [Uint8Array, Uint8Array];
+  /** Many key pairs: all of party 0's keys, one after the other, and all of party 1's. */
+  dcfGenerateMany(options: GenerateManyOptions): [Uint8Array, Uint8Array];
   /**
    * Evaluates one key at every point: out [points, words]; party 0's and party 1's outputs sum
    * to [point < alpha] * payload. Points must be below 2^domainBits.
    */
-  dcfEvaluate(options: {
-    party: 0 | 1;
-    key: DcfKey;
-    domainBits: number;
-    words: number;
-    points: BigUint64Array;
-    out: BigUint64Array;
-  }): void;
+  dcfEvaluate(options: EvaluateOptions): void;
+  dcfEvaluateMany(options: EvaluateManyOptions): void;
   /** Bytes of one party's key, the same in every implementation. */
-  dcfKeyBytes(options: { domainBits: number; words: number }): number;
+  dcfKeyBytes(shape: FunctionShape): number;
 
   /** Distributed point function: shares of [x = alpha] * payload, same conventions. */
-  dpfGenerate(options: {
-    domainBits: number;
-    alpha: bigint;
-    payload: BigUint64Array;
-    random: Uint8Array;
-  }): [Uint8Array, Uint8Array];
-  dpfEvaluate(options: {
-    party: 0 | 1;
-    key: Uint8Array;
-    domainBits: number;
-    words: number;
-    points: BigUint64Array;
-    out: BigUint64Array;
-  }): void;
-  dpfKeyBytes(options: { domainBits: number; words: number }): number;
+  dpfGenerate(options: GenerateOptions): [Uint8Array, Uint8Array];
+  dpfGenerateMany(options: GenerateManyOptions): [Uint8Array, Uint8Array];
+  dpfEvaluate(options: EvaluateOptions): void;
+  dpfEvaluateMany(options: EvaluateManyOptions): void;
+  dpfKeyBytes(shape: FunctionShape): number;
+
+  /** Ends the kernels' threads, if they have any; they then work on the caller's alone. */
+  close(): void;
 }

@@ -103,11 +103,16 @@ export class WasmMemory {
   bring(view: BigUint64Array | Uint8Array | Int16Array, scratch: number): number {
     const own = this.addressOf(view);
     if (own !== undefined) return own;
-    const { buffer } = this.memory;
-    if (view instanceof Uint8Array) new Uint8Array(buffer, scratch, view.length).set(view);
-    else if (view instanceof Int16Array) new Int16Array(buffer, scratch, view.length).set(view);
-    else new BigUint64Array(buffer, scratch, view.length).set(view);
+    this.put(view, scratch);
     return scratch;
+  }
+
+  /** Copies the view's data to an address. */
+  put(view: BigUint64Array | Uint8Array | Int16Array, start: number): void {
+    const { buffer } = this.memory;
+    if (view instanceof Uint8Array) new Uint8Array(buffer, start, view.length).set(view);
+    else if (view instanceof Int16Array) new Int16Array(buffer, start, view.length).set(view);
+    else new BigUint64Array(buffer, start, view.length).set(view);
   }
 
   /** Fills the view with the data at `start`, unless it is that very place. */

@@ -3,21 +3,9 @@
 // lies in that memory is used where it is. Matrices stay in that memory until freed.
 
 import { ensure, MergenError } from "../errors.ts";
+import { asBatch, checkKey, keyBytesOf } from "./function-key.ts";
 import {
-  type BatchedRingKernels,
-  checkEvaluateMany,
-  checkGenerate,
-  checkKey,
-  type EvaluateManyOptions,
-  type EvaluateOptions,
-  ensureInsideDomain,
-  type FunctionKind,
-  type GenerateOptions,
-  keyLayout,
-  purposes,
-  seedBytes,
-} from "./function-key.ts";
-import {
+  checkAttend,
   checkChacha,
   checkLoad,
   checkMatmul,
@@ -25,80 +13,19 @@ import {
   checkShift,
   checkSumRows,
 } from "./ring-checks.ts";
-import type { RingMatrix } from "./ring-kernels.ts";
+import type {
+  AttentionDims,
+  EvaluateManyOptions,
+  EvaluateOptions,
+  FunctionShape,
+  GenerateManyOptions,
+  GenerateOptions,
+  RingKernels,
+  RingMatrix,
+} from "./ring-kernels.ts";
+import { type Call, cut, type RingExports, type Runner, runInTurn } from "./wasm-exports.ts";
 import { WasmMemory } from "./wasm-memory.ts";
-
-/** What assembly/ring.ts exports; addresses and counts are u32. */
-interface RingExports {
-  heapBase(): number;
-  add(out: number, a: number, b: number, count: number): void;
-  sub(out: number, a: number, b: number, count: number): void;
-  mul(out: number, a: number, b: number, count: number): void;
-  scale(out: number, a: number, factor: bigint, count: number): void;
-  addScaled(out: number, a: number, old: number, factor: bigint, count: number): void;
-  addConstant(out: number, a: number, constant: bigint, count: number): void;
-  shiftRight(out: number, a: number, bits: number, count: number): void;
-  shiftRightSigned(out: number, a: number, bits: number, count: number): void;
-  sum(a: number, count: number): bigint;
-  sumRows(out: number, a: number, width: number, rows: number): void;
-  packInt16(
-    out: number,
-    source: number,
-    firstRow: number,
-    count: number,
-    rows: number,
-    columns: number,
-  ): void;
-  packRing: RingExports["packInt16"];
-  splitLimbs(out: number, x: number, rows: number): void;
-  productInt16(
-    out: number,
-    limbs: number,
-    panels: number,
-    m: number,
-    rows: number,
-    columns: number,
-    firstPanel: number,
-    endPanel: number,
-    edge: number,
-  ): void;
-  productRing(
-    out: number,
-    x: number,
-    panels: number,
-    m: number,
-    rows: number,
-    stride: number,
-    firstPanel: number,
-    endPanel: number,
-  ): void;
-  chachaStream(out: number, groups: number, input: number, state: number): void;
-  treeGenerate(
-    key: number,
-    random: number,
-    payload: number,
-    alpha: bigint,
-    domainBits: number,
-    words: number,
-    isDcf: boolean,
-    purpose: number,
-    work: number,
-  ): void;
-  treeEvaluate(
-    out: number,
-    keys: number,
-    keyCount: number,
-    keyBytes: number,
-    points: number,
-    pointsPerKey: number,
-    party: number,
-    domainBits: number,
-    words: number,
-    isDcf: boolean,
-    purpose: number,
-    work: number,
-  ): number;
-}
+import { evaluateMany, generateMany } from "./wasm-tree.ts";
 
 /** Words of an elementwise chunk: three of them stay in a second-level cache. */
 const chunkWords = 1 << 14;
@@ -108,24 +35,45 @@ const loadBytes = 1 << 20;
 const streamBytes = 1 << 17;
 /** Words of x and out that a product holds in scratch at a time. */
 const productWords = 1 << 21;
-/** Tree evaluations that share scratch. */
-const chunkPoints = 1 << 12;
 /** Scratch from the start on: enough for elementwise chunks and products of common sizes. */
 const firstScratchBytes = 1 << 20;
-/** Scratch at the head of `work` in assembly/tree.ts. */
-const treeHeadBytes = 576;
+/**
+ * Multiply-adds and keystream bytes that a thread is called for: some 30 us each. A job of fewer
+ * than twice as many stays with the caller.
+ */
+const leastMultiplyAdds = 1 << 17;
+const leastStreamBytes = 1 << 16;
 /** "expand 32-byte k". */
 const longKeyConstants = [0x61707865, 0x3320646e, 0x79622d32, 0x6b206574] as const;
+
+/** What the kernels run on: the module's exports, its memory and, if any, its threads. */
+export interface RingEngine {
+  readonly wasm: RingExports;
+  readonly memory: WebAssembly.Memory;
+  readonly module: WebAssembly.Module;
+}
 
 /** @throws E_KERNEL when the bytes are no kernel module or the engine lacks SIMD. */
 export async function loadWasmRingKernels(
   wasm: BufferSource | WebAssembly.Module,
 ): Promise<WasmRingKernels> {
-  const memory = new WebAssembly.Memory({ initial: 32, maximum: 65536 });
+  const engine = await startEngine(wasm, { shared: false });
+  return new WasmRingKernels(engine, runInTurn(engine.wasm));
+}
+
+/**
+ * Compiles a module: build/ring.wasm, or build/ring-threads.wasm for a shared memory.
+ * @throws E_KERNEL
+ */
+export async function startEngine(
+  wasm: BufferSource | WebAssembly.Module,
+  { shared }: { shared: boolean },
+): Promise<RingEngine> {
   try {
+    const memory = new WebAssembly.Memory({ initial: 32, maximum: 65536, shared });
     const module = wasm instanceof WebAssembly.Module ? wasm : await WebAssembly.compile(wasm);
     const instance = await WebAssembly.instantiate(module, { env: { memory } });
-    return new WasmRingKernels(instance.exports as unknown as RingExports, memory);
+    return { wasm: instance.exports as unknown as RingExports, memory, module };
   } catch (cause) {
     const message = "the ring kernels cannot be compiled: does this engine have WASM SIMD?";
     throw new MergenError("E_KERNEL", message, { cause });
@@ -164,13 +112,15 @@ class WasmMatrix implements RingMatrix {
 
 type ChunkLoop = (out: number, a: number, b: number, count: number) => void;
 
-export class WasmRingKernels implements BatchedRingKernels {
+export class WasmRingKernels implements RingKernels {
   readonly name = "wasm";
   readonly #wasm: RingExports;
   readonly #memory: WasmMemory;
+  #runner: Runner;
 
-  constructor(wasm: RingExports, memory: WebAssembly.Memory) {
+  constructor({ wasm, memory }: RingEngine, runner: Runner) {
     this.#wasm = wasm;
+    this.#runner = runner;
     this.#memory = new WasmMemory(memory, wasm.heapBase() >>> 0);
     this.#memory.scratch(firstScratchBytes);
   }
@@ -338,8 +288,12 @@ export class WasmRingKernels implements BatchedRingKernels {
     for (let i = 0; i < m; i++) {
       this.#wasm.splitLimbs(limbs + i * limbRowBytes, from + 8 * i * rows, rows);
     }
-    const end = Math.ceil(columns / 8);
-    this.#wasm.productInt16(to, limbs, panels, m, rows, columns, 0, end, scratch);
+    const least = leastMultiplyAdds / (8 * m * rows);
+    const calls = cut(Math.ceil(columns / 8), least, this.#runner).map(([first, end]): Call => {
+      const args = [to, limbs, panels, m, rows, columns, first, end, scratch];
+      return { name: "productInt16", args };
+    });
+    this.#runner.run(calls);
     memory.take(out, to);
   }
 
@@ -351,7 +305,11 @@ export class WasmRingKernels implements BatchedRingKernels {
     const scratch = memory.scratch(8 * (x.length + m * stride), out, x);
     const to = (stride === columns ? memory.addressOf(out) : undefined) ?? scratch;
     const from = memory.bring(x, scratch + 8 * m * stride);
-    this.#wasm.productRing(to, from, panels, m, rows, stride, 0, panelCount);
+    const least = leastMultiplyAdds / (4 * m * rows);
+    const calls = cut(panelCount, least, this.#runner).map(([first, end]): Call => {
+      return { name: "productRing", args: [to, from, panels, m, rows, stride, first, end] };
+    });
+    this.#runner.run(calls);
     if (stride === columns) memory.take(out, to);
     else {
       for (let i = 0; i < m; i++) {
@@ -360,138 +318,118 @@ export class WasmRingKernels implements BatchedRingKernels {
     }
   }
 
+  attend(
+    out: BigUint64Array,
+    x: BigUint64Array,
+    weights: BigUint64Array,
+    dims: AttentionDims,
+  ): void {
+    const rows = checkAttend(out, x, weights, dims);
+    const { heads, positions, start, columns } = dims;
+    const memory = this.#memory;
+    const count = rows - start;
+    if (count === 0) return;
+    const width = columns / heads;
+    const panelCount = Math.ceil(width / 4);
+    const xAt = panelCount * 32 * (rows + count);
+    const outAt = xAt + 8 * x.length + 32;
+    const weightsAt = outAt + 8 * out.length;
+    const bytes = weightsAt + 8 * count * positions;
+    const scratch = memory.scratch(bytes, out, x, weights);
+    const from = memory.bring(x, scratch + xAt);
+    const to = memory.addressOf(out) ?? scratch + outAt;
+    for (let head = 0; head < heads; head++) {
+      const first = (head * positions + start) * positions;
+      const part = weights.subarray(first, first + count * positions);
+      this.#wasm.attend(
+        to + 8 * head * width,
+        from + 8 * head * width,
+        8 * columns,
+        memory.bring(part, scratch + weightsAt),
+        positions,
+        start,
+        count,
+        width,
+        scratch,
+      );
+    }
+    memory.take(out, to);
+  }
+
   chacha12(out: Uint8Array, key: Uint8Array, nonce: Uint8Array, counter: number): void {
     checkChacha(out, key, nonce, counter);
-    const groupBytes = Math.min(streamBytes, Math.ceil(out.length / 256) * 256);
-    const scratch = this.#memory.scratch(64 + 256 + groupBytes, out, key, nonce);
+    const memory = this.#memory;
+    const mostBytes = streamBytes * this.#runner.threads;
+    const groups = Math.ceil(Math.min(mostBytes, out.length) / 256);
+    const leastGroups = leastStreamBytes / 256;
+    const stateBytes = 64 + 256;
+    const statesBytes = cut(groups, leastGroups, this.#runner).length * stateBytes;
+    const scratch = memory.scratch(statesBytes + 256 * groups, out, key, nonce);
+    const stream = scratch + statesBytes;
     const input = new Uint8Array(64);
     input.set(new Uint8Array(Uint32Array.from(longKeyConstants).buffer));
     input.set(key, 16);
     input.set(nonce, 52);
     const counterView = new DataView(input.buffer);
-    const stream = scratch + 64 + 256;
-    for (let offset = 0; offset < out.length; offset += streamBytes) {
-      const part = out.subarray(offset, offset + streamBytes);
-      counterView.setUint32(48, counter + offset / 64, true);
-      this.#memory.bring(input, scratch);
-      this.#wasm.chachaStream(stream, Math.ceil(part.length / 256), scratch, scratch + 64);
-      this.#memory.take(part, stream);
+    for (let offset = 0; offset < out.length; offset += mostBytes) {
+      const part = out.subarray(offset, offset + mostBytes);
+      const parts = cut(Math.ceil(part.length / 256), leastGroups, this.#runner);
+      const calls = parts.map(([first, end], i): Call => {
+        const at = scratch + i * stateBytes;
+        counterView.setUint32(48, counter + offset / 64 + 4 * first, true);
+        memory.put(input, at);
+        return { name: "chachaStream", args: [stream + 256 * first, end - first, at, at + 64] };
+      });
+      this.#runner.run(calls);
+      memory.take(part, stream);
     }
   }
 
   dcfGenerate(options: GenerateOptions): [Uint8Array, Uint8Array] {
-    return this.#generate("dcf", options);
+    return this.dcfGenerateMany(asBatch("dcf", options));
   }
 
-  dpfGenerate(options: GenerateOptions): [Uint8Array, Uint8Array] {
-    return this.#generate("dpf", options);
+  dcfGenerateMany(options: GenerateManyOptions): [Uint8Array, Uint8Array] {
+    return generateMany("dcf", options, { memory: this.#memory, runner: this.#runner });
   }
 
   dcfEvaluate({ key, ...options }: EvaluateOptions): void {
     checkKey("dcf", { key, ...options });
-    this.#evaluate("dcf", { ...options, keys: key });
+    this.dcfEvaluateMany({ ...options, keys: key });
+  }
+
+  dcfEvaluateMany(options: EvaluateManyOptions): void {
+    evaluateMany("dcf", options, { memory: this.#memory, runner: this.#runner });
+  }
+
+  dcfKeyBytes(shape: FunctionShape): number {
+    return keyBytesOf("dcf", shape);
+  }
+
+  dpfGenerate(options: GenerateOptions): [Uint8Array, Uint8Array] {
+    return this.dpfGenerateMany(asBatch("dpf", options));
+  }
+
+  dpfGenerateMany(options: GenerateManyOptions): [Uint8Array, Uint8Array] {
+    return generateMany("dpf", options, { memory: this.#memory, runner: this.#runner });
   }
 
   dpfEvaluate({ key, ...options }: EvaluateOptions): void {
     checkKey("dpf", { key, ...options });
-    this.#evaluate("dpf", { ...options, keys: key });
-  }
-
-  dcfEvaluateMany(options: EvaluateManyOptions): void {
-    this.#evaluate("dcf", options);
+    this.dpfEvaluateMany({ ...options, keys: key });
   }
 
   dpfEvaluateMany(options: EvaluateManyOptions): void {
-    this.#evaluate("dpf", options);
+    evaluateMany("dpf", options, { memory: this.#memory, runner: this.#runner });
   }
 
-  dcfKeyBytes(options: { domainBits: number; words: number }): number {
-    return keyLayout("dcf", options.domainBits, options.words).keyBytes;
+  dpfKeyBytes(shape: FunctionShape): number {
+    return keyBytesOf("dpf", shape);
   }
 
-  dpfKeyBytes(options: { domainBits: number; words: number }): number {
-    return keyLayout("dpf", options.domainBits, options.words).keyBytes;
-  }
-
-  #generate(kind: FunctionKind, options: GenerateOptions): [Uint8Array, Uint8Array] {
-    const { words, keyBytes } = checkGenerate(kind, options);
-    const { alpha, payload, random, domainBits } = options;
-    const memory = this.#memory;
-    const key = new Uint8Array(keyBytes);
-    const room = Math.ceil(keyBytes / 16) * 16;
-    const bytes = room + 32 + 8 * words + treeHeadBytes + 32 + 40 * words;
-    const scratch = memory.scratch(bytes, payload, random);
-    const randomAt = scratch + room;
-    const payloadAt = randomAt + 32;
-    memory.bring(key, scratch);
-    this.#wasm.treeGenerate(
-      scratch,
-      memory.bring(random, randomAt),
-      memory.bring(payload, payloadAt),
-      alpha,
-      domainBits,
-      words,
-      kind === "dcf",
-      purposes[kind],
-      payloadAt + 8 * words,
-    );
-    memory.take(key, scratch);
-    const other = key.slice();
-    key.set(random.subarray(0, seedBytes));
-    other.set(random.subarray(seedBytes));
-    return [key, other];
-  }
-
-  #evaluate(kind: FunctionKind, options: EvaluateManyOptions): void {
-    const { layout, keyCount, pointsPerKey } = checkEvaluateMany(kind, options);
-    if (options.points.length === 0) return;
-    const { keyBytes, words } = layout;
-    const keysAtOnce = Math.max(1, Math.floor(chunkPoints / pointsPerKey));
-    const pointsAtOnce = Math.min(pointsPerKey, chunkPoints);
-    for (let first = 0; first < keyCount; first += keysAtOnce) {
-      const last = Math.min(first + keysAtOnce, keyCount);
-      for (let from = 0; from < pointsPerKey; from += pointsAtOnce) {
-        // Either several keys with all their points or one key with some of its points.
-        const start = first * pointsPerKey + from;
-        const end = (last - 1) * pointsPerKey + Math.min(from + pointsAtOnce, pointsPerKey);
-        this.#evaluateChunk(kind, {
-          ...options,
-          keys: options.keys.subarray(first * keyBytes, last * keyBytes),
-          points: options.points.subarray(start, end),
-          out: options.out.subarray(start * words, end * words),
-        });
-      }
-    }
-  }
-
-  #evaluateChunk(kind: FunctionKind, options: EvaluateManyOptions): void {
-    const { layout, keyCount, pointsPerKey } = checkEvaluateMany(kind, options);
-    const { party, keys, points, out, domainBits, words } = options;
-    const memory = this.#memory;
-    const keyRoom = Math.ceil(keys.length / 16) * 16;
-    const workBytes = treeHeadBytes + points.length * (68 + 32 * words);
-    const outBytes = 8 * out.length;
-    const bytes = workBytes + 8 * points.length + outBytes + 16 + keyRoom;
-    const scratch = memory.scratch(bytes, out, keys, points);
-    const keysAt = scratch + Math.ceil(workBytes / 16) * 16;
-    const pointsAt = keysAt + keyRoom;
-    const to = memory.addressOf(out) ?? pointsAt + 8 * points.length;
-    const inside = this.#wasm.treeEvaluate(
-      to,
-      memory.bring(keys, keysAt),
-      keyCount,
-      layout.keyBytes,
-      memory.bring(points, pointsAt),
-      pointsPerKey,
-      party,
-      domainBits,
-      words,
-      kind === "dcf",
-      purposes[kind],
-      scratch,
-    );
-    ensureInsideDomain(kind, inside !== 0, domainBits);
-    memory.take(out, to);
+  close(): void {
+    this.#runner.close();
+    this.#runner = runInTurn(this.#wasm);
   }
 }
 

@@ -49,7 +49,8 @@ export function provenBounds(config: ModelConfig, weights: Weights): ProvenBound
 function inputBound(config: ModelConfig, weights: Weights): number {
   const d = config.hiddenSize;
   const positions = greatest(rowNorms(dataOf(weights, "position.weight"), d));
-  const embeddings = greatest(rowNorms(dataOf(weights, "embedding.weight"), d));
+  const scale = config.embeddingScale ?? 1;
+  const embeddings = scale * greatest(rowNorms(dataOf(weights, "embedding.weight"), d));
   const states = NORM_EXCESS * Math.sqrt(d);
   return SLACK * (Math.max(embeddings, states) + positions);
 }

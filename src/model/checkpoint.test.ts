@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { rejectionOf } from "../../test/errors.ts";
 import { tinyConfig, tinyTokenizerJson } from "../../test/tiny-model.ts";
 import { checkWeights, loadModel, type Model, saveModel, type WeightShapes } from "./checkpoint.ts";
-import { initialWeights } from "./decoder.ts";
+import { initialWeights } from "./initial.ts";
 import type { WeightTensor } from "./safetensors.ts";
 import { Tokenizer } from "./tokenizer.ts";
 

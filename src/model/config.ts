@@ -66,6 +66,10 @@ const configSchema = z.strictObject({
   nextToken: z.enum(["lookup", "resend"]),
   /** Whether the head is the embedding table transposed. */
   tiedHead: z.boolean(),
+  /** Embeddings are multiplied by this power of two as inputs, not in a tied head. */
+  embeddingScale: z.number().positive().optional(),
+  /** While training: constant attention is a sum of parts that positions share. */
+  sharedAttention: z.boolean().optional(),
   /** pad fills a prompt, begin is its last position, end stops the text. */
   tokens: z.strictObject({
     pad: z.int().nonnegative(),

@@ -7,8 +7,6 @@ import { merge } from "../recipe/merge.ts";
 import type { Recipe } from "../recipe/recipe.ts";
 import { vanilla } from "../recipe/vanilla.ts";
 import type { ModelConfig } from "./config.ts";
-import { Random } from "./random.ts";
-import type { Weights } from "./safetensors.ts";
 
 /** Per layer, what later rows need of the rows so far. */
 export type Caches = readonly (readonly Tensor[])[];
@@ -54,7 +52,9 @@ export function decoder(
 
 /** Input embeddings of tokens, without positions: ids [..., n] -> [..., n, d]. */
 export function embed(graph: Graph, config: ModelConfig, ids: Tensor): Tensor {
-  return embeddingTable(graph, config).embed(ids);
+  const rows = embeddingTable(graph, config).embed(ids);
+  const scale = config.embeddingScale ?? 1;
+  return scale === 1 ? rows : rows.scale(scale);
 }
 
 /** Logits over the vocabulary: [..., n, d] -> [..., n, V]. */
@@ -87,48 +87,4 @@ export function weightShapes(config: ModelConfig): ReadonlyMap<string, readonly 
   const x = embed(graph, config, graph.ids("ids", [1]));
   head(graph, config, decoder(graph, config, { x, start: 0 }).hidden);
   return graph.weights();
-}
-
-/**
- * Weights to start training from. A constant attention starts at the running mean of all rows so
- * far plus half of the row itself; the second matrix of a block starts small, so that a block
- * starts near the identity.
- */
-export function initialWeights(config: ModelConfig, seed: number): Weights {
-  const weights: Weights = new Map();
-  let index = 0;
-  for (const [name, shape] of weightShapes(config)) {
-    const random = new Random(seed, index++);
-    const data = new Float32Array(shape.reduce((total, size) => total * size, 1));
-    fill(data, name, shape, random);
-    weights.set(name, { shape, data });
-  }
-  return weights;
-}
-
-function fill(data: Float32Array, name: string, shape: readonly number[], random: Random): void {
-  if (name.endsWith(".constant")) {
-    fillConstantAttention(data, shape[1], random);
-  } else if (name.endsWith(".scale")) {
-    data.fill(1);
-  } else if (!name.endsWith(".bias") && !name.endsWith(".shift")) {
-    const deviation = startDeviation(name, shape);
-    for (let i = 0; i < data.length; i++) data[i] = deviation * random.normal();
-  }
-}
-
-function startDeviation(name: string, shape: readonly number[]): number {
-  if (name === "position.weight") return 0.02;
-  if (name === "embedding.weight" || name === "head.weight") return 0.05;
-  if (name.endsWith(".o.weight") || name.endsWith(".output.weight")) return 0.02;
-  return 1 / Math.sqrt(3 * shape[0]);
-}
-
-function fillConstantAttention(data: Float32Array, positions: number, random: Random): void {
-  for (let i = 0; i < data.length; i++) {
-    const row = Math.floor(i / positions) % positions;
-    const column = i % positions;
-    const noise = 0.02 * random.normal();
-    if (column <= row) data[i] = 1 / (row + 1) + (column === row ? 0.5 : 0) + noise;
-  }
 }

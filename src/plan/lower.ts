@@ -123,6 +123,8 @@ class Lowering {
         return this.#add(op);
       case "mul":
         return this.#scaled(op.a, this.#constant(op.b).name);
+      case "scale":
+        return this.#scale(op);
       case "linear":
         return this.#linear(op);
       case "constantAttention":
@@ -147,8 +149,8 @@ class Lowering {
     const weight = this.#graph.ops[table.table]!;
     ensure(weight.kind === "weight", "E_PLAN", "an embedding table must be a weight");
     const tableBits = this.#weightBits(weight.name);
-    ensure(tableBits <= STATE_BITS, "E_PLAN", `${weight.name} has too many fractional bits`);
-    const fracBits = STATE_BITS - tableBits;
+    const fracBits = STATE_BITS - tableBits + this.#embeddingShift(table.out);
+    ensure(fracBits >= 0, "E_PLAN", `${weight.name} has too many fractional bits`);
     const rows = op.shape.at(-1)!;
     const columns = weight.shape[0]!;
     const wire = this.#emit({ kind: "oneHot", name: op.name, fracBits }, [], rows, columns);
@@ -191,6 +193,20 @@ class Lowering {
     const table = this.#constant(op.table);
     const map: LinearMap = { type: "matrix", weight: table.name, inner: table.rows };
     return this.#apply(this.#activation(op.ids), map, this.#weightBits(table.name), table.columns);
+  }
+
+  /** log2 of the factor that an embedding is multiplied by, where there is one. */
+  #embeddingShift(embedded: number): number {
+    const scale = this.#graph.ops.find((op) => op.kind === "scale" && op.x === embedded);
+    return scale?.kind === "scale" ? Math.log2(scale.factor) : 0;
+  }
+
+  /** A power of two moves the point; the words stay as they are. */
+  #scale(op: Op & { kind: "scale" }): Value {
+    const shift = Math.log2(op.factor);
+    ensure(Number.isInteger(shift), "E_PLAN", "a scale is no power of two");
+    const x = this.#activation(op.x);
+    return { ...x, fracBits: x.fracBits - shift };
   }
 
   #attention(op: Op & { kind: "constantAttention" }): Value {

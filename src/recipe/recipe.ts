@@ -20,6 +20,8 @@ export interface RecipeSettings {
     readonly scale: boolean;
   };
   readonly residual: boolean;
+  /** While training: constant attention is a sum of parts that positions share. */
+  readonly sharedAttention?: boolean | undefined;
 }
 
 export interface BlockInput {

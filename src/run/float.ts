@@ -7,6 +7,7 @@ import { type Op, operands } from "../graph/ops.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import { Arena } from "./arena.ts";
 import { AttentionChain, type ChainPlan, chainPlans } from "./attention-chain.ts";
+import { attentionPattern } from "./attention-pattern.ts";
 import { type AttentionShape, constantAttention, type Segment } from "./constant-attention.ts";
 import * as loops from "./float-loops.ts";
 import { backward } from "./gradient.ts";
@@ -218,6 +219,11 @@ export class FloatProgram {
       case "constantAttention":
         this.#constantAttention(op, out);
         return;
+      case "attentionPattern": {
+        const parts = { column: values[op.column]!, relative: values[op.relative]! };
+        attentionPattern(values[op.base]!, parts, op.shape[1]!, out);
+        return;
+      }
       case "causalSoftmax":
         this.#softmax(op, out);
         return;

@@ -4,6 +4,7 @@
 import { ensure } from "../errors.ts";
 import type { Tensor } from "../graph/graph.ts";
 import { type Op, operands } from "../graph/ops.ts";
+import { attentionPatternBackward } from "./attention-pattern.ts";
 import { constantAttentionBackward } from "./constant-attention.ts";
 import { batchedProduct, type FloatProgram, mergeHeads, permuteHeads } from "./float.ts";
 import * as loops from "./float-loops.ts";
@@ -157,6 +158,13 @@ class Backward {
       case "constantAttention":
         this.#constantAttention(op, dy);
         return;
+      case "attentionPattern": {
+        const parts = [op.base, op.column, op.relative].map((id) =>
+          this.#wanted[id] ? this.#into(id) : undefined,
+        );
+        attentionPatternBackward(dy, op.shape[1]!, parts);
+        return;
+      }
       case "causalSoftmax":
         loops.softmaxBackward(values[op.out]!, op.shape.at(-1)!, dy);
         this.#pass(op.out, op.x, dy);

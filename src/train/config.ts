@@ -104,11 +104,15 @@ const student = z.strictObject({
 
 const exported = z.strictObject({
   stage: z.literal("export"),
+  /** Inputs of the training set here calibrate the wires. */
+  data: common.data,
   out: z.string(),
   /** Model folder to round. */
   model: z.string(),
   /** Most bits after the point of a weight. */
-  maxFracBits: z.int().min(0).max(15).default(15),
+  maxFracBits: z.int().min(0).max(15).default(12),
+  /** How many inputs are generated from for calibration. */
+  calibrationCount: positive.default(500),
 });
 
 const evaluate = z.strictObject({

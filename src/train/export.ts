@@ -1,7 +1,8 @@
 // Rounds weights to the int16 grid of the secure modes: one public number of bits per tensor.
 
 import type { ModelConfig } from "../model/config.ts";
-import type { Weights } from "../model/safetensors.ts";
+import type { Weights, WeightTensor } from "../model/safetensors.ts";
+import { attentionPattern } from "../run/attention-pattern.ts";
 
 const LIMIT = 32767;
 
@@ -12,6 +13,30 @@ export function fracBitsFor(data: Float32Array, most: number): number {
   let bits = most;
   while (Math.round(greatest * 2 ** bits) > LIMIT) bits--;
   return bits;
+}
+
+/** A model whose constant attention stands by itself, its shared parts added up. */
+export function foldAttention(model: { config: ModelConfig; weights: Weights }): {
+  config: ModelConfig;
+  weights: Weights;
+} {
+  const { sharedAttention, ...config } = model.config;
+  if (!sharedAttention) return model;
+  const weights: Weights = new Map();
+  for (const [name, tensor] of model.weights) {
+    if (/\.attention\.(column|relative)$/.test(name)) continue;
+    weights.set(name, name.endsWith(".attention.constant") ? folded(model.weights, name) : tensor);
+  }
+  return { config, weights };
+}
+
+function folded(weights: Weights, name: string): WeightTensor {
+  const { shape, data } = weights.get(name)!;
+  const part = (suffix: string) => weights.get(name.replace(/constant$/, suffix))!.data;
+  const out = new Float32Array(data.length);
+  const parts = { column: part("column"), relative: part("relative") };
+  attentionPattern(data, parts, shape[1]!, out);
+  return { shape, data: out };
 }
 
 /** Weights whose every value is a multiple of 2^-bits, and the config that says the bits. */

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { Graph } from "../graph/graph.ts";
 import { floatReference } from "../kernel/float-reference.ts";
-import { decoder, embed, head, initialWeights } from "../model/decoder.ts";
+import { decoder, embed, head } from "../model/decoder.ts";
+import { initialWeights } from "../model/initial.ts";
 import { runFloat } from "../run/float.ts";
 import { BatchGenerator } from "./generate.ts";
 import { modelConfig } from "./model-shape.ts";

@@ -18,6 +18,8 @@ export const modelShape = z.strictObject({
   residual: z.boolean().default(true),
   nextToken: z.enum(["lookup", "resend"]),
   tiedHead: z.boolean().default(true),
+  embeddingScale: z.number().positive().optional(),
+  sharedAttention: z.boolean().optional(),
   prompt: z.unknown(),
   generation: z.strictObject({
     maxTokens: z.int().positive(),

@@ -12,9 +12,11 @@ import { weightShapes } from "../model/decoder.ts";
 import { encodePrompt, parseSlots } from "../model/prompt.ts";
 import type { Weights } from "../model/safetensors.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
+import type { LocalModel } from "../party/local.ts";
 import type { FloatWeights } from "../run/float.ts";
+import { calibrate } from "./calibrate.ts";
 import type { StageConfig, TrainConfig } from "./config.ts";
-import { roundToGrid } from "./export.ts";
+import { foldAttention, roundToGrid } from "./export.ts";
 import { BatchGenerator } from "./generate.ts";
 import { modelConfig } from "./model-shape.ts";
 import { slotValues, syntheticInputs } from "./prompts.ts";
@@ -227,13 +229,27 @@ export async function distilStage(
 /** Writes the model on the int16 grid of the secure modes. */
 export async function exportStage(
   config: StageConfig<"export">,
-  { log }: StageContext,
+  { log, kernels }: StageContext,
 ): Promise<void> {
   const model = await loadModel(config.model, { weightShapes });
-  const rounded = roundToGrid(model, config);
-  await saveModel(config.out, { ...rounded, tokenizer: model.tokenizer }, { int16: true });
+  const { tokenizer } = model;
+  const rounded = { ...roundToGrid(foldAttention(model), config), tokenizer };
+  const calibrated = await withBounds(rounded, config, kernels);
+  await saveModel(config.out, { ...rounded, config: calibrated }, { int16: true });
   const bits = Object.values(rounded.config.weightFracBits ?? {});
   log(`${config.out}: ${bits.length} tensors, ${Math.min(...bits)}..${Math.max(...bits)} bits`);
+}
+
+/** The config with the bounds of its wires, for models that have a secure form. */
+async function withBounds(
+  model: LocalModel,
+  config: StageConfig<"export">,
+  kernels: FloatKernels,
+): Promise<ModelConfig> {
+  if (model.config.attention !== "constant") return model.config;
+  const examples = await loadExamples(dataFile(config.data, "train"));
+  const inputs = [...new Set(examples.map(({ input }) => input))];
+  return calibrate(model, inputs.slice(0, config.calibrationCount), kernels);
 }
 
 /** Scores a model folder on development inputs. */

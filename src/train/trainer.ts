@@ -2,7 +2,8 @@
 
 import { ensure, MergenError } from "../errors.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
-import { initialWeights, weightShapes } from "../model/decoder.ts";
+import { weightShapes } from "../model/decoder.ts";
+import { initialWeights } from "../model/initial.ts";
 import type { Weights } from "../model/safetensors.ts";
 import { type AdamOptions, learningRate, type Schedule } from "./optimizer.ts";
 import { layoutOf, sharedVector, toWeights, views } from "./parameters.ts";

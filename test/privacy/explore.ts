@@ -1,8 +1,8 @@
 // What each party sees of some gates, for every value of all randomness and several secrets.
 
-import { type GateSpec, gateOf } from "../../src/gate/index.ts";
-import type { RingKernels } from "../../src/kernel/ring-kernels.ts";
+import type { GateSpec, gateOf } from "../../src/gate/index.ts";
 import { referenceRingKernels } from "../../src/kernel/reference.ts";
+import type { RingKernels } from "../../src/kernel/ring-kernels.ts";
 import type { Purpose } from "../../src/ring/prg.ts";
 import { Ring, type Words } from "../../src/ring/ring.ts";
 import {
@@ -188,7 +188,9 @@ function parts({ channel, gate, bytes }: Message, lanes: number): Words[] {
   if (sizes.reduce((sum, size) => sum + size, 0) !== perLane) throw new Error("unknown layout");
   let at = 0;
   return sizes.map((size) => {
-    const words = BigUint64Array.from(bytes.subarray(at, at + size * lanes), BigInt);
+    const words = new BigUint64Array(size * lanes);
+    const low = new Uint32Array(words.buffer);
+    for (let i = 0; i < words.length; i++) low[2 * i] = bytes[at + i]!;
     at += size * lanes;
     return words;
   });

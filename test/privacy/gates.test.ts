@@ -107,9 +107,7 @@ describe("re-masking", () => {
       const experiment = {
         bits: 4,
         outputs: [1],
-        gates: (lanes: number) => [
-          gate("remask", { from: [0], to: 1 }, [lanes, 1], { offline }),
-        ],
+        gates: (lanes: number) => [gate("remask", { from: [0], to: 1 }, [lanes, 1], { offline })],
         inputs: oneShared,
       };
       expectPrivate(explore(experiment, [0n, 1n, 7n, -8n]));
@@ -198,7 +196,11 @@ describe("linear layers", () => {
   test("one weight, 3 bits, with re-masking: S sees the same for every x, for every D_W", () => {
     for (const mask of allVectors(3, 1)) {
       const secrets = [0n, 1n, 5n].map((x) => ({ x: [x], weights: [3n] }));
-      const { server } = exploreLinear({ bits: 3, inner: 1, columns: 1, then: "remask" }, mask, secrets);
+      const { server } = exploreLinear(
+        { bits: 3, inner: 1, columns: 1, then: "remask" },
+        mask,
+        secrets,
+      );
       expect(greatestDistance(server)).toBe(0);
     }
   });
@@ -206,7 +208,11 @@ describe("linear layers", () => {
   test("one weight, 3 bits: C sees the same for every weight, given the product", () => {
     for (const mask of allVectors(3, 1)) {
       const secrets = [0n, 1n, 3n, 6n].map((weight) => ({ x: [1n], weights: [weight] }));
-      const { client } = exploreLinear({ bits: 3, inner: 1, columns: 1, then: "remask" }, mask, secrets);
+      const { client } = exploreLinear(
+        { bits: 3, inner: 1, columns: 1, then: "remask" },
+        mask,
+        secrets,
+      );
       expect(greatestDistance(client)).toBe(0);
     }
   });
@@ -214,7 +220,11 @@ describe("linear layers", () => {
   test("a [2, 2] matrix on 2 bits, every fifth D_W", () => {
     for (const mask of allVectors(2, 4).filter((_, i) => i % 5 === 0)) {
       const weights = [1n, 2n, 3n, 0n];
-      const secrets = [[0n, 0n], [1n, 3n], [2n, 1n]].map((x) => ({ x, weights }));
+      const secrets = [
+        [0n, 0n],
+        [1n, 3n],
+        [2n, 1n],
+      ].map((x) => ({ x, weights }));
       const { server } = exploreLinear({ bits: 2, inner: 2, columns: 2 }, mask, secrets);
       expect(greatestDistance(server)).toBe(0);
     }
@@ -240,7 +250,11 @@ describe("linear layers", () => {
 
   test("D's only sight of the weights, B = W - D_W, is uniform for every W", () => {
     const masks = allVectors(2, 3);
-    const distributions = [[0n, 0n, 0n], [1n, 2n, 3n], [3n, 3n, 0n]].map((weights) =>
+    const distributions = [
+      [0n, 0n, 0n],
+      [1n, 2n, 3n],
+      [3n, 3n, 0n],
+    ].map((weights) =>
       masks.map((mask) => mask.map((d, i) => (weights[i]! - d) & 3n).join()).sort(),
     );
     for (const distribution of distributions) expect(distribution).toEqual(distributions[0]);
@@ -319,8 +333,23 @@ describe("products and squares of opened wires", () => {
     });
 
     for (const [bits, shifts, secrets] of [
-      [3, [1, 1], [[0n, 0n], [1n, -1n], [-1n, 1n]]],
-      [4, [2, 2], [[3n, -3n], [-1n, 2n]]],
+      [
+        3,
+        [1, 1],
+        [
+          [0n, 0n],
+          [1n, -1n],
+          [-1n, 1n],
+        ],
+      ],
+      [
+        4,
+        [2, 2],
+        [
+          [3n, -3n],
+          [-1n, 2n],
+        ],
+      ],
     ] as const) {
       const left = bits === 3 ? "the openings'" : "all";
       test(`product, ${bits} bits: ${party}'s view, shares of ${left} correlations left out`, () => {

@@ -1,7 +1,7 @@
 // Short descriptions of gates for tests; wires are numbered by the caller.
 
-import type { LinearMap } from "../../src/gate/linear.ts";
 import type { GateSpec } from "../../src/gate/index.ts";
+import type { LinearMap } from "../../src/gate/linear.ts";
 import type { SplineTable } from "../../src/gate/spline.ts";
 
 type Kind = GateSpec["kind"];

@@ -124,7 +124,10 @@ export interface Field {
 }
 
 /** What a party saw, lane by lane, as one number each. */
-export function keysOf(fields: readonly Field[], lanes: number): { keys: Float64Array; bits: number } {
+export function keysOf(
+  fields: readonly Field[],
+  lanes: number,
+): { keys: Float64Array; bits: number } {
   const keys = new Float64Array(lanes);
   let bits = 0;
   for (const { name, words, bits: width } of fields) {
@@ -133,7 +136,8 @@ export function keysOf(fields: readonly Field[], lanes: number): { keys: Float64
     for (let k = 0; k < perLane; k++) {
       const scale = 2 ** bits;
       const low = new Uint32Array(words.buffer, words.byteOffset, 2 * words.length);
-      for (let lane = 0; lane < lanes; lane++) keys[lane]! += scale * low[2 * (lane * perLane + k)]!;
+      for (let lane = 0; lane < lanes; lane++)
+        keys[lane]! += scale * low[2 * (lane * perLane + k)]!;
       bits += width;
     }
   }
@@ -153,44 +157,56 @@ export interface Observation {
  * what the party is entitled to know: 0 exactly if they are the same, by integer counts.
  */
 export function greatestDistance(observations: readonly Observation[]): number {
-  const firstSeen = new Map<number, Map<number, number>>();
+  const firstSeen = new Map<number, Histogram>();
   let greatest = 0;
   for (const observation of observations) {
-    for (const [given, counts] of conditional(observation)) {
+    for (const [given, histogram] of conditional(observation)) {
       const other = firstSeen.get(given);
-      if (!other) firstSeen.set(given, counts);
-      else greatest = Math.max(greatest, distance(counts, other));
+      if (!other) firstSeen.set(given, histogram);
+      else greatest = Math.max(greatest, distance(histogram, other));
     }
   }
   return greatest;
 }
 
-/** For each value of what is given: how often each view occurs. */
-function conditional({ lanes, view, given }: Observation): Map<number, Map<number, number>> {
+/** How often each view occurs, views ascending. */
+interface Histogram {
+  readonly views: number[];
+  readonly counts: number[];
+}
+
+/** A histogram for each value of what is given. */
+function conditional({ lanes, view, given }: Observation): Map<number, Histogram> {
   const seen = keysOf(view, lanes);
   const known = keysOf(given, lanes);
   if (seen.bits + known.bits > 53) throw new Error("view and given do not fit a number");
   const scale = 2 ** seen.bits;
   const joint = known.keys.map((key, lane) => key * scale + seen.keys[lane]!).sort();
-  const out = new Map<number, Map<number, number>>();
+  const out = new Map<number, Histogram>();
   for (let at = 0; at < joint.length; ) {
     const key = joint[at]!;
     let end = at + 1;
     while (end < joint.length && joint[end] === key) end++;
     const knownKey = Math.floor(key / scale);
-    const counts = out.get(knownKey) ?? new Map<number, number>();
-    counts.set(key - knownKey * scale, end - at);
-    out.set(knownKey, counts);
+    let histogram = out.get(knownKey);
+    if (!histogram) out.set(knownKey, (histogram = { views: [], counts: [] }));
+    histogram.views.push(key - knownKey * scale);
+    histogram.counts.push(end - at);
     at = end;
   }
   return out;
 }
 
-function distance(a: Map<number, number>, b: Map<number, number>): number {
-  const total = (counts: Map<number, number>) => [...counts.values()].reduce((x, y) => x + y, 0);
+/** Half the sum of differences, from integers alone until the last division. */
+function distance(a: Histogram, b: Histogram): number {
+  const total = ({ counts }: Histogram) => counts.reduce((x, y) => x + y, 0);
   const [totalA, totalB] = [total(a), total(b)];
   let sum = 0;
-  for (const [key, count] of a) sum += Math.abs(count * totalB - (b.get(key) ?? 0) * totalA);
-  for (const [key, count] of b) if (!a.has(key)) sum += count * totalA;
+  for (let i = 0, j = 0; i < a.views.length || j < b.views.length; ) {
+    const [left, right] = [a.views[i] ?? Infinity, b.views[j] ?? Infinity];
+    const countA = left <= right ? a.counts[i++]! : 0;
+    const countB = right <= left ? b.counts[j++]! : 0;
+    sum += Math.abs(countA * totalB - countB * totalA);
+  }
   return sum / (2 * totalA * totalB);
 }
