@@ -17,12 +17,16 @@ export { fileStore } from "./party/file-store.ts";
 export {
   fixedBench,
   floatBench,
-  generationOptions,
   insecureSecureBench,
   type LocalBench,
   type LocalOptions,
 } from "./party/local.ts";
-export { type GenerationOptions, type Plan, planGeneration } from "./party/plan.ts";
+export {
+  type GenerationOptions,
+  generationOptions,
+  type Plan,
+  planGeneration,
+} from "./party/plan.ts";
 export { type Prediction, predict } from "./party/predict.ts";
 export type { Generation, Mode } from "./party/report.ts";
 export { Server, type ServerOptions } from "./party/server.ts";

@@ -14,8 +14,8 @@ import { floatReference } from "../src/kernel/float-reference.ts";
 import type { RingKernels } from "../src/kernel/ring-kernels.ts";
 import { encodePrompt } from "../src/model/prompt.ts";
 import type { LocalModel } from "../src/party/local.ts";
-import { generationOptions } from "../src/party/local.ts";
 import {
+  generationOptions,
   IDS,
   LOGITS,
   type Plan,

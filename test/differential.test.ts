@@ -9,14 +9,8 @@ import { referenceRingKernels } from "../src/kernel/reference.ts";
 import type { RingKernels } from "../src/kernel/ring-kernels.ts";
 import { encodePrompt } from "../src/model/prompt.ts";
 import { Random } from "../src/model/random.ts";
-import {
-  fixedBench,
-  floatBench,
-  generationOptions,
-  type LocalModel,
-  type LocalOptions,
-} from "../src/party/local.ts";
-import { type Plan, planGeneration } from "../src/party/plan.ts";
+import { fixedBench, floatBench, type LocalModel, type LocalOptions } from "../src/party/local.ts";
+import { generationOptions, type Plan, planGeneration } from "../src/party/plan.ts";
 import { predict } from "../src/party/predict.ts";
 import type { Generation } from "../src/party/report.ts";
 import { decodeItems } from "../src/run/items.ts";

@@ -45,57 +45,139 @@ export function listenOptions(command: Command, defaultPort: number): Command {
     .option("--json", "print the listening line as JSON");
 }
 
-/** Listens, and hands each connection over as a channel. */
+/** Key and certificate, where the flags name them. @throws E_USAGE */
+export function tlsOf({ tlsKey, tlsCert }: ListenFlags): { key: string; cert: string } | undefined {
+  const both = (tlsKey === undefined) === (tlsCert === undefined);
+  ensure(both, "E_USAGE", "--tls-key and --tls-cert go together: give both or neither");
+  if (tlsKey === undefined) return undefined;
+  return { key: pem("--tls-key", tlsKey), cert: pem("--tls-cert", tlsCert!) };
+}
+
+/**
+ * Listens, and hands each connection over as a channel.
+ * @throws E_USAGE, E_CONFIG naming the option to change
+ */
 export async function listen(
   flags: ListenFlags,
   serve: (channel: Channel, peer: string) => void,
   maxConnections?: number,
 ): Promise<WebSocketListener> {
-  const { host, port, token, tlsKey, tlsCert } = flags;
-  ensure(
-    (tlsKey === undefined) === (tlsCert === undefined),
-    "E_USAGE",
-    "--tls-key and --tls-cert go together",
-  );
-  return listenWebSocket({
+  const { host, port, token } = flags;
+  const tls = tlsOf(flags);
+  const listening = listenWebSocket({
     host,
     port,
     ...(token !== undefined && { token }),
-    ...(tlsKey !== undefined && {
-      tls: { key: pem("--tls-key", tlsKey), cert: pem("--tls-cert", tlsCert!) },
-    }),
+    ...(tls !== undefined && { tls }),
     ...(maxConnections !== undefined && { maxConnections }),
     onConnection: (transport: Transport, { address }) => serve(new Channel(transport), address),
   });
+  return withRemedy(listening, ({ code, message }) => {
+    if (code !== "E_CONFIG" || !message.startsWith("cannot listen")) return undefined;
+    return "choose another --port or --host";
+  });
 }
 
-/** Opens channels to one address, as often as asked. */
+/** Opens channels to one address, as often as asked. `peer` is whose options errors name. */
 export function connector(
+  peer: "server" | "dealer",
   url: string,
   options: { token?: string | undefined; ca?: string | undefined },
 ): () => Promise<Channel> {
   const { token, ca } = options;
   const pemText = ca === undefined ? undefined : pem("--ca", ca);
-  return async () =>
-    new Channel(
-      await connectWebSocket(url, {
-        ...(token !== undefined && { token }),
-        ...(pemText !== undefined && { ca: pemText }),
-      }),
-    );
+  return async () => {
+    const transport = connectWebSocket(url, {
+      ...(token !== undefined && { token }),
+      ...(pemText !== undefined && { ca: pemText }),
+    });
+    return new Channel(await withRemedy(transport, (error) => connectRemedy(peer, error)));
+  };
 }
 
-/** Resolves on Ctrl-C, on termination, and when the process that started this one has gone. */
-export function stopSignal(): AbortSignal {
-  const stop = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.once(signal, () => stop.abort());
+/** What to do about a connection that did not come about. */
+function connectRemedy(peer: string, { code, message }: MergenError): string | undefined {
+  switch (code) {
+    case "E_AUTH":
+      if (message.includes("certificate")) return "give the authority that signed it with --ca";
+      return `give the ${peer}'s token with --${peer}-token or in the environment`;
+    case "E_PEER_GONE":
+    case "E_TIMEOUT":
+      return `start the ${peer} first, or mend --${peer}`;
+    case "E_BUSY":
+      return "try again later";
+    case "E_CONFIG":
+    case "E_PROTOCOL":
+      return `mend --${peer}, --${peer}-token or --ca`;
+    default:
+      return undefined;
   }
-  if (process.channel) process.once("disconnect", () => stop.abort());
+}
+
+async function withRemedy<T>(
+  work: Promise<T>,
+  remedyOf: (error: MergenError) => string | undefined,
+): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    const remedy = error instanceof MergenError ? remedyOf(error) : undefined;
+    if (remedy === undefined) throw error;
+    const { code, message } = error as MergenError;
+    throw new MergenError(code, `${message}; ${remedy}`, { cause: error });
+  }
+}
+
+/** How long an orderly end may take once it has been asked for. */
+const STOP_GRACE_MS = 3000;
+
+/** The exit status of a run that was interrupted. */
+export const INTERRUPTED = 130;
+
+/**
+ * Aborts on Ctrl-C, on termination, and when the process that started this one has gone. Unless
+ * `patient`, the process ends soon after whatever its peers do. The reason is the signal's name.
+ */
+export function stopSignal({ patient = false } = {}): AbortSignal {
+  const stop = new AbortController();
+  const abort = (reason: string) => {
+    if (process.connected) process.disconnect(); // an open channel would keep the process alive
+    if (!patient) setTimeout(exitNow, STOP_GRACE_MS).unref();
+    stop.abort(reason);
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, abort);
+  if (process.channel) process.once("disconnect", () => abort("disconnect"));
   return stop.signal;
 }
 
-export function aborted(signal: AbortSignal): Promise<void> {
+function exitNow(): void {
+  process.stderr.write("E_INTERRUPTED: ended without waiting for the peers\n");
+  process.exit(INTERRUPTED);
+}
+
+/** @throws E_INTERRUPTED when the signal has been given */
+export function checkSignal(signal: AbortSignal): void {
+  if (signal.aborted) throw new MergenError("E_INTERRUPTED", "the run was interrupted");
+}
+
+/** Work whose failure after the signal is the interruption, whatever else it looks like. */
+export async function interruptible<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    checkSignal(signal);
+    throw error;
+  }
+}
+
+/** Serves until told to stop. Ctrl-C shows in the exit status, an orderly termination does not. */
+export async function serveUntil(stop: AbortSignal, listener: WebSocketListener): Promise<void> {
+  await aborted(stop);
+  await listener.close();
+  if (stop.reason === "SIGINT") process.exitCode = INTERRUPTED;
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) resolve();
     else signal.addEventListener("abort", () => resolve(), { once: true });

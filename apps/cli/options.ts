@@ -103,9 +103,9 @@ export async function prompts(options: TextOptions): Promise<Example[]> {
   return [{ input: text, refs: [] }];
 }
 
-/** Bytes of an argument that are not UTF-8 reach us as U+FFFD. */
-function argumentText(text: string): string {
-  ensure(!text.includes("\ufffd"), "E_PROMPT", "the prompt is not valid UTF-8");
+/** Bytes of an argument that are not UTF-8 reach us as U+FFFD. @throws E_PROMPT */
+export function argumentText(text: string): string {
+  ensure(!text.includes("\ufffd"), "E_PROMPT", "the prompt is not valid UTF-8; convert it");
   return text;
 }
 

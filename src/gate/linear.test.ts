@@ -33,7 +33,11 @@ function layer(
 }
 
 const size = fc.integer({ min: 1, max: 6 });
-const rings = [new Ring(wasm), new Ring(reference), ...[2, 3, 7, 13].map((bits) => new Ring(reference, bits))];
+const rings = [
+  new Ring(wasm),
+  new Ring(reference),
+  ...[2, 3, 7, 13].map((bits) => new Ring(reference, bits)),
+];
 
 describe("linear", () => {
   test("a matrix: secure equals reference", () => {
@@ -58,18 +62,25 @@ describe("linear", () => {
 
   test("constant attention, with and without earlier rows: secure equals reference", () => {
     fc.assert(
-      fc.property(fc.constantFrom(...rings), size, size, size, fc.nat(), (ring, m, heads, width, seed) => {
-        const start = seed % m;
-        const columns = heads * width;
-        const dims = { heads, positions: m + (seed % 3), start, columns };
-        const shape = {
-          inputs: m * columns,
-          rows: m - start,
-          columns,
-          tensor: [heads * dims.positions, dims.positions] as const,
-        };
-        checkGates(layer(ring, { type: "attention", weight: "w", dims }, shape, seed));
-      }),
+      fc.property(
+        fc.constantFrom(...rings),
+        size,
+        size,
+        size,
+        fc.nat(),
+        (ring, m, heads, width, seed) => {
+          const start = seed % m;
+          const columns = heads * width;
+          const dims = { heads, positions: m + (seed % 3), start, columns };
+          const shape = {
+            inputs: m * columns,
+            rows: m - start,
+            columns,
+            tensor: [heads * dims.positions, dims.positions] as const,
+          };
+          checkGates(layer(ring, { type: "attention", weight: "w", dims }, shape, seed));
+        },
+      ),
       { numRuns: 40 },
     );
   });

@@ -13,7 +13,12 @@ const rings = [3, 8, 33, 64].map((bits) => new Ring(kernels, bits));
 /** Wire 0 shared, 1 client-masked, 2 client-masked, all [3, 4]; words "b" [6, 4] at S. */
 function given(ring: Ring, gates: RunOptions["gates"]): RunOptions {
   const words = (seed: number) => uniform(seed, 12, ring.bits);
-  const b = { rows: 6, columns: 4, weights: uniform(9, 24, ring.bits), mask: new BigUint64Array(24) };
+  const b = {
+    rows: 6,
+    columns: 4,
+    weights: uniform(9, 24, ring.bits),
+    mask: new BigUint64Array(24),
+  };
   return {
     ring,
     gates,
@@ -47,10 +52,22 @@ describe("local gates", () => {
 
     test(`sum on ${ring.bits} bits: all forms and shifts`, () => {
       for (const [from, forms] of [
-        [[0, 0], ["shared", "shared"]],
-        [[0, 1], ["shared", "client"]],
-        [[2, 0], ["client", "shared"]],
-        [[1, 2], ["client", "client"]],
+        [
+          [0, 0],
+          ["shared", "shared"],
+        ],
+        [
+          [0, 1],
+          ["shared", "client"],
+        ],
+        [
+          [2, 0],
+          ["client", "shared"],
+        ],
+        [
+          [1, 2],
+          ["client", "client"],
+        ],
       ] as const) {
         for (const offline of [true, false]) {
           const rest = { shifts: [0, 2], forms, offline } as const;

@@ -18,7 +18,15 @@ function head(
   seed: number,
 ): RunOptions {
   const tensors = new Map([
-    ["w", { rows: k, columns: n, weights: within(ring, 1n << 1n, seed, k * n), mask: uniform(seed + 1, k * n, ring.bits) }],
+    [
+      "w",
+      {
+        rows: k,
+        columns: n,
+        weights: within(ring, 1n << 1n, seed, k * n),
+        mask: uniform(seed + 1, k * n, ring.bits),
+      },
+    ],
     ["b", { rows: 1, columns: n, weights: uniform(seed + 2, n, 2), mask: new BigUint64Array(n) }],
   ]);
   const spec = gate("logits", { from: [0], to: 1 }, [m, n], {
@@ -51,10 +59,18 @@ describe("logits", () => {
       { ringBits: 8, shift: 3, bits: 4 },
     );
     fc.assert(
-      fc.property(side, side, side, format, fc.boolean(), fc.nat(), (m, k, n, format, biased, seed) => {
-        const ring = new Ring(format.ringBits === 64 ? wasm : reference, format.ringBits);
-        checkGates(head(ring, [m, k, n], { ...format, biased }, seed));
-      }),
+      fc.property(
+        side,
+        side,
+        side,
+        format,
+        fc.boolean(),
+        fc.nat(),
+        (m, k, n, format, biased, seed) => {
+          const ring = new Ring(format.ringBits === 64 ? wasm : reference, format.ringBits);
+          checkGates(head(ring, [m, k, n], { ...format, biased }, seed));
+        },
+      ),
       { numRuns: 80 },
     );
   });

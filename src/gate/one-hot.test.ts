@@ -8,8 +8,16 @@ import { Ring } from "../ring/ring.ts";
 
 const kernels = referenceRingKernels();
 
-function oneHotOf(ring: Ring, ids: readonly number[], columns: number, fracBits: number): RunOptions {
-  const spec = gate("oneHot", { from: [], to: 0 }, [ids.length, columns], { name: "ids", fracBits });
+function oneHotOf(
+  ring: Ring,
+  ids: readonly number[],
+  columns: number,
+  fracBits: number,
+): RunOptions {
+  const spec = gate("oneHot", { from: [], to: 0 }, [ids.length, columns], {
+    name: "ids",
+    fracBits,
+  });
   return { ring, gates: [spec], ids: new Map([["ids", ids]]), random: seeded(kernels, 5) };
 }
 

@@ -51,11 +51,16 @@ describe("spline", () => {
   test("secure equals reference on 64 bits: at the knots, beside them and at the domain's ends", () => {
     const domain = fc.tuple(fc.integer({ min: 1, max: 30 }), fc.integer({ min: 0, max: 30 }));
     fc.assert(
-      fc.property(domain, fc.integer({ min: 1, max: 9 }), fc.nat(), ([bits, shift], count, seed) => {
-        const table = tableOf(shift, bits, count, seed);
-        const values = argumentsOf(table, seed);
-        checkGates(splineOn(new Ring(wasm), table, values, seeded(reference, seed)));
-      }),
+      fc.property(
+        domain,
+        fc.integer({ min: 1, max: 9 }),
+        fc.nat(),
+        ([bits, shift], count, seed) => {
+          const table = tableOf(shift, bits, count, seed);
+          const values = argumentsOf(table, seed);
+          checkGates(splineOn(new Ring(wasm), table, values, seeded(reference, seed)));
+        },
+      ),
       { numRuns: 30 },
     );
   });

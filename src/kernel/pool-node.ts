@@ -22,15 +22,17 @@ export async function startPool(options: {
   memory: WebAssembly.Memory;
   wasm: RingExports;
   threads: number;
+  eager?: boolean;
 }): Promise<Runner> {
-  const { module, memory, wasm, threads } = options;
+  const { module, memory, wasm, threads, eager = false } = options;
   if (threads === 1) return runInTurn(wasm);
   const control = createControl();
-  const pool = new Pool(control, wasm, threads - 1);
+  const pool = new Pool(control, wasm, { workers: threads - 1, eager });
   const file = import.meta.url.endsWith(".ts") ? "./pool-worker.ts" : "./pool-worker.js";
   const workers = Array.from({ length: threads - 1 }, (_, thread) => {
     const workerData: PoolWorkerData = { module, memory, control, thread };
-    return new Worker(new URL(file, import.meta.url), { workerData });
+    // The process's own options (--input-type, say) may not suit a file.
+    return new Worker(new URL(file, import.meta.url), { workerData, execArgv: [] });
   });
   try {
     await Promise.all(workers.map((worker) => once(worker, "message")));

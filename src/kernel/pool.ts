@@ -96,14 +96,20 @@ export function serveCalls(control: Int32Array, thread: number, wasm: RingExport
 
 /** The caller's side. One thread calls it; it takes part in every job. */
 export class Pool implements Runner {
+  readonly eager: boolean;
   readonly #control: Int32Array;
   readonly #wasm: RingExports;
   #workers: number;
   #broken = false;
 
   /** `workers` threads are about to serve, or serve, this control block. */
-  constructor(control: Int32Array, wasm: RingExports, workers: number) {
+  constructor(
+    control: Int32Array,
+    wasm: RingExports,
+    { workers, eager }: { workers: number; eager: boolean },
+  ) {
     ensure(workers < maxThreads, "E_KERNEL", `a pool has at most ${maxThreads} threads`);
+    this.eager = eager;
     this.#control = control;
     this.#wasm = wasm;
     this.#workers = workers;

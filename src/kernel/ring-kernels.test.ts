@@ -4,15 +4,24 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { MergenError } from "../errors.ts";
-import type { BatchedRingKernels, FunctionKind } from "./function-key.ts";
+import type { FunctionKind } from "./function-key.ts";
 import { loadRingKernels } from "./load-node.ts";
+import { startPool } from "./pool-node.ts";
 import { referenceRingKernels } from "./reference.ts";
-import { loadWasmRingKernels } from "./wasm.ts";
+import type { RingKernels } from "./ring-kernels.ts";
+import { loadWasmRingKernels, startEngine, WasmRingKernels } from "./wasm.ts";
 
 const reference = referenceRingKernels();
 
-conform(reference);
-conform(await loadRingKernels());
+conform("reference", reference);
+conform("wasm", await loadRingKernels({ threads: 1 }));
+conform("wasm, 3 threads, every job cut", await eagerKernels());
+
+async function eagerKernels(): Promise<RingKernels> {
+  const wasm = readFileSync(new URL("../../build/ring-threads.wasm", import.meta.url));
+  const engine = await startEngine(wasm, { shared: true });
+  return new WasmRingKernels(engine, await startPool({ ...engine, threads: 3, eager: true }));
+}
 
 function mod(x: bigint): bigint {
   return BigInt.asUintN(64, x);
@@ -56,16 +65,17 @@ const word = fc.oneof(
   fc.constantFrom(0n, 1n, 1n << 63n, mod(-1n)),
 );
 
-function conform(kernels: BatchedRingKernels): void {
-  describe(`ring kernels: ${kernels.name}`, () => {
+function conform(title: string, kernels: RingKernels): void {
+  describe(`ring kernels: ${title}`, () => {
     elementwise(kernels);
     products(kernels);
+    attention(kernels);
     keystream(kernels);
     for (const kind of ["dcf", "dpf"] as const) functionKeys(kernels, kind);
   });
 }
 
-function elementwise(kernels: BatchedRingKernels): void {
+function elementwise(kernels: RingKernels): void {
   const lengths = fc.oneof(fc.integer({ min: 0, max: 40 }), fc.constantFrom(16383, 16384, 32771));
 
   test("elementwise operations follow their definitions", () => {
@@ -147,7 +157,7 @@ function elementwise(kernels: BatchedRingKernels): void {
   });
 }
 
-function products(kernels: BatchedRingKernels): void {
+function products(kernels: RingKernels): void {
   const side = fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constantFrom(31, 62, 63, 124, 130));
 
   test("int16 products equal the reference", () => {
@@ -248,7 +258,7 @@ function products(kernels: BatchedRingKernels): void {
     m: number,
     x: BigUint64Array,
     shape: { rows: number; columns: number },
-    load: (which: BatchedRingKernels) => ReturnType<BatchedRingKernels["loadRing"]>,
+    load: (which: RingKernels) => ReturnType<RingKernels["loadRing"]>,
   ): void {
     const out = wordsOf(9, m * shape.columns);
     const expected = out.slice();
@@ -260,7 +270,66 @@ function products(kernels: BatchedRingKernels): void {
   }
 }
 
-function keystream(kernels: BatchedRingKernels): void {
+function attention(kernels: RingKernels): void {
+  test("attend equals the reference", () => {
+    const property = fc.property(
+      fc.record({
+        heads: fc.integer({ min: 1, max: 3 }),
+        width: fc.integer({ min: 1, max: 9 }),
+        rows: fc.integer({ min: 0, max: 7 }),
+        more: fc.integer({ min: 0, max: 3 }),
+      }),
+      fc.integer({ min: 0, max: 7 }),
+      seed,
+      ({ heads, width, rows, more }, from, start) => {
+        const columns = heads * width;
+        const positions = Math.max(1, rows + more);
+        const dims = { heads, positions, start: Math.min(from, rows), columns };
+        const x = wordsOf(start, rows * columns);
+        const weights = wordsOf(start + 1, heads * positions * positions);
+        const out = wordsOf(start + 2, (rows - dims.start) * columns);
+        const expected = out.slice();
+        kernels.attend(out, x, weights, dims);
+        reference.attend(expected, x, weights, dims);
+        expect(out).toEqual(expected);
+      },
+    );
+    fc.assert(property, { numRuns: 80 });
+  });
+
+  test("attend: one row and all rows of a longer text", () => {
+    const dims = { heads: 2, positions: 70, columns: 24 };
+    const x = wordsOf(1, 70 * 24);
+    const weights = wordsOf(2, 2 * 70 * 70);
+    for (const start of [0, 69]) {
+      const out = new BigUint64Array((70 - start) * 24);
+      const expected = out.slice();
+      kernels.attend(out, x, weights, { ...dims, start });
+      reference.attend(expected, x, weights, { ...dims, start });
+      expect(out).toEqual(expected);
+    }
+  });
+
+  test("attend: wrong sizes are named errors", () => {
+    const good = { heads: 2, positions: 3, start: 1, columns: 4 };
+    const words = (count: number) => new BigUint64Array(count);
+    const run = (dims: typeof good, out = 8, x = 12, weights = 18) =>
+      codeOf(() => kernels.attend(words(out), words(x), words(weights), dims));
+    expect(run(good)).toBe("nothing thrown");
+    expect(run(good, 4)).toBe("E_KERNEL");
+    expect(run(good, 8, 11)).toBe("E_KERNEL");
+    expect(run(good, 12, 16)).toBe("E_KERNEL");
+    expect(run(good, 8, 12, 17)).toBe("E_KERNEL");
+    expect(run({ ...good, heads: 3 })).toBe("E_KERNEL");
+    expect(run({ ...good, start: 4 }, 0)).toBe("E_KERNEL");
+    const shared = words(20);
+    const overlap = () =>
+      kernels.attend(shared.subarray(0, 8), shared.subarray(7, 19), words(18), good);
+    expect(codeOf(overlap)).toBe("E_KERNEL");
+  });
+}
+
+function keystream(kernels: RingKernels): void {
   const url = new URL("../../test/vectors/chacha12.json", import.meta.url);
   const { vectors } = JSON.parse(readFileSync(url, "utf8")) as {
     vectors: { name: string; key: string; nonce: string; counter: number; keystream: string }[];
@@ -306,12 +375,12 @@ function fromHex(hex: string): Uint8Array {
   return new Uint8Array(Buffer.from(hex, "hex"));
 }
 
-function functionKeys(kernels: BatchedRingKernels, kind: FunctionKind): void {
-  const generateWith = (which: BatchedRingKernels) =>
+function functionKeys(kernels: RingKernels, kind: FunctionKind): void {
+  const generateWith = (which: RingKernels) =>
     kind === "dcf" ? which.dcfGenerate.bind(which) : which.dpfGenerate.bind(which);
-  const evaluateWith = (which: BatchedRingKernels) =>
+  const evaluateWith = (which: RingKernels) =>
     kind === "dcf" ? which.dcfEvaluate.bind(which) : which.dpfEvaluate.bind(which);
-  const manyWith = (which: BatchedRingKernels) =>
+  const manyWith = (which: RingKernels) =>
     kind === "dcf" ? which.dcfEvaluateMany.bind(which) : which.dpfEvaluateMany.bind(which);
   const keyBytes = kind === "dcf" ? kernels.dcfKeyBytes : kernels.dpfKeyBytes;
   const hit = (x: bigint, alpha: bigint) => (kind === "dcf" ? x < alpha : x === alpha);
@@ -413,6 +482,34 @@ function functionKeys(kernels: BatchedRingKernels, kind: FunctionKind): void {
     }
   });
 
+  test(`${kind}, many key pairs at once equal single ones`, () => {
+    const property = fc.property(
+      fc.integer({ min: 1, max: 64 }),
+      fc.constantFrom(1, 2, 6),
+      fc.constantFrom(0, 1, 2, 37),
+      seed,
+      (domainBits, words, count, start) => {
+        const alphas = wordsOf(start, count).map((x) => BigInt.asUintN(domainBits, x));
+        const payloads = wordsOf(start + 1, count * words);
+        const random = bytesOf(start + 2, 32 * count);
+        const options = { domainBits, words, alphas, payloads, random };
+        const many = kind === "dcf" ? kernels.dcfGenerateMany : kernels.dpfGenerateMany;
+        const pairs = Array.from(alphas, (alpha, i) =>
+          generateWith(reference)({
+            domainBits,
+            alpha,
+            payload: payloads.subarray(i * words, (i + 1) * words),
+            random: random.subarray(32 * i, 32 * (i + 1)),
+          }),
+        );
+        const joined = many.call(kernels, options);
+        expect(Buffer.compare(joined[0], Buffer.concat(pairs.map((pair) => pair[0])))).toBe(0);
+        expect(Buffer.compare(joined[1], Buffer.concat(pairs.map((pair) => pair[1])))).toBe(0);
+      },
+    );
+    fc.assert(property, { numRuns: 15 });
+  });
+
   test(`${kind}, wrong sizes are named errors`, () => {
     const payload = new BigUint64Array(2);
     const random = new Uint8Array(32);
@@ -423,6 +520,7 @@ function functionKeys(kernels: BatchedRingKernels, kind: FunctionKind): void {
     expect(codeOf(() => generate({ ...good, alpha: 256n }))).toBe("E_RANGE");
     expect(codeOf(() => generate({ ...good, alpha: -1n }))).toBe("E_RANGE");
     expect(codeOf(() => generate({ ...good, payload: new BigUint64Array(0) }))).toBe("E_KERNEL");
+    expect(codeOf(() => generate({ ...good, alpha: 1n << 64n }))).toBe("E_RANGE");
     expect(codeOf(() => generate({ ...good, random: new Uint8Array(31) }))).toBe("E_KERNEL");
     const [key] = generate(good);
     const points = BigUint64Array.of(1n, 2n);

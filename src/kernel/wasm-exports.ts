@@ -71,6 +71,8 @@ export interface Call {
 /** Runs the calls of a job, in any order or at one time. */
 export interface Runner {
   readonly threads: number;
+  /** Cuts every job that can be cut, however small; for tests. */
+  readonly eager: boolean;
   /** Returns false when a call returned 0. */
   run(calls: readonly Call[]): boolean;
   close(): void;
@@ -80,6 +82,7 @@ export interface Runner {
 export function runInTurn(wasm: RingExports): Runner {
   return {
     threads: 1,
+    eager: false,
     run(calls) {
       let good = true;
       for (const { name, args } of calls) if (wasm[name](...args) === 0) good = false;
@@ -98,7 +101,7 @@ const partsPerThread = 4;
  */
 export function cut(total: number, least: number, runner: Runner): [number, number][] {
   const most = runner.threads === 1 ? 1 : runner.threads * partsPerThread;
-  const parts = Math.max(1, Math.min(most, Math.floor(total / least)));
+  const parts = Math.max(1, Math.min(most, Math.floor(total / (runner.eager ? 1 : least))));
   const edge = (i: number) => Math.floor((total * i) / parts);
   return Array.from({ length: parts }, (_, i) => [edge(i), edge(i + 1)]);
 }

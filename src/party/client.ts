@@ -21,7 +21,14 @@ import { Scheduler } from "../run/scheduler.ts";
 import type { Channel } from "../wire/channel.ts";
 import { type Clock, systemClock } from "../wire/clock.ts";
 import { decodeBundle, expect, fromHex, greet, type MessageOf, tell } from "./messages.ts";
-import { IDS, LOGITS, type Plan, PlanCache, type PlannedSegment } from "./plan.ts";
+import {
+  generationOptions,
+  IDS,
+  LOGITS,
+  type Plan,
+  PlanCache,
+  type PlannedSegment,
+} from "./plan.ts";
 import type { Generation } from "./report.ts";
 import { type BundleStore, memoryStore } from "./store.ts";
 
@@ -138,12 +145,7 @@ export class Client {
 
   async #open(server: Channel, offer: Offer, ids: readonly number[], options: GenerateOptions) {
     const { config } = offer;
-    const asked = {
-      promptPositions: ids.length,
-      maxTokens: options.maxTokens ?? config.generation.maxTokens,
-      chunk: options.chunk ?? config.generation.chunk,
-      anchor: options.anchor ?? config.generation.anchor,
-    };
+    const asked = generationOptions(config, ids.length, options);
     const plan = await this.#plans.get(config, asked);
     await tell(server, { type: "open", options: asked, digest: plan.digest });
     const { modelBytes } = await expect(server, "opened", this.#options.timeoutMs);

@@ -69,7 +69,7 @@ export class Dealer {
   async #serveServer(channel: Channel): Promise<void> {
     const { timeoutMs } = this.#options;
     const stated = await expect(channel, "model", timeoutMs);
-    if (!this.#models.has(stated.model)) await this.#receiveModel(channel, stated);
+    if (!this.#use(stated.model)) await this.#receiveModel(channel, stated);
     else await tell(channel, { type: "have", have: true });
     const next = await channel.receiveControl({ timeoutMs });
     if (next.type === "end") return;
@@ -80,6 +80,15 @@ export class Dealer {
     await tell(channel, { type: "ready" });
     await channel.closed;
     this.#announced.delete(message.session);
+  }
+
+  /** A model that is kept here; it becomes the one used last. */
+  #use(digest: string): StoredModel | undefined {
+    const model = this.#models.get(digest);
+    if (!model) return undefined;
+    this.#models.delete(digest);
+    this.#models.set(digest, model);
+    return model;
   }
 
   async #receiveModel(channel: Channel, stated: MessageOf<"model">): Promise<void> {
@@ -96,7 +105,8 @@ export class Dealer {
     }
     const digest = await modelDigest(config, [...words.values()]);
     ensure(digest === stated.model, "E_DIGEST", "masked weights do not have the stated digest");
-    if (this.#models.size >= maxModels) this.#models.delete([...this.#models.keys()][0]!);
+    const isNew = !this.#models.has(digest); // Another connection may have brought it meanwhile.
+    if (isNew && this.#models.size >= maxModels) this.#models.delete([...this.#models.keys()][0]!);
     const masked = new RingTensors(kernels, tensors, ({ key }) => words.get(key)!);
     this.#models.set(digest, { config, tensors: masked });
     await tell(channel, { type: "stored" });
@@ -121,7 +131,7 @@ export class Dealer {
     { server, message: byServer }: Announced,
     message: MessageOf<"session">,
   ): Promise<void> {
-    const model = this.#models.get(message.model);
+    const model = this.#use(message.model);
     ensure(model, "E_PROTOCOL", "the session's model is not known here");
     const plan = await this.#plans.get(model.config, message.options);
     for (const stated of [message.digest, byServer.digest]) {

@@ -3,7 +3,7 @@
 // Bundles do not outlive their session: what a killed process left is deleted at the next start.
 
 import { randomUUID } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { ensure, MergenError } from "../errors.ts";
 import type { BundleStore } from "./store.ts";
@@ -30,6 +30,8 @@ export async function fileStore(dir: string): Promise<BundleStore> {
         const partial = join(dir, randomUUID() + PARTIAL);
         try {
           await writeSynced(partial, bytes);
+          const there = await stat(path(key) + KEPT).catch(() => undefined);
+          ensure(!there, "E_CORRELATION", "a bundle was sent twice");
           await rename(partial, path(key) + KEPT);
         } catch (error) {
           await rm(partial, { force: true });
@@ -54,7 +56,9 @@ export async function fileStore(dir: string): Promise<BundleStore> {
         const names = await readdir(dir);
         const start = fileName(prefix);
         await Promise.all(
-          names.filter((name) => name.startsWith(start)).map((name) => rm(join(dir, name))),
+          names
+            .filter((name) => name.startsWith(start))
+            .map((name) => rm(join(dir, name), { force: true })),
         );
       }),
   };

@@ -18,7 +18,7 @@ import { Channel } from "../wire/channel.ts";
 import { memoryPair } from "../wire/memory.ts";
 import { Client, logitFracBits } from "./client.ts";
 import { Dealer } from "./dealer.ts";
-import { type GenerationOptions, IDS, LOGITS, type Plan, PlanCache, traceSegment } from "./plan.ts";
+import { generationOptions, IDS, LOGITS, type Plan, PlanCache, traceSegment } from "./plan.ts";
 import type { Generation, Mode } from "./report.ts";
 import { bundleLabels, insecureSeeds, WEIGHTS_LABEL } from "./seeds.ts";
 import { Server } from "./server.ts";
@@ -41,20 +41,6 @@ export interface LocalOptions {
 
 /** Generates one text after another with one model in one mode. */
 export type LocalBench = (options: LocalOptions) => Promise<Generation>;
-
-/** The public numbers of a generation: what was asked for, or the model's defaults. */
-export function generationOptions(
-  config: ModelConfig,
-  promptPositions: number,
-  asked: Pick<LocalOptions, "maxTokens" | "chunk" | "anchor">,
-): GenerationOptions {
-  return {
-    promptPositions,
-    maxTokens: asked.maxTokens ?? config.generation.maxTokens,
-    chunk: asked.chunk ?? config.generation.chunk,
-    anchor: asked.anchor ?? config.generation.anchor,
-  };
-}
 
 /** Turns real logits of successive rows into tokens and text, and knows when to stop. */
 class Picker {

@@ -21,6 +21,33 @@ export interface GenerationOptions {
   readonly anchor: number;
 }
 
+/** What of a generation's numbers a caller may ask for. */
+export interface AskedOptions {
+  readonly maxTokens?: number | undefined;
+  readonly chunk?: number | undefined;
+  readonly anchor?: number | undefined;
+}
+
+/**
+ * The public numbers of a generation: what was asked for, or the model's defaults.
+ * @throws E_CONFIG when a model that cannot re-send its states is asked to
+ */
+export function generationOptions(
+  config: ModelConfig,
+  promptPositions: number,
+  asked: AskedOptions,
+): GenerationOptions {
+  const anchor = asked.anchor ?? config.generation.anchor;
+  const fits = config.nextToken === "resend" || anchor === 1;
+  ensure(fits, "E_CONFIG", `a ${config.recipe} model looks up every token: --anchor must be 1`);
+  return {
+    promptPositions,
+    maxTokens: asked.maxTokens ?? config.generation.maxTokens,
+    chunk: asked.chunk ?? config.generation.chunk,
+    anchor,
+  };
+}
+
 export interface PlannedSegment extends NumberedSegment {
   readonly segment: Segment;
 }

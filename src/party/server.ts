@@ -4,7 +4,7 @@
 import { ensure, MergenError } from "../errors.ts";
 import type { RingKernels } from "../kernel/ring-kernels.ts";
 import { checkBounds } from "../model/bounds.ts";
-import type { ModelConfig } from "../model/config.ts";
+import { type ModelConfig, parseConfig } from "../model/config.ts";
 import type { Weights } from "../model/safetensors.ts";
 import { type MaskedTensor, maskTensors, ServerTensors } from "../plan/tensors.ts";
 import { Prg } from "../ring/prg.ts";
@@ -73,6 +73,8 @@ export class Server {
       timeoutMs: 120_000,
       maxSessions: 8,
       ...given,
+      // The order of its keys is a part of the digests that all three compare.
+      config: parseConfig(given.config),
     };
     const { kernels, config, weights } = options;
     const listed = await new PlanCache().tensors(config);

@@ -442,11 +442,8 @@ class Lowering {
     if (x.form === "client") return x;
     const known = this.#asClient.get(x.wire);
     if (known) return known;
-    const excess = x.fracBits - STATE_BITS;
-    const source =
-      x.form === "shared" && x.accumulated && excess > 0
-        ? this.#open(x, excess, "none", this.#accumulatedName())
-        : x;
+    const ends = x.form === "shared" && x.accumulated && x.fracBits > STATE_BITS;
+    const source = ends ? this.#truncatedSum(x) : x;
     const { rows, columns, fracBits, offline } = source;
     const wire = this.#emit({ kind: "remask", offline }, [source.wire], rows, columns);
     const client = activation({ wire, form: "client", rows, columns, fracBits, offline: true });
@@ -454,10 +451,12 @@ class Lowering {
     return client;
   }
 
-  /** The layer that a truncated residual sum ends; its bound is checked. */
-  #accumulatedName(): string {
+  /** A residual sum that no norm follows, opened at the state's scale. */
+  #truncatedSum(x: Activation): Activation {
     const layer = Math.max(0, this.#quads - 1);
-    return `layers.${layer}.o`;
+    const wireName = `layers.${layer}.o`;
+    ensureFits(wireName, x.fracBits, this.#bound(this.#range(layer).o));
+    return this.#open(x, x.fracBits - STATE_BITS, "none", wireName);
   }
 
   #store(tensor: Tensor, target: { name: string; replaces: string | undefined }): void {

@@ -12,7 +12,7 @@ export function packedBytes(count: number, bits: number): number {
 export function pack(words: Words, bits: number): Uint8Array {
   const width = Math.ceil(bits / 8);
   const out = new Uint8Array(words.length * width);
-  if (width === 8) {
+  if (bits === 64) {
     const view = new DataView(out.buffer);
     for (let i = 0; i < words.length; i++) view.setBigUint64(i * 8, words[i]!, true);
     return out;

@@ -44,6 +44,7 @@ export interface Randomness {
 export class Prg implements Randomness {
   readonly #kernels: RingKernels;
   readonly #seed: Uint8Array;
+  #erased = false;
 
   constructor(kernels: RingKernels, seed: Uint8Array) {
     ensure(seed.length === SEED_BYTES, "E_INTERNAL", "a PRG seed has 32 bytes");
@@ -67,12 +68,14 @@ export class Prg implements Randomness {
     return bytes;
   }
 
-  /** Overwrites the seed; the PRG cannot be used afterwards. */
+  /** Overwrites the seed; asked for words afterwards, the PRG throws E_INTERNAL. */
   erase(): void {
+    this.#erased = true;
     this.#seed.fill(0);
   }
 
   #fill(out: Uint8Array, place: Place, purpose: Purpose): void {
+    ensure(!this.#erased, "E_INTERNAL", "a PRG was used after its seed had been erased");
     const nonce = new Uint8Array(12);
     const view = new DataView(nonce.buffer);
     view.setUint32(0, place.segment, true);

@@ -188,6 +188,17 @@ describe("gradients against central differences", () => {
     });
   });
 
+  it("attentionPattern, and through it a roll-out", () => {
+    check({
+      weights: { a: [2, 3, 4], b: [2, 1, 4], c: [2, 6, 6], column: [2, 6], relative: [2, 6] },
+      build: ({ a, b, c, column, relative }) => {
+        const weight = c.attentionPattern(column, relative);
+        const first = a.concatRows(b).constantAttention(weight, 3);
+        return a.concatRows(b).concatRows(first).constantAttention(weight, 4);
+      },
+    });
+  });
+
   it("causalSoftmax", () => {
     check({ weights: { x: [2, 3, 5] }, build: ({ x }) => x.causalSoftmax() });
   });

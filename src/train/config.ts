@@ -71,7 +71,6 @@ const distil = z.strictObject({
   /** Made-up inputs beside those of the training set. */
   syntheticCount: z.int().nonnegative().default(7000),
   batchSize: positive.default(256),
-  threads: positive.default(2),
 });
 
 const studentPart = z.strictObject({

@@ -8,6 +8,7 @@ import { BatchGenerator } from "./generate.ts";
 import { modelConfig } from "./model-shape.ts";
 
 function tinyConfig(attention: "softmax" | "constant") {
+  const merged = attention === "constant" ? { embeddingScale: 4, sharedAttention: true } : {};
   return modelConfig(
     {
       recipe: "test",
@@ -23,6 +24,7 @@ function tinyConfig(attention: "softmax" | "constant") {
       tiedHead: false,
       prompt: { kind: "slots", slots: [{ name: "a", width: 3 }] },
       generation: { maxTokens: 6, chunk: 2, anchor: 0 },
+      ...merged,
     },
     11,
   );

@@ -43,8 +43,7 @@ export class BatchGenerator {
 
   #batch(weights: FloatWeights, prompts: Int32Array, options: GenerateOptions): number[][] {
     const { promptLength, maxTokens } = options;
-    const { hiddenSize, tokens } = this.#config;
-    const { end } = tokens;
+    const { end } = this.#config.tokens;
     const resends = options.nextToken === "resend";
     const rows = prompts.length / promptLength;
     const outputs: number[][] = Array.from({ length: rows }, () => []);
@@ -58,7 +57,7 @@ export class BatchGenerator {
       }
       const done = outputs.every((output) => output.at(-1) === end);
       if (done || position === promptLength + maxTokens - 1) break;
-      const x = resends ? program.value("state") : lookUp(table, chosen, hiddenSize);
+      const x = resends ? program.value("state") : lookUp(table, chosen, this.#config);
       const next = this.#program(rows, { start: position, count: 1 });
       next.run(new Map([...cachesOf(program), ["x", x]]), weights);
       program.release();
@@ -115,10 +114,13 @@ function argmaxRows(logits: Float32Array, rows: number): Int32Array {
   return chosen;
 }
 
-function lookUp(table: Float32Array, ids: Int32Array, columns: number): Float32Array {
+/** The input embeddings of tokens, as `embed` of the decoder makes them. */
+function lookUp(table: Float32Array, ids: Int32Array, config: ModelConfig): Float32Array {
+  const { hiddenSize: columns, embeddingScale = 1 } = config;
   const x = new Float32Array(ids.length * columns);
   for (const [row, id] of ids.entries()) {
-    x.set(table.subarray(id * columns, (id + 1) * columns), row * columns);
+    for (let i = 0; i < columns; i++)
+      x[row * columns + i] = embeddingScale * table[id * columns + i];
   }
   return x;
 }

@@ -32,8 +32,11 @@ export interface StageContext {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What a stage tells about its result, to be printed. */
+export type StageResult = Readonly<Record<string, unknown>>;
+
 /** Runs the stage that the configuration names. */
-export async function runStage(config: TrainConfig, context: StageContext): Promise<void> {
+export async function runStage(config: TrainConfig, context: StageContext): Promise<StageResult> {
   switch (config.stage) {
     case "tokenizer":
       return tokenizerStage(config, context);
@@ -46,10 +49,9 @@ export async function runStage(config: TrainConfig, context: StageContext): Prom
     case "export":
       return exportStage(config, context);
     case "evaluate":
-      await evaluateStage(config, context);
-      return;
+      return Object.fromEntries(await evaluateStage(config, context));
     default:
-      config satisfies never;
+      return config satisfies never;
   }
 }
 
@@ -61,7 +63,7 @@ function dataFile(dir: string, split: "train" | "dev" | "test"): string {
 export async function tokenizerStage(
   config: StageConfig<"tokenizer">,
   { log }: StageContext,
-): Promise<void> {
+): Promise<StageResult> {
   const examples = await loadExamples(dataFile(config.data, "train"));
   const layout = slotNames(examples);
   const values = slotValues(new Set(examples.map(({ input }) => input)), layout);
@@ -84,6 +86,7 @@ export async function tokenizerStage(
   const tokens = sample.map(({ refs }) => tokenizer.encode(normaliseText(refs[0])).length);
   const mean = tokens.reduce((sum, n) => sum + n, 0) / sample.length;
   log(`tokenizer of ${tokenizer.size} tokens, ${mean.toFixed(2)} tokens a reference`);
+  return { size: tokenizer.size, meanTokens: mean };
 }
 
 /** Every slot name that the inputs use. */
@@ -99,7 +102,7 @@ function slotNames(examples: readonly Example[]): Extract<PromptLayout, { kind: 
 export async function teacherStage(
   config: StageConfig<"teacher">,
   context: StageContext,
-): Promise<void> {
+): Promise<StageResult> {
   const tokenizer = await loadTokenizer(config.tokenizer);
   const model = modelConfig(config.model, tokenizer.size);
   const examples = await loadExamples(dataFile(config.data, "train"));
@@ -109,7 +112,7 @@ export async function teacherStage(
     prompts.set(input, prompt);
     return refs.map((ref) => ({ prompt, output: textIds(ref, model, tokenizer) }));
   });
-  await trainStage(config, { model, tokenizer, pairs, kind: "teacher" }, context);
+  return trainStage(config, { model, tokenizer, pairs }, context);
 }
 
 function textIds(text: string, model: ModelConfig, tokenizer: Tokenizer): number[] {
@@ -120,26 +123,25 @@ function textIds(text: string, model: ModelConfig, tokenizer: Tokenizer): number
 export async function studentStage(
   config: StageConfig<"student">,
   context: StageContext,
-): Promise<void> {
+): Promise<StageResult> {
   const tokenizer = await loadTokenizer(config.tokenizer);
   const model = modelConfig(config.model, tokenizer.size);
   const pairs = await loadTokenPairs(config.pairs);
   const initial = config.initial && (await loadModel(config.initial, { weightShapes })).weights;
   const given = { model, tokenizer, pairs, initial: initial || undefined };
-  await trainStage(config, { ...given, kind: "student" }, context);
+  return trainStage(config, given, context);
 }
 
 async function trainStage(
   config: StageConfig<"teacher"> | StageConfig<"student">,
   given: {
-    kind: "teacher" | "student";
     model: ModelConfig;
     tokenizer: Tokenizer;
     pairs: readonly TokenPair[];
     initial?: Weights | undefined;
   },
   { kernels, log, signal }: StageContext,
-): Promise<void> {
+): Promise<StageResult> {
   const { model, tokenizer, pairs } = given;
   const { seed, batchSize, buckets } = config;
   const data = tokenSet(pairs, { outputLength: Math.max(...buckets), end: model.tokens.end });
@@ -154,7 +156,7 @@ async function trainStage(
   const dev = await loadExamples(dataFile(config.data, "dev"), { limit: config.evaluateCount });
   const scorer = new Scorer({ config: model, tokenizer }, dev, { kernels, batchSize });
   await mkdir(config.out, { recursive: true });
-  const { weights, step } = await train({
+  const { weights, step, losses } = await train({
     task,
     schedule: config,
     adam: config,
@@ -170,8 +172,10 @@ async function trainStage(
     log,
     signal,
   });
-  await saveModel(join(config.out, "model"), { config: model, weights, tokenizer });
-  log(`${join(config.out, "model")} holds the weights of step ${step}`);
+  const folder = join(config.out, "model");
+  await saveModel(folder, { config: model, weights, tokenizer });
+  log(`${folder} holds the weights of step ${step}`);
+  return { model: folder, step, loss: losses.at(-1) };
 }
 
 function scoreModes(scorer: Scorer, weights: FloatWeights, model: ModelConfig): string {
@@ -184,7 +188,7 @@ function scoreModes(scorer: Scorer, weights: FloatWeights, model: ModelConfig): 
 export async function distilStage(
   config: StageConfig<"distil">,
   { kernels, log }: StageContext,
-): Promise<void> {
+): Promise<StageResult> {
   const { config: model, weights, tokenizer } = await loadModel(config.teacher, { weightShapes });
   ensure(model.prompt.kind === "slots", "E_CONFIG", "the teacher's prompts have no slots");
   const inputs = [
@@ -224,13 +228,14 @@ export async function distilStage(
   await mkdir(config.out, { recursive: true });
   await saveTokenPairs(join(config.out, "pairs.jsonl"), pairs);
   log(`${pairs.length} outputs, ${all.length - pairs.length} without an end left out`);
+  return { outputs: pairs.length, withoutEnd: all.length - pairs.length };
 }
 
 /** Writes the model on the int16 grid of the secure modes. */
 export async function exportStage(
   config: StageConfig<"export">,
   { log, kernels }: StageContext,
-): Promise<void> {
+): Promise<StageResult> {
   const model = await loadModel(config.model, { weightShapes });
   const { tokenizer } = model;
   const rounded = { ...roundToGrid(foldAttention(model), config), tokenizer };
@@ -238,6 +243,7 @@ export async function exportStage(
   await saveModel(config.out, { ...rounded, config: calibrated }, { int16: true });
   const bits = Object.values(rounded.config.weightFracBits ?? {});
   log(`${config.out}: ${bits.length} tensors, ${Math.min(...bits)}..${Math.max(...bits)} bits`);
+  return { model: config.out, weightFracBits: rounded.config.weightFracBits };
 }
 
 /** The config with the bounds of its wires, for models that have a secure form. */

@@ -106,6 +106,7 @@ describe("ten training steps", () => {
     ["rollout", student(part({ kind: "rollout", align: 0.5 }))],
   ] as const)("have the losses of PyTorch: %s", async (name, task) => {
     const { losses } = await train(options(task, { initial: formulaWeights(task) }));
+    expect(losses).toHaveLength(10);
     for (const [step, loss] of losses.entries()) {
       const known = vectors.losses[name][step];
       expect(Math.abs(loss - known) / known, `step ${step}`).toBeLessThan(1e-4);

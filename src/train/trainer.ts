@@ -76,8 +76,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 /** Fills the weights; the number of steps already done. */
 async function begin(run: SharedRun, options: TrainOptions): Promise<number> {
   const { checkpoint, task, log } = options;
-  const done = checkpoint && (await loadTraining(checkpoint, run.layout, run));
-  if (done !== undefined && done !== "") {
+  const done =
+    checkpoint === undefined ? undefined : await loadTraining(checkpoint, run.layout, run);
+  if (done !== undefined) {
     log(`resumed behind step ${done}`);
     return done;
   }

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { pino } from "pino";
 import { Dealer, loadRingKernels, MergenError } from "../../../src/index.ts";
-import { aborted, type ListenFlags, listen, listenOptions, stopSignal } from "../network.ts";
+import { type ListenFlags, listen, listenOptions, serveUntil, stopSignal } from "../network.ts";
 import { announce } from "./serve.ts";
 
 /** `mergen dealer`: deals correlations; must collude with neither side. */
@@ -28,8 +28,7 @@ export function addDealer(root: Command): void {
         );
       });
       announce("dealer", listener.url, flags);
-      await aborted(stop);
-      await listener.close();
+      await serveUntil(stop, listener);
     });
 }
 

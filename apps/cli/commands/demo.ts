@@ -1,17 +1,20 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import type { Command } from "commander";
 import {
   Client,
+  encodePrompt,
   floatBench,
   type Generation,
   loadFloatKernels,
   loadModel,
   loadRingKernels,
   MergenError,
+  type Model,
 } from "../../../src/index.ts";
-import { connector, stopSignal } from "../network.ts";
-import { integer, modelOption } from "../options.ts";
+import { checkSignal, connector, interruptible, stopSignal } from "../network.ts";
+import { argumentText, integer, modelOption } from "../options.ts";
 import { costRows, note, printJson, table } from "../output.ts";
 import { launcher } from "../package-info.ts";
 
@@ -27,6 +30,8 @@ const DEMO_INPUT =
   "name[The Golden Curry], food[Indian], priceRange[cheap], customer rating[5 out of 5], " +
   "area[riverside], familyFriendly[yes], near[Café Rouge]";
 const START_TIMEOUT_MS = 60_000;
+/** Before the end of this process is forced, too. */
+const STOP_TIMEOUT_MS = 2000;
 
 /** `mergen demo`: dealer and server as processes of their own, this process as the client. */
 export function addDemo(root: Command): void {
@@ -47,32 +52,47 @@ export function addDemo(root: Command): void {
 
 async function demo(flags: DemoFlags): Promise<void> {
   const signal = stopSignal();
-  const children: ChildProcess[] = [];
-  const stop = () => void children.forEach((child) => void child.kill("SIGTERM"));
+  const model = await loadModel(flags.model);
+  encodePrompt(argumentText(flags.input), model.config, model.tokenizer);
+  const family: Family = { signal, children: [] };
+  const stop = () => void family.children.forEach((child) => void child.kill("SIGTERM"));
   signal.addEventListener("abort", stop);
+  let secure: Generation;
   try {
-    const secure = await generateSecurely(flags, signal, children);
-    const float = await generateInTheClear(flags);
-    if (flags.json) [secure, float].forEach(printJson);
-    else printComparison(secure, float);
+    secure = await interruptible(signal, generateSecurely(flags, family));
   } finally {
     stop();
+    await Promise.all(family.children.map(ended));
   }
+  const float = await generateInTheClear(flags, model);
+  checkSignal(signal);
+  if (flags.json) [secure, float].forEach(printJson);
+  else printComparison(secure, float);
 }
 
-async function generateSecurely(
-  flags: DemoFlags,
-  signal: AbortSignal,
-  children: ChildProcess[],
-): Promise<Generation> {
+/** The processes that this one has started, and what ends them all. */
+interface Family {
+  readonly signal: AbortSignal;
+  readonly children: ChildProcess[];
+}
+
+/** Waits for a process that has been told to end, and ends it where it does not. */
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const timer = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
+  await once(child, "exit");
+  clearTimeout(timer);
+}
+
+async function generateSecurely(flags: DemoFlags, family: Family): Promise<Generation> {
   const started = performance.now();
   const dealerToken = randomBytes(24).toString("base64url");
   const serverToken = randomBytes(24).toString("base64url");
   const dealerArgs = ["dealer", "--port", "0"];
-  const dealer = await start(dealerArgs, { MERGEN_TOKEN: dealerToken }, children);
+  const dealer = await start(dealerArgs, { MERGEN_TOKEN: dealerToken }, family);
   const serverArgs = ["serve", "--port", "0", "--model", flags.model, "--dealer", dealer];
   const tokens = { MERGEN_TOKEN: serverToken, MERGEN_DEALER_TOKEN: dealerToken };
-  const server = await start(serverArgs, tokens, children);
+  const server = await start(serverArgs, tokens, family);
   const client = new Client({ kernels: await loadRingKernels() });
   if (!flags.json) {
     note(`dealer ${dealer}, server ${server}: ready in ${seconds(started)} s`);
@@ -80,20 +100,20 @@ async function generateSecurely(
   }
   const { maxTokens, anchor } = flags;
   const generation = await client.generate({
-    connectServer: connector(server, { token: serverToken }),
-    connectDealer: connector(dealer, { token: dealerToken }),
+    connectServer: connector("server", server, { token: serverToken }),
+    connectDealer: connector("dealer", dealer, { token: dealerToken }),
     prompt: flags.input,
     ...(maxTokens !== undefined && { maxTokens }),
     ...(anchor !== undefined && { anchor }),
-    signal,
+    signal: family.signal,
     ...(!flags.json && { onText: (piece: string) => void process.stdout.write(piece) }),
   });
   if (!flags.json) process.stdout.write("\n\n");
   return generation;
 }
 
-async function generateInTheClear(flags: DemoFlags): Promise<Generation> {
-  const bench = floatBench(await loadModel(flags.model), await loadFloatKernels());
+async function generateInTheClear(flags: DemoFlags, model: Model): Promise<Generation> {
+  const bench = floatBench(model, await loadFloatKernels());
   const { maxTokens, anchor } = flags;
   await bench({ prompt: flags.input, maxTokens, anchor }); // traces the graphs once
   return bench({ prompt: flags.input, maxTokens, anchor });
@@ -103,8 +123,9 @@ async function generateInTheClear(flags: DemoFlags): Promise<Generation> {
 function start(
   args: string[],
   env: Record<string, string>,
-  children: ChildProcess[],
+  { signal, children }: Family,
 ): Promise<string> {
+  checkSignal(signal);
   const child = fork(launcher(), args, {
     env: { ...process.env, ...env },
     stdio: ["ignore", "ignore", "pipe", "ipc"],

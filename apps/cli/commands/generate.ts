@@ -7,7 +7,7 @@ import {
   loadRingKernels,
   memoryStore,
 } from "../../../src/index.ts";
-import { connector, stopSignal } from "../network.ts";
+import { connector, interruptible, stopSignal } from "../network.ts";
 import {
   checkRecipe,
   integer,
@@ -66,9 +66,9 @@ async function generate(flags: GenerateFlags): Promise<void> {
   });
   const progress = new Progress("generating", examples.length);
   for (const [index, { input }] of examples.entries()) {
-    const generation = await client.generate({
-      connectServer: connector(flags.server, { token: flags.serverToken, ca: flags.ca }),
-      connectDealer: connector(flags.dealer, { token: flags.dealerToken, ca: flags.ca }),
+    const running = client.generate({
+      connectServer: connector("server", flags.server, { token: flags.serverToken, ca: flags.ca }),
+      connectDealer: connector("dealer", flags.dealer, { token: flags.dealerToken, ca: flags.ca }),
       prompt: input,
       ...asked(flags),
       signal,
@@ -76,7 +76,7 @@ async function generate(flags: GenerateFlags): Promise<void> {
       ...(flags.recipe !== undefined && { recipe: flags.recipe }),
       ...(!flags.json && { onText: (piece: string) => void process.stdout.write(piece) }),
     });
-    printGeneration(generation, flags);
+    printGeneration(await interruptible(signal, running), flags);
     if (flags.json) progress.update(index + 1);
   }
   progress.stop();

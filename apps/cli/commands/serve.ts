@@ -4,12 +4,13 @@ import { type Command, Option } from "commander";
 import { pino } from "pino";
 import { fileStore, loadModel, loadRingKernels, memoryStore, Server } from "../../../src/index.ts";
 import {
-  aborted,
   connector,
   type ListenFlags,
   listen,
   listenOptions,
+  serveUntil,
   stopSignal,
+  tlsOf,
 } from "../network.ts";
 import { integer, modelOption } from "../options.ts";
 import { note, printJson } from "../output.ts";
@@ -48,13 +49,14 @@ export function addServe(root: Command): void {
 async function serve(flags: ServeFlags): Promise<void> {
   const log = pino({ name: "server" }, pino.destination(2));
   const stop = stopSignal();
+  tlsOf(flags); // what is wrong with it should show before the model is read
   const { config, weights } = await loadModel(flags.model);
   const server = await Server.create({
     kernels: await loadRingKernels(),
     config,
     weights,
     tokenizer: await readFile(join(flags.model, "tokenizer.json")),
-    connectDealer: connector(flags.dealer, { token: flags.dealerToken, ca: flags.ca }),
+    connectDealer: connector("dealer", flags.dealer, { token: flags.dealerToken, ca: flags.ca }),
     store: flags.bundles === undefined ? memoryStore() : await fileStore(flags.bundles),
     timeoutMs: flags.timeout * 1000,
     maxSessions: flags.maxSessions,
@@ -71,8 +73,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     flags.maxSessions + 8,
   );
   announce("server", listener.url, flags);
-  await aborted(stop);
-  await listener.close();
+  await serveUntil(stop, listener);
 }
 
 /** Says where a process listens: the line that scripts wait for. */

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
 import { loadFloatKernels, MergenError, parseTrainConfig, runStage } from "../../../src/index.ts";
-import { stopSignal } from "../network.ts";
+import { checkSignal, stopSignal } from "../network.ts";
 import { note, printJson } from "../output.ts";
 
 /** `mergen train`: one stage of training, as a config file says. */
@@ -16,7 +16,9 @@ export function addTrain(root: Command): void {
     .action(async (path: string, overrides: string[], flags: { json?: boolean }) => {
       const config = parseTrainConfig(await readConfig(path), { overrides, origin: path });
       const kernels = await loadFloatKernels();
-      const result = await runStage(config, { kernels, log: note, signal: stopSignal() });
+      const signal = stopSignal({ patient: true });
+      const result = await runStage(config, { kernels, log: note, signal });
+      checkSignal(signal);
       if (flags.json) printJson(result ?? {});
     });
 }
