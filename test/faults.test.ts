@@ -13,7 +13,6 @@ import { fileStore } from "../src/party/file-store.ts";
 import type { Generation } from "../src/party/report.ts";
 import { type BundleStore, memoryStore } from "../src/party/store.ts";
 import { ItemStore } from "../src/run/items.ts";
-import { Scheduler } from "../src/run/scheduler.ts";
 import {
   allFaults,
   type FaultPlan,
@@ -249,20 +248,21 @@ describe("the checks themselves", () => {
     await expect(store.take("a/0")).rejects.toThrow("taken twice");
   });
 
-  it("a wrong text is noticed", async () => {
-    const deliver = Scheduler.prototype.deliver;
-    let calls = 0;
-    vi.spyOn(Scheduler.prototype, "deliver").mockImplementation(function (
-      this: Scheduler,
-      payload: Uint8Array,
-    ) {
-      // One high bit of the first word, past the frames' checksum.
-      if (calls++ === 2) payload[19]! ^= 0x40;
-      deliver.call(this, payload);
-    });
+  it("a wrong text, an unnamed error and a late end are noticed", async () => {
     const outcome = await runWith(undefined);
-    const right = (await runWith(undefined)).generation!.tokens;
-    expect(() => checkOutcome(outcome, right, "")).toThrow();
+    const right = outcome.generation!.tokens;
+    checkOutcome(outcome, right, "");
+    const bad: [Partial<Outcome>, readonly number[]][] = [
+      [{}, right.map((token, i) => (i === 1 ? token + 1 : token))],
+      [{ generation: undefined, error: new TypeError("x is undefined") }, right],
+      [{ generation: undefined, error: new MergenError("E_INTERNAL", "x") }, right],
+      [{ generation: undefined }, right],
+      [{ services: [{ link: "client-server", reason: new Error("x") }] }, right],
+      [{ lastMs: 1e6 }, right],
+    ];
+    for (const [change, tokens] of bad) {
+      expect(() => checkOutcome({ ...outcome, ...change }, tokens, "")).toThrow();
+    }
   });
 });
 

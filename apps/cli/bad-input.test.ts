@@ -269,7 +269,10 @@ describe.concurrent("a file", () => {
   });
 
   it("of a training stage is missing or has an unknown key", async () => {
-    const unknown = await folder.file("stage.json", '{"stage": "teacher", "frob": 1}');
+    const unknown = await folder.file(
+      "stage.json",
+      '{"stage": "tokenizer", "out": "none", "frob": 1}',
+    );
     await check({ args: ["train", unknown], code: "E_CONFIG", says: /stage\.json.*frob/ });
     await check({ args: ["train", "none.json"], code: "E_CONFIG", says: /none\.json/ });
   });

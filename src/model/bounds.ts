@@ -51,7 +51,9 @@ function inputBound(config: ModelConfig, weights: Weights): number {
   const positions = greatest(rowNorms(dataOf(weights, "position.weight"), d));
   const scale = config.embeddingScale ?? 1;
   const embeddings = scale * greatest(rowNorms(dataOf(weights, "embedding.weight"), d));
-  const states = NORM_EXCESS * Math.sqrt(d);
+  const normed = NORM_EXCESS * Math.sqrt(d);
+  const last = config.layerCount - 1;
+  const states = config.norm.scale ? scaledNorm(weights, last, normed) : normed;
   return SLACK * (Math.max(embeddings, states) + positions);
 }
 
@@ -159,10 +161,19 @@ function squared(matrix: Float64Array<ArrayBuffer>, size: number): Float64Array<
 }
 
 /**
- * Checks that what config.json states as proven follows from the weights.
- * @throws E_MODEL naming the layer and wire whose stated bound is too small
+ * Checks that what config.json states as proven follows from the weights. Calibrated bounds are
+ * taken as they are where the config asks for them.
+ * @throws E_MODEL naming the layer and wire whose stated bound is too small; or when states that
+ *         nothing normalises are sent again, of which no bound can be proven
  */
 export function checkBounds(config: ModelConfig, weights: Weights): void {
+  if (config.calibratedBounds) return;
+  const bounded = config.norm.kind === "layernorm" || config.nextToken === "lookup";
+  ensure(
+    bounded,
+    "E_MODEL",
+    "config.json: states that no norm bounds are sent again: allow calibrated bounds",
+  );
   const proven = provenBounds(config, weights);
   const tolerance = 1 + 1e-6;
   const check = (name: string, stated: number | undefined, needed: number) => {

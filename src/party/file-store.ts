@@ -11,6 +11,8 @@ import type { BundleStore } from "./store.ts";
 const KEPT = ".bundle";
 const USED = ".used";
 const PARTIAL = ".partial";
+/** The disk, a quota or the limit of a file's size is exhausted. */
+const full = ["ENOSPC", "EDQUOT", "EFBIG"];
 
 /**
  * Opens a folder for bundles and clears what earlier processes left there.
@@ -95,7 +97,9 @@ async function attempt<T>(dir: string, work: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (error instanceof MergenError) throw error;
     const code = (error as { code?: string }).code ?? "unknown error";
-    const hint = code === "ENOSPC" ? "the disk is full: free space or choose another folder" : code;
-    throw new MergenError("E_STORE", `bundle folder ${dir}: ${hint}`, { cause: error });
+    const what = full.includes(code)
+      ? `the disk is full (${code}): free space or choose another folder`
+      : `${code}: choose another folder`;
+    throw new MergenError("E_STORE", `bundle folder ${dir}: ${what}`, { cause: error });
   }
 }

@@ -17,7 +17,7 @@ import { decodeControl } from "../wire/control.ts";
 import { frameBytes } from "../wire/frame.ts";
 import { check, decodeBundle, expect, greet, tell, toHex } from "./messages.ts";
 import { modelDigest } from "./model-digest.ts";
-import { type Plan, PlanCache, serverGroups } from "./plan.ts";
+import { generationOptions, type Plan, PlanCache, serverGroups } from "./plan.ts";
 import { freshSeeds, type SeedSource, WEIGHTS_LABEL } from "./seeds.ts";
 import { type BundleStore, memoryStore } from "./store.ts";
 
@@ -132,7 +132,8 @@ export class Server {
     await tell(channel, { type: "offer", model, config, maskSeed: toHex(maskSeed), session });
     await channel.send("model", tokenizer);
     const { options, digest } = await expect(channel, "open", timeoutMs);
-    const plan = await this.#plans.get(config, options);
+    const asked = generationOptions(config, options.promptPositions, options);
+    const plan = await this.#plans.get(config, asked);
     ensure(plan.digest === digest, "E_DIGEST", "the client holds another plan");
     const dealer = await this.#options.connectDealer();
     try {

@@ -6,8 +6,7 @@ import { rejectionOf } from "../../test/errors.ts";
 import { mergedModel } from "../../test/merged-model.ts";
 import { createWorld, type Link, type World, type WorldOptions } from "../../test/parties.ts";
 import { type ErrorCode, MergenError } from "../errors.ts";
-import { referenceRingKernels } from "../kernel/reference.ts";
-import type { RingKernels } from "../kernel/ring-kernels.ts";
+import { loadRingKernels } from "../kernel/load-node.ts";
 import { Channel } from "../wire/channel.ts";
 import type { FrameKind } from "../wire/frame.ts";
 import { FrameReader } from "../wire/frame.ts";
@@ -19,7 +18,7 @@ import { PROTOCOL_VERSION, planGeneration } from "./plan.ts";
 
 const model = mergedModel({ seed: 10, maxTokens: 3, chunk: 1, innerSize: 8, bucket: 2 });
 const timeoutMs = 5000;
-const kernels: RingKernels = referenceRingKernels();
+const kernels = await loadRingKernels();
 const prompt = "pub";
 const asked = { promptPositions: 2, maxTokens: 3, chunk: 1, anchor: 0 };
 const settings = { prompt, ignoreEnd: true };

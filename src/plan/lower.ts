@@ -368,7 +368,9 @@ class Lowering {
         ? columns * Math.sqrt(columns * this.#varianceBound(range))
         : this.#bound(range.o);
     const room = 61.5 - Math.log2(greatest) - this.#weightBits(weight) + leading;
-    return Math.min(OPERAND_BITS, Math.floor(room / 2));
+    const bits = Math.min(OPERAND_BITS, Math.floor(room / 2));
+    ensure(bits >= 6, "E_PLAN", `wire layers.${layer}.o: its bound leaves the activation no bits`);
+    return bits;
   }
 
   #layerNorm(op: Op & { kind: "layerNorm" }): Value {

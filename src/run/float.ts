@@ -18,6 +18,11 @@ export interface FloatWeights {
   get(name: string): Float32Array | undefined;
 }
 
+/** Ops of one operand whose result has its shape. */
+export type UnaryOp = Op & {
+  kind: "scale" | "causalSoftmax" | "quad" | "gelu" | "relu" | "layerNorm";
+};
+
 /** Below this many multiply-adds a plain loop beats the call of a kernel. */
 const SMALL_PRODUCT = 4096;
 
@@ -190,9 +195,6 @@ export class FloatProgram {
       case "mul":
         loops.mul(values[op.a]!, values[op.b]!, out);
         return;
-      case "scale":
-        for (let i = 0; i < out.length; i++) out[i] = values[op.x]![i]! * op.factor;
-        return;
       case "linear":
         this.#linear(op, out);
         return;
@@ -224,25 +226,14 @@ export class FloatProgram {
         attentionPattern(values[op.base]!, parts, op.shape[1]!, out);
         return;
       }
+      case "scale":
       case "causalSoftmax":
-        this.#softmax(op, out);
-        return;
       case "quad":
-        loops.quad(values[op.x]!, op.coefficients, out);
-        return;
       case "gelu":
-        this.kernels.gelu({ form: op.form, x: values[op.x]!, out });
-        return;
       case "relu":
-        for (let i = 0; i < out.length; i++) out[i] = Math.max(values[op.x]![i]!, 0);
+      case "layerNorm":
+        this.#unary(op, values[op.x]!, out);
         return;
-      case "layerNorm": {
-        const { columns } = this.dimensions(op.out);
-        const inverse = this.#take(out.length / columns);
-        this.saved[op.out] = inverse;
-        loops.layerNorm(values[op.x]!, { columns, eps: op.eps }, out, inverse);
-        return;
-      }
       case "select":
         selectRows(values[op.mask]!, values[op.a]!, values[op.b]!, out);
         return;
@@ -260,6 +251,35 @@ export class FloatProgram {
       case "weight":
       case "detach":
         throw new MergenError("E_INTERNAL", `${op.kind} computes nothing`);
+      default:
+        op satisfies never;
+    }
+  }
+
+  #unary(op: UnaryOp, x: Float32Array, out: Float32Array): void {
+    switch (op.kind) {
+      case "scale":
+        for (let i = 0; i < out.length; i++) out[i] = x[i]! * op.factor;
+        return;
+      case "causalSoftmax":
+        this.#softmax(op, out);
+        return;
+      case "quad":
+        loops.quad(x, op.coefficients, out);
+        return;
+      case "gelu":
+        this.kernels.gelu({ form: op.form, x: x, out });
+        return;
+      case "relu":
+        for (let i = 0; i < out.length; i++) out[i] = Math.max(x[i]!, 0);
+        return;
+      case "layerNorm": {
+        const { columns } = this.dimensions(op.out);
+        const inverse = this.#take(out.length / columns);
+        this.saved[op.out] = inverse;
+        loops.layerNorm(x, { columns, eps: op.eps }, out, inverse);
+        return;
+      }
       default:
         op satisfies never;
     }

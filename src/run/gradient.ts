@@ -6,7 +6,13 @@ import type { Tensor } from "../graph/graph.ts";
 import { type Op, operands } from "../graph/ops.ts";
 import { attentionPatternBackward } from "./attention-pattern.ts";
 import { constantAttentionBackward } from "./constant-attention.ts";
-import { batchedProduct, type FloatProgram, mergeHeads, permuteHeads } from "./float.ts";
+import {
+  batchedProduct,
+  type FloatProgram,
+  mergeHeads,
+  permuteHeads,
+  type UnaryOp,
+} from "./float.ts";
 import * as loops from "./float-loops.ts";
 
 /** See FloatProgram.backward. */
@@ -124,10 +130,6 @@ class Backward {
         if (this.#wanted[op.a]) loops.mul(dy, values[op.b]!, dy);
         this.#pass(op.out, op.a, dy);
         return;
-      case "scale":
-        for (let i = 0; i < dy.length; i++) dy[i] = dy[i]! * op.factor;
-        this.#pass(op.out, op.x, dy);
-        return;
       case "linear":
         this.#linear(op, dy);
         return;
@@ -165,28 +167,15 @@ class Backward {
         attentionPatternBackward(dy, op.shape[1]!, parts);
         return;
       }
+      case "scale":
       case "causalSoftmax":
-        loops.softmaxBackward(values[op.out]!, op.shape.at(-1)!, dy);
-        this.#pass(op.out, op.x, dy);
-        return;
       case "quad":
-        loops.quadBackward(values[op.x]!, op.coefficients, dy);
-        this.#pass(op.out, op.x, dy);
-        return;
       case "gelu":
-        this.#program.kernels.geluGradient({ form: op.form, x: values[op.x]!, dy, out: dy });
-        this.#pass(op.out, op.x, dy);
-        return;
       case "relu":
-        for (let i = 0; i < dy.length; i++) if (values[op.x]![i]! <= 0) dy[i] = 0;
+      case "layerNorm":
+        this.#unary(op, dy);
         this.#pass(op.out, op.x, dy);
         return;
-      case "layerNorm": {
-        const inverse = this.#program.saved[op.out]!;
-        loops.layerNormBackward(values[op.out]!, inverse, op.shape.at(-1)!, dy);
-        this.#pass(op.out, op.x, dy);
-        return;
-      }
       case "select":
         this.#select(op, dy);
         return;
@@ -196,6 +185,36 @@ class Backward {
       case "cosineLoss":
         this.#cosineLoss(op, dy[0]!);
         return;
+      default:
+        op satisfies never;
+    }
+  }
+
+  /** Turns dy into dx in place. */
+  #unary(op: UnaryOp, dy: Float32Array): void {
+    const x = this.#values[op.x]!;
+    const y = this.#values[op.out]!;
+    switch (op.kind) {
+      case "scale":
+        for (let i = 0; i < dy.length; i++) dy[i] = dy[i]! * op.factor;
+        return;
+      case "causalSoftmax":
+        loops.softmaxBackward(y, op.shape.at(-1)!, dy);
+        return;
+      case "quad":
+        loops.quadBackward(x, op.coefficients, dy);
+        return;
+      case "gelu":
+        this.#program.kernels.geluGradient({ form: op.form, x: x, dy, out: dy });
+        return;
+      case "relu":
+        for (let i = 0; i < dy.length; i++) if (x[i]! <= 0) dy[i] = 0;
+        return;
+      case "layerNorm": {
+        const inverse = this.#program.saved[op.out]!;
+        loops.layerNormBackward(y, inverse, op.shape.at(-1)!, dy);
+        return;
+      }
       default:
         op satisfies never;
     }

@@ -1,4 +1,4 @@
-// The order of training data: every epoch a new shuffle, cut into batches of outputs of like length.
+// The order of training data: each epoch a new shuffle, cut into batches of outputs of like length.
 // A batch depends on seed and step alone, so a resumed run goes on as an uninterrupted one.
 
 import { ensure } from "../errors.ts";

@@ -52,7 +52,7 @@ export function splitPieces(text: string, pattern: RegExp): string[] {
   return pieces;
 }
 
-/** The parsed tokenizer.json from texts with their counts. @throws E_CONFIG on a vocabulary too small */
+/** The parsed tokenizer.json from texts with their counts. @throws E_CONFIG when too small */
 export function trainTokenizer(
   texts: ReadonlyMap<string, number>,
   options: TokenizerOptions,

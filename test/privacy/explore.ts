@@ -66,7 +66,7 @@ export function explore<S>(experiment: Experiment<S>, secrets: readonly S[]): Ex
       ...ownFields(lanes, `${party}/`),
       ...inputFields(run, options, party),
       ...messageFields(experiment, run, lanes, party),
-      ...functions[party].fields(lanes, options.ring),
+      ...functions[party].fields(options.ring),
     ];
     client.push({ ...counted, view: seen("client") });
     server.push({ ...counted, view: seen("server"), given: [] });
@@ -203,16 +203,20 @@ class FunctionValues {
   readonly #columns: Words[] = [];
   row = 0;
 
-  put(lanes: number, values: BigUint64Array, mask: bigint): void {
+  put(lanes: number, values: BigUint64Array): void {
     values.forEach((value, k) => {
       this.#columns[k] ??= new BigUint64Array(lanes);
-      this.#columns[k]![this.row] = value & mask;
+      this.#columns[k]![this.row] = value;
     });
     this.row++;
   }
 
-  fields(_lanes: Lanes, ring: Ring): Field[] {
-    return this.#columns.map((words, k) => field(`function value ${k}`, words, { ring }));
+  fields(ring: Ring): Field[] {
+    return this.#columns.map((words, k) => ({
+      name: `function value ${k}`,
+      words,
+      bits: ring.bits,
+    }));
   }
 }
 
@@ -227,6 +231,21 @@ function idealFunctions(lanes: Lanes, bits: number) {
   const server = new FunctionValues();
   const columns: Words[] = [];
   const columnOf = (k: number): Words => (columns[k] ??= lanes.variable(`function/${k}`, bits));
+  const evaluate = (
+    party: 0 | 1,
+    words: number,
+    points: BigUint64Array,
+    out: BigUint64Array,
+  ): void => {
+    const values = party === 0 ? client : server;
+    const { alpha, payload } = dealt[values.row]!;
+    for (let k = 0; k < out.length; k++) {
+      const first = columnOf(k)[values.row]!;
+      const whole = points[Math.floor(k / words)]! < alpha ? payload[k % words]! : 0n;
+      out[k] = party === 0 ? first : (whole - first) & mask;
+    }
+    values.put(lanes.count, out);
+  };
   const ideal: RingKernels = {
     ...kernels,
     dcfKeyBytes: () => 1,
@@ -234,16 +253,19 @@ function idealFunctions(lanes: Lanes, bits: number) {
       dealt.push({ alpha, payload: payload.slice() });
       return [new Uint8Array(1), new Uint8Array(1)];
     },
-    dcfEvaluate({ party, words, points, out }) {
-      const values = party === 0 ? client : server;
-      const { row } = values;
-      const { alpha, payload } = dealt[row]!;
-      for (let k = 0; k < out.length; k++) {
-        const first = columnOf(k)[row]!;
-        const whole = points[Math.floor(k / words)]! < alpha ? payload[k % words]! : 0n;
-        out[k] = party === 0 ? first : (whole - first) & mask;
+    dcfGenerateMany({ alphas, payloads, words }) {
+      alphas.forEach((alpha, row) => {
+        dealt.push({ alpha, payload: payloads.slice(row * words, (row + 1) * words) });
+      });
+      return [new Uint8Array(alphas.length), new Uint8Array(alphas.length)];
+    },
+    dcfEvaluate: ({ party, words, points, out }) => evaluate(party, words, points, out),
+    dcfEvaluateMany({ party, keys, words, points, out }) {
+      const each = points.length / keys.length;
+      for (let row = 0; row < keys.length; row++) {
+        const own = points.subarray(row * each, (row + 1) * each);
+        evaluate(party, words, own, out.subarray(row * each * words, (row + 1) * each * words));
       }
-      values.put(lanes.count, out, mask);
     },
   };
   return { kernels: ideal, client, server };

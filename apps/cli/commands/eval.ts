@@ -83,8 +83,9 @@ async function produce(flags: EvalFlags, examples: readonly Example[]) {
 }
 
 async function readOutputs(path: string): Promise<{ text: string; stopped?: string }[]> {
-  const lines = (await readText(path)).split("\n").filter((line) => line.trim() !== "");
-  return lines.map((line, index) => {
+  const lines = (await readText(path)).split("\n");
+  return lines.flatMap((line, index) => {
+    if (line.trim() === "") return [];
     let value: { text?: unknown; stopped?: unknown } | null;
     try {
       value = JSON.parse(line);
@@ -93,7 +94,7 @@ async function readOutputs(path: string): Promise<{ text: string; stopped?: stri
     }
     const text = value?.text;
     ensure(typeof text === "string", "E_DATA", `${path}:${index + 1}: no field \`text\``);
-    return typeof value?.stopped === "string" ? { text, stopped: value.stopped } : { text };
+    return [typeof value?.stopped === "string" ? { text, stopped: value.stopped } : { text }];
   });
 }
 

@@ -1,0 +1,104 @@
+// LayerNorm's chain of gates on a ring of 8 bits: its randomness is too large to enumerate, so
+// pseudo-random lanes with a fixed seed are compared by chi-square: every field of a view, and sums
+// and differences of every two (a mask that is used twice shows in a difference).
+
+import { describe, expect, test } from "vitest";
+import type { Ring } from "../../src/ring/ring.ts";
+import { deviations, fromEachOther } from "./chi-square.ts";
+import { type Experiment, explore } from "./explore.ts";
+import { gate, openGate, splineGate } from "./gates.ts";
+import type { InputWire } from "./harness.ts";
+import type { Fault, Lanes, Observation } from "./lanes.ts";
+
+const BITS = 8;
+const LANES = 1 << 14;
+/** Of some thousand comparisons, chance alone takes none this far. */
+const LIMIT = 5.5;
+
+type Pair = readonly [bigint, bigint];
+
+function chain(fault?: Fault): Experiment<Pair> {
+  return {
+    bits: BITS,
+    outputs: [],
+    gates: (lanes) => [
+      gate("center", { from: [0], to: 1 }, [lanes, 2], { offline: true }),
+      openGate({ from: 1, to: 2 }, [lanes, 2], 1, { squares: "rows" }),
+      gate("sumSquares", { from: [2], to: 3 }, [lanes, 1], { width: 2 }),
+      splineGate({ from: 3, to: 4 }, lanes, {
+        shift: 0,
+        domainBits: 6,
+        knots: [0n, 8n, 20n],
+        c0: [40n, 36n, 20n],
+        c1: [-1n, 0n, 0n],
+      }),
+      openGate({ from: 4, to: 5 }, [lanes, 1], 2, { offline: false }),
+      gate("product", { from: [2, 5], to: 6 }, [lanes, 2], { shifts: [1, 2] }),
+      gate("remask", { from: [6], to: 7 }, [lanes, 2], { offline: false }),
+    ],
+    inputs: (lanes: Lanes, z: Pair, ring: Ring) => {
+      const values = lanes.constant(z, ring.residue(-1n));
+      const clientShare = lanes.variables("input/0", ring.bits, 2);
+      return new Map<number, InputWire>([[0, { form: "shared", values, clientShare }]]);
+    },
+    fault,
+    sampled: LANES,
+  };
+}
+
+/** The worst of all single fields and of all sums and differences of two. */
+function worstDeviation(a: Observation, b: Observation): number {
+  const [columnsA, columnsB] = [a, b].map(columnsOf);
+  let worst = Number.NEGATIVE_INFINITY;
+  const compare = (body: (columns: readonly Uint8Array[], lane: number) => number) => {
+    const histograms = [columnsA!, columnsB!].map((columns) => {
+      const histogram = new Float64Array(64);
+      for (let lane = 0; lane < LANES; lane++) histogram[body(columns, lane) & 63]!++;
+      return histogram;
+    });
+    worst = Math.max(worst, deviations(fromEachOther(histograms[0]!, histograms[1]!)));
+  };
+  for (let i = 0; i < columnsA!.length; i++) {
+    compare((columns, lane) => columns[i]![lane]!);
+    compare((columns, lane) => columns[i]![lane]! >> 2);
+    for (let j = 0; j < i; j++) {
+      compare((columns, lane) => columns[i]![lane]! + columns[j]![lane]!);
+      compare((columns, lane) => columns[i]![lane]! - columns[j]![lane]!);
+    }
+  }
+  return worst;
+}
+
+/** The view's fields, one column for each word of a lane. */
+function columnsOf({ view }: Observation): Uint8Array[] {
+  return view.flatMap(({ words }) => {
+    const width = words.length / LANES;
+    return Array.from({ length: width }, (_, k) =>
+      Uint8Array.from({ length: LANES }, (_unused, lane) => Number(words[lane * width + k])),
+    );
+  });
+}
+
+const secrets: readonly Pair[] = [
+  [1n, 1n],
+  [4n, -3n],
+];
+
+describe("center, open, sumSquares, spline, open, product, remask", () => {
+  test("neither party's view tells two inputs apart", () => {
+    const { client, server } = explore(chain(), secrets);
+    expect(worstDeviation(client[0]!, client[1]!)).toBeLessThan(LIMIT);
+    expect(worstDeviation(server[0]!, server[1]!)).toBeLessThan(LIMIT);
+  });
+
+  test("the comparison flags one mask for both openings of the chain, and a missing one", () => {
+    const reused: Fault = (party, { gate: id }, purpose) =>
+      purpose === "mask" && (id === 4 || id === 5) ? `${party}/reused` : undefined;
+    const missing: Fault = (party, { gate: id }, purpose) =>
+      party === "client" && purpose === "mask" && id === 7 ? "zero" : undefined;
+    for (const fault of [reused, missing]) {
+      const { server } = explore(chain(fault), secrets);
+      expect(worstDeviation(server[0]!, server[1]!)).toBeGreaterThan(4 * LIMIT);
+    }
+  });
+});

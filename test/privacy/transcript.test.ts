@@ -1,0 +1,391 @@
+// Whole generations at full width, with fixed seeds: what reaches each party looks like uniform
+// words, for every kind of message, two prompts and two models; what must not depend on the prompt
+// or the weights is the same to the byte; and no mask is drawn for two things.
+
+import { beforeAll, describe, expect, test } from "vitest";
+import type { GateSpec } from "../../src/gate/index.ts";
+import { keyLayout } from "../../src/kernel/function-key.ts";
+import { loadRingKernels } from "../../src/kernel/load-node.ts";
+import type { RingKernels } from "../../src/kernel/ring-kernels.ts";
+import { encodePrompt } from "../../src/model/prompt.ts";
+import type { LocalModel } from "../../src/party/local.ts";
+import { IDS, LOGITS, type Plan, planGeneration } from "../../src/party/plan.ts";
+import { maskTensors, RingTensors, ServerTensors } from "../../src/plan/tensors.ts";
+import { packedBytes, unpack } from "../../src/ring/pack.ts";
+import { Prg } from "../../src/ring/prg.ts";
+import { Ring } from "../../src/ring/ring.ts";
+import { dealBundle } from "../../src/run/dealer.ts";
+import { decodeItems, type Item, ItemStore } from "../../src/run/items.ts";
+import { clientJobs, prepareBundle, serverJobs } from "../../src/run/party.ts";
+import { Scheduler } from "../../src/run/scheduler.ts";
+import { type MergedOptions, mergedModel } from "../merged-model.ts";
+import { deviations, fromUniform } from "./chi-square.ts";
+import { type Channel, type Draw, recorded, seedOf } from "./harness.ts";
+
+/** One gate's bytes on one channel. */
+interface Sent {
+  readonly channel: Channel;
+  readonly gate: GateSpec;
+  readonly bytes: Uint8Array;
+}
+
+/** One run's seeds drawn by each party; D draws from both. */
+interface Draws {
+  readonly dealerOfClient: Draw[];
+  readonly dealerOfServer: Draw[];
+  readonly client: Draw[];
+  readonly server: Draw[];
+}
+
+interface Transcript {
+  readonly sent: readonly Sent[];
+  readonly draws: Draws;
+  readonly tokens: readonly number[];
+}
+
+const options = { hiddenSize: 8, layerCount: 2, innerSize: 16, maxTokens: 6, chunk: 2 } as const;
+const bucket = { bucket: 3, anchor: 2 } as const;
+
+/** A whole generation; every seed follows from `seed`. */
+async function generate(kernels: RingKernels, model: LocalModel, prompt: string, seed: number) {
+  const ids = encodePrompt(prompt, model.config, model.tokenizer);
+  const plan = await planGeneration(model.config, {
+    ...model.config.generation,
+    promptPositions: ids.length,
+  });
+  return new Generation(kernels, model, plan, ids, seed).run();
+}
+
+class Generation {
+  readonly #kernels: RingKernels;
+  readonly #ring: Ring;
+  readonly #plan: Plan;
+  readonly #ids: readonly number[];
+  readonly #seed: number;
+  readonly #tensors;
+  readonly #gates = new Map<string, GateSpec>();
+  readonly #sent: Sent[] = [];
+  readonly #tokens: number[] = [];
+  readonly #vocabSize: number;
+  readonly #client = new Scheduler();
+  readonly #server = new Scheduler();
+  readonly #draws: Draws = { dealerOfClient: [], dealerOfServer: [], client: [], server: [] };
+
+  constructor(
+    kernels: RingKernels,
+    model: LocalModel,
+    plan: Plan,
+    ids: readonly number[],
+    seed: number,
+  ) {
+    const { config, weights } = model;
+    const { tensors } = plan;
+    this.#kernels = kernels;
+    this.#ring = new Ring(kernels);
+    this.#plan = plan;
+    this.#ids = ids;
+    this.#seed = seed;
+    this.#vocabSize = config.vocabSize;
+    const server = new ServerTensors({ kernels, weights, numbers: config, tensors });
+    const client = maskTensors(kernels, tensors, seedOf(seed));
+    const dealer = new RingTensors(kernels, tensors, ({ key }) => server.masked(key, client));
+    this.#tensors = { server, client, dealer };
+    for (const { id, gates } of plan.segments) {
+      for (const gate of gates) this.#gates.set(`${id}:${gate.id}`, gate);
+    }
+  }
+
+  run(): Transcript {
+    const states = { dealer: new Map(), client: new Map(), server: new Map() };
+    for (const [bundle, segments] of this.#plan.bundles.entries()) {
+      const seeds = [0, 1, 2].map((party) => seedOf(this.#seed + 1 + 3 * bundle + party));
+      const [client, server, own] = seeds.map((seed) => new Prg(this.#kernels, seed));
+      const common = { ring: this.#ring, segments };
+      const dealt = dealBundle({
+        ...common,
+        states: states.dealer,
+        tensors: this.#tensors.dealer,
+        client: recorded(client!, this.#draws.dealerOfClient),
+        server: recorded(server!, this.#draws.dealerOfServer),
+        own: own!,
+      });
+      const { prepared, upload } = prepareBundle({
+        ...common,
+        states: states.client,
+        tensors: this.#tensors.client,
+        random: recorded(client!, this.#draws.client),
+        dealt: this.#store("dealer-client", dealt.forClient),
+      });
+      const forServer = {
+        ring: this.#ring,
+        states: states.server,
+        tensors: this.#tensors.server,
+        random: recorded(server!, this.#draws.server),
+        dealt: this.#store("dealer-server", dealt.forServer),
+        uploaded: this.#store("upload", upload),
+      };
+      for (const [index, planned] of segments.entries()) {
+        this.#server.add(serverJobs({ ...forServer, segment: planned }));
+        this.#client.add(clientJobs(prepared[index]!, this.#privateIds(planned)));
+        this.#pump();
+        this.#pick(prepared[index]!.context.logits.get(LOGITS));
+      }
+      expect(forServer.dealt.size + forServer.uploaded.size).toBe(0);
+    }
+    return { sent: this.#sent, draws: this.#draws, tokens: this.#tokens };
+  }
+
+  #privateIds({ segment }: Plan["segments"][number]): Map<string, readonly number[]> {
+    if (segment.kind === "prompt") return new Map([[IDS, this.#ids]]);
+    if (segment.kind !== "step" || segment.source !== "client") return new Map();
+    return new Map([[IDS, [this.#tokens[segment.index - 1]!]]]);
+  }
+
+  #pick(logits: Int16Array | undefined): void {
+    if (!logits) return;
+    for (let at = 0; at < logits.length; at += this.#vocabSize) {
+      const row = logits.subarray(at, at + this.#vocabSize);
+      this.#tokens.push(row.indexOf(Math.max(...row)));
+    }
+  }
+
+  #store(channel: Channel, payload: Uint8Array): ItemStore {
+    const items = decodeItems(payload);
+    this.#note(channel, items);
+    const store = new ItemStore();
+    store.add(items);
+    return store;
+  }
+
+  #note(channel: Channel, items: readonly Item[]): void {
+    for (const { segment, gate, bytes } of items) {
+      this.#sent.push({ channel, gate: this.#gates.get(`${segment}:${gate}`)!, bytes });
+    }
+  }
+
+  #pump(): void {
+    for (;;) {
+      this.#client.advance();
+      this.#server.advance();
+      const up = this.#client.takeOutbox();
+      const down = this.#server.takeOutbox();
+      if (up) {
+        this.#note("client-server", decodeItems(up));
+        this.#server.deliver(up);
+      }
+      if (down) {
+        this.#note("server-client", decodeItems(down));
+        this.#client.deliver(down);
+      }
+      if (!up && !down) break;
+    }
+    if (!this.#client.done || !this.#server.done) throw new Error("the generation is stuck");
+  }
+}
+
+// ---- uniformity --------------------------------------------------------------------------------
+
+/** Widths and counts of the words that a gate's bytes hold, in order. */
+function layout({ channel, gate, bytes }: Sent): { count: number; bits: number }[] {
+  const count = gate.rows * gate.columns;
+  if (gate.kind === "open") {
+    if (channel === "server-client") return [{ count, bits: 64 - gate.shift }];
+    if (channel !== "dealer-server") return [{ count, bits: 64 }];
+    const short = { count, bits: gate.shift };
+    if (gate.squares === "none") return [{ count, bits: 64 }, short];
+    const squares = { count: gate.squares === "rows" ? gate.rows : count, bits: 64 };
+    return [{ count, bits: 64 }, short, short, squares];
+  }
+  if (gate.kind === "product") {
+    const both = Math.max(0, gate.shifts[0] + gate.shifts[1] - 64);
+    return [64, ...gate.shifts, ...(both > 0 ? [both] : [])].map((bits) => ({ count, bits }));
+  }
+  if (gate.kind === "spline" && channel.startsWith("dealer")) {
+    const { keyBytes, levels } = keyLayout("dcf", gate.table.domainBits, 2);
+    const controls = Math.ceil(levels / 4);
+    const key = [
+      { count: keyBytes - controls, bits: 8 },
+      { count: Math.floor(levels / 4), bits: 8 },
+      ...(levels % 4 > 0 ? [{ count: 1, bits: 2 * (levels % 4) }] : []),
+    ];
+    const keys = Array.from({ length: gate.rows }, () => key).flat();
+    return channel === "dealer-server" ? [...keys, { count: gate.rows, bits: 64 }] : keys;
+  }
+  if (gate.kind === "logits" && channel === "server-client") return [{ count, bits: gate.bits }];
+  if (bytes.length !== 8 * count) throw new Error(`unknown bytes of ${gate.kind} on ${channel}`);
+  return [{ count, bits: 64 }];
+}
+
+/** Histograms of whole and cut bytes: [bits][value]. */
+type Histograms = Map<number, Float64Array>;
+
+/** Counts each byte of each word; the highest byte of a word may have fewer bits. */
+function count(histograms: Histograms, words: BigUint64Array, bits: number): void {
+  for (let low = 0; low < bits; low += 8) {
+    const width = Math.min(8, bits - low);
+    const histogram = histograms.get(width) ?? new Float64Array(2 ** width);
+    histograms.set(width, histogram);
+    for (const word of words) histogram[Number((word >> BigInt(low)) & 255n)]!++;
+  }
+}
+
+/** Histograms of every kind of message: by channel, gate and part. */
+function histogramsOf(sent: readonly Sent[]): Map<string, Histograms> {
+  const out = new Map<string, Histograms>();
+  for (const message of sent) {
+    const { channel, gate, bytes } = message;
+    let at = 0;
+    for (const [index, { count: words, bits }] of layout(message).entries()) {
+      const end = at + packedBytes(words, bits);
+      const part = gate.kind === "spline" ? "" : ` ${index}`;
+      const name = `${channel} ${gate.kind}${part}`;
+      const histograms = out.get(name) ?? new Map();
+      out.set(name, histograms);
+      count(histograms, unpack(bytes.subarray(at, end), words, bits), bits);
+      at = end;
+    }
+    if (at !== bytes.length) throw new Error(`${gate.kind}: bytes left over`);
+  }
+  return out;
+}
+
+/** Standard deviations by which the worst histogram is off, of those with enough in a cell. */
+function worst(histograms: Histograms): number {
+  let most = Number.NEGATIVE_INFINITY;
+  for (const histogram of histograms.values()) {
+    const total = histogram.reduce((sum, cell) => sum + cell, 0);
+    // A coarser histogram where cells would be too empty for the approximation.
+    const cells = total >= 5 * histogram.length ? histogram : folded(histogram, 4);
+    if (total >= 5 * cells.length) most = Math.max(most, deviations(fromUniform(cells)));
+  }
+  return most;
+}
+
+/** The same counts by the values' low bits. */
+function folded(histogram: Float64Array, cells: number): Float64Array {
+  const out = new Float64Array(Math.min(cells, histogram.length));
+  histogram.forEach((number, value) => {
+    out[value % out.length]! += number;
+  });
+  return out;
+}
+
+/** The draws that mean two things: one place and purpose with two sizes, or unknown to D. */
+function doubleDraws(dealer: readonly Draw[], party: readonly Draw[]): string[] {
+  const key = ({ place, purpose }: Draw) => `${place.segment}:${place.gate}:${purpose}`;
+  const meaning = ({ count: words, bits }: Draw) => `${words} words of ${bits} bits`;
+  const known = new Map<string, string>();
+  const wrong: string[] = [];
+  for (const draw of dealer) {
+    if ((known.get(key(draw)) ?? meaning(draw)) !== meaning(draw)) wrong.push(key(draw));
+    known.set(key(draw), meaning(draw));
+  }
+  for (const draw of party) if (known.get(key(draw)) !== meaning(draw)) wrong.push(key(draw));
+  return wrong;
+}
+
+describe("transcripts of whole generations", () => {
+  const shapes: readonly (readonly [string, MergedOptions])[] = [
+    ["layernorm", { ...options, ...bucket, seed: 4 }],
+    ["layernorm, other weights", { ...options, ...bucket, seed: 5 }],
+    ["affine", { ...options, ...bucket, seed: 4, norm: "affine" }],
+  ];
+  const prompts = ["pub", "the"] as const;
+  const runs = new Map<string, Transcript>();
+  let kernels: RingKernels;
+
+  beforeAll(async () => {
+    kernels = await loadRingKernels();
+    for (const [name, shape] of shapes) {
+      for (const [index, prompt] of prompts.entries()) {
+        const run = await generate(kernels, mergedModel(shape), prompt, 1000 + 100 * index);
+        runs.set(`${name}, ${prompt}`, run);
+      }
+    }
+  });
+
+  for (const [name] of shapes) {
+    for (const prompt of prompts) {
+      test(`${name}, prompt "${prompt}": every kind of message looks uniform`, () => {
+        const kinds = histogramsOf(runs.get(`${name}, ${prompt}`)!.sent);
+        const channels = new Set([...kinds.keys()].map((kind) => kind.split(" ")[0]));
+        expect(channels.size).toBe(name === "affine" ? 4 : 5);
+        for (const [kind, histograms] of kinds) expect(worst(histograms), kind).toBeLessThan(5);
+      });
+
+      test(`${name}, prompt "${prompt}": no mask is drawn for two things`, () => {
+        const { draws } = runs.get(`${name}, ${prompt}`)!;
+        expect(doubleDraws(draws.dealerOfClient, draws.client)).toEqual([]);
+        expect(doubleDraws(draws.dealerOfServer, draws.server)).toEqual([]);
+        expect(draws.client.length).toBeGreaterThan(0);
+      });
+    }
+  }
+
+  test("with the same seeds, what is dealt and uploaded is the same for every prompt", async () => {
+    const model = mergedModel(shapes[0]![1]);
+    const [a, b] = [await generate(kernels, model, "pub", 9), await generate(kernels, model, "a b", 9)];
+    const offline = ({ sent }: Transcript) =>
+      sent.filter(({ channel }) => channel !== "client-server" && channel !== "server-client");
+    expect(offline(a)).toEqual(offline(b));
+  });
+
+  test("with the same seeds, what C is dealt and uploads is the same for all weights", async () => {
+    const model = mergedModel(shapes[0]![1]);
+    const negated = new Map(
+      [...model.weights].map(([name, { shape, data }]) => [
+        name,
+        { shape, data: data.map((value) => -value) },
+      ]),
+    );
+    const run = (weights: LocalModel["weights"]) =>
+      generate(kernels, { ...model, weights }, "pub", 9);
+    const [a, b] = [await run(model.weights), await run(negated)];
+    // C's uploads too: they are made of C's masks and D_W alone.
+    const ofClient = ({ sent }: Transcript) =>
+      sent.filter(({ channel }) => channel === "dealer-client" || channel === "upload");
+    expect(ofClient(a).length).toBeGreaterThan(0);
+    expect(ofClient(a)).toEqual(ofClient(b));
+  });
+
+  test("the statistic flags small values and words two bits too narrow", () => {
+    const small = BigUint64Array.from({ length: 4000 }, (_, i) => BigInt(i % 13) << 24n);
+    const narrow = new Prg(kernels, seedOf(1)).words({ segment: 0, gate: 0 }, "mask", 4000, 62);
+    for (const words of [small, narrow]) {
+      const histograms: Histograms = new Map();
+      count(histograms, words, 64);
+      expect(worst(histograms)).toBeGreaterThan(10);
+    }
+  });
+
+  test("the audit of draws flags one place with two meanings, and one that D does not know", () => {
+    const draw: Draw = { place: { segment: 1, gate: 2 }, purpose: "mask", count: 4, bits: 64 };
+    expect(doubleDraws([draw, { ...draw, count: 5 }], [draw])).not.toEqual([]);
+    expect(doubleDraws([draw], [{ ...draw, purpose: "rho" }])).not.toEqual([]);
+    expect(doubleDraws([draw], [draw])).toEqual([]);
+  });
+});
+
+describe("D_W", () => {
+  test("every plan of a model lists the same tensors in the same order: one nonce each", async () => {
+    for (const norm of ["layernorm", "affine"] as const) {
+      for (const tiedHead of [true, false]) {
+        for (const residual of norm === "affine" ? [true] : [true, false]) {
+          const { config } = mergedModel({ norm, tiedHead, residual, layerCount: 2, weightBits: 9 });
+          const lists = [];
+          for (const [promptPositions, maxTokens, chunk, anchor] of [
+            [1, 1, 1, 0],
+            [4, 4, 2, 0],
+            [2, 4, 5, 1],
+            [1, 3, 1, 2],
+          ] as const) {
+            const asked = { promptPositions, maxTokens, chunk, anchor };
+            lists.push((await planGeneration(config, asked)).tensors);
+          }
+          for (const list of lists) expect(list).toEqual(lists[0]);
+          expect(new Set(lists[0]!.map(({ key }) => key)).size).toBe(lists[0]!.length);
+        }
+      }
+    }
+  });
+});
