@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
@@ -19,7 +19,8 @@ const MAX_PROCESSES = 3;
 const LIMIT_MS = 40_000;
 
 export interface Finished {
-  readonly status: number | null;
+  /** As a shell shows it: 130 after a SIGINT. */
+  readonly status: number;
   readonly stdout: string;
   readonly stderr: string;
   readonly ms: number;
@@ -59,7 +60,8 @@ export class Running {
     this.child.stderr!.on("data", (chunk) => this.#take("stderr", chunk));
     const timer = setTimeout(() => this.signal("SIGKILL"), LIMIT_MS);
     this.finished = new Promise((resolve) => {
-      this.child.once("close", (status) => {
+      this.child.once("close", (code, signal) => {
+        const status = code ?? 128 + constants.signals[signal!];
         clearTimeout(timer);
         const { stdout, stderr } = this;
         resolve({ status, stdout, stderr, ms: performance.now() - started });

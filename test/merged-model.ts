@@ -3,7 +3,6 @@
 
 import { type Segment, schedule } from "../src/generate/schedule.ts";
 import { floatReference } from "../src/kernel/float-reference.ts";
-import { provenBounds, statedBounds } from "../src/model/bounds.ts";
 import { type ModelConfig, parseConfig } from "../src/model/config.ts";
 import { weightShapes } from "../src/model/decoder.ts";
 import { encodePrompt } from "../src/model/prompt.ts";
@@ -12,6 +11,7 @@ import type { Weights } from "../src/model/safetensors.ts";
 import { Tokenizer } from "../src/model/tokenizer.ts";
 import type { LocalModel } from "../src/party/local.ts";
 import { IDS, LOGITS, traceSegment } from "../src/party/plan.ts";
+import { provenBounds, statedBounds } from "../src/plan/bounds.ts";
 import { FloatProgram } from "../src/run/float.ts";
 import { tinyConfig, tinyTokenizerJson } from "./tiny-model.ts";
 

@@ -37,13 +37,13 @@ describe("mergen demo", () => {
   });
 
   it.each([
-    ["at its start", () => true],
-    ["while its processes start", ({ stderr }: Running) => stderr !== ""],
+    ["early", () => true],
+    ["when its processes are ready", ({ stderr }: Running) => stderr !== ""],
     ["while it generates", ({ stdout }: Running) => stdout !== ""],
   ])("ends on Ctrl-C %s", async (when, ready) => {
     const demo = new Running(args, { group: true });
     await demo.until(ready);
-    if (when === "at its start") await delay(700);
+    if (when === "early") await delay(500);
     const since = performance.now();
     demo.signal("SIGINT");
     expect((await demo.finished).status).toBe(130);

@@ -1,6 +1,7 @@
 // Options and connections of the commands that talk over WebSocket.
 
 import { readFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
 import { type Command, Option } from "commander";
 import {
   Channel,
@@ -131,6 +132,8 @@ async function withRemedy<T>(
 /** How long an orderly end may take once it has been asked for. */
 const STOP_GRACE_MS = 3000;
 
+const SIGNAL_DELAY_MS = 100;
+
 /** The exit status of a run that was interrupted. */
 export const INTERRUPTED = 130;
 
@@ -160,11 +163,15 @@ export function checkSignal(signal: AbortSignal): void {
   if (signal.aborted) throw new MergenError("E_INTERRUPTED", "the run was interrupted");
 }
 
-/** Work whose failure after the signal is the interruption, whatever else it looks like. */
+/**
+ * Work whose failure after the signal is the interruption, whatever else it looks like. A terminal
+ * sends Ctrl-C to peers of the same process group, too: their end may be seen before the signal.
+ */
 export async function interruptible<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
+    await delay(SIGNAL_DELAY_MS);
     checkSignal(signal);
     throw error;
   }

@@ -8,12 +8,13 @@
 // and with them of c0 + c1 v, locally.
 // C learns V^ first and answers with its own part at once, so its next gate rides along.
 // Cost: one word S to C and one C to S a row; a key of about (16 + 16) domainBits bytes to each.
-// Reveals nothing: V^ is uniform. Source: Boyle, Chandran, Gilboa, Gupta, Ishai, Kumar, Rathee
+// Reveals nothing of V by itself: V^ is uniform, and the result is shared; only together with an
+// opened result would V^ tell which way V's low bits were rounded. Source: Boyle, Chandran, Gilboa, Gupta, Ishai, Kumar, Rathee
 // (EUROCRYPT 2021), spline gate; wrap by a second indicator set: docs/protocol.md.
 
 import { ensure } from "../errors.ts";
 import { keyLayout } from "../kernel/function-key.ts";
-import { pack, packedBytes, unpack } from "../ring/pack.ts";
+import { pack, packedBytes, trim, unpack } from "../ring/pack.ts";
 import type { Place } from "../ring/prg.ts";
 import type { Ring, Words } from "../ring/ring.ts";
 import { shareOf, wire } from "./access.ts";
@@ -68,60 +69,95 @@ function truncatedMask(ring: Ring, table: SplineTable, r: Words): Words {
   return ring.lowBits(ring.shiftRight(r, table.shift), table.domainBits);
 }
 
-/** One party's view of F at every knot of one row. */
-interface RowKey {
-  readonly party: 0 | 1;
-  readonly key: Uint8Array;
-  /** Share of rn. */
-  readonly rn: bigint;
+/**
+ * What is public about the spline, laid out so that every row is a run of it. A row with n knots
+ * at or below A takes the entries n .. n + K - 1 of 2K: knots n .. K - 1 as wrapped (A < knot),
+ * then knots 0 .. n - 1 as plain; so the points A - knot fall from entry to entry and share the
+ * prefixes that they can. The row's value is, with both shares of F at entry e,
+ *   sum over e of (base_e + slope_e A) [..] - slope_e [..] rn, and the last term of evaluateRows.
+ */
+interface SplineRun {
+  /** -knot_k mod 2^domainBits, [2K]. */
+  readonly offsets: Words;
+  /** Factors of the two words of F: [2K, 2]. */
+  readonly base: Words;
+  readonly slope: Words;
 }
 
-/** Share of the spline at one row, given the public A. */
-function evaluateRow(ring: Ring, table: SplineTable, row: RowKey, a: bigint): bigint {
-  const { knots, domainBits } = table;
+function layOut(table: SplineTable): SplineRun {
+  const { knots, c0, c1, domainBits } = table;
+  const count = knots.length;
   const domain = 1n << BigInt(domainBits);
-  const points = BigUint64Array.from(knots, (knot) => (a - knot) & (domain - 1n));
-  const out = new BigUint64Array(points.length * PAYLOAD_WORDS);
-  const { party, key } = row;
-  ring.kernels.dcfEvaluate({ party, key, domainBits, words: PAYLOAD_WORDS, points, out });
-  const always: readonly [bigint, bigint] = [party === 1 ? 1n : 0n, row.rn];
-  const never: readonly [bigint, bigint] = [0n, 0n];
-  // [rn > A - a] and [rn > A + 2^n - a] at knot k; the end of the domain stands as one more knot.
-  const plainAt = (k: number) => {
-    if (k === knots.length || a < knots[k]!) return always;
-    return [out[2 * k]!, out[2 * k + 1]!] as const;
+  const run = {
+    offsets: new BigUint64Array(2 * count),
+    base: new BigUint64Array(4 * count),
+    slope: new BigUint64Array(4 * count),
   };
-  const wrappedAt = (k: number) => {
-    if (k === knots.length) return [out[0]!, out[1]!] as const; // A + 2^n - 2^n = A - a_0
-    if (a >= knots[k]!) return never;
-    return [out[2 * k]!, out[2 * k + 1]!] as const;
-  };
-  let sum = 0n;
-  for (let k = 0; k < knots.length; k++) {
-    const c0 = table.c0[k]!;
-    const c1 = table.c1[k]!;
-    const [plainLow, plainHigh] = [plainAt(k), plainAt(k + 1)];
-    const [wrapLow, wrapHigh] = [wrappedAt(k), wrappedAt(k + 1)];
-    sum += (c0 + c1 * a) * (plainHigh[0] - plainLow[0]) - c1 * (plainHigh[1] - plainLow[1]);
-    sum += (c0 + c1 * (a + domain)) * (wrapHigh[0] - wrapLow[0]);
-    sum -= c1 * (wrapHigh[1] - wrapLow[1]);
+  for (let e = 0; e < 2 * count; e++) {
+    const k = e % count;
+    const wrapped = e < count;
+    const before = (k + count - 1) % count;
+    // The indicator of the segment before the knot gains what that of the knot's loses.
+    const slope = c1[before]! - c1[k]!;
+    let base = c0[before]! - c0[k]!;
+    if (wrapped) base += slope * domain;
+    else if (k === 0) base += c1[before]! * domain; // the last segment ends wrapped, at 2^n = a_0
+    run.offsets[e] = BigInt.asUintN(domainBits, -knots[k]!);
+    run.base.set([BigInt.asUintN(64, base), BigInt.asUintN(64, -slope)], 2 * e);
+    run.slope[2 * e] = BigInt.asUintN(64, slope);
   }
-  return ring.residue(sum);
+  return run;
 }
 
+/** How many knots lie at or below a: at least one, since the first is 0. */
+function knotsUpTo(knots: readonly bigint[], a: bigint): number {
+  let [low, high] = [1, knots.length];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (knots[middle - 1]! <= a) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+/** One party's share of the spline at every row, given the public V^. */
 function evaluateRows(
   gate: Spline,
   ring: Ring,
   masked: Words,
   keys: { party: 0 | 1; bytes: Uint8Array; rn: Words },
 ): Words {
-  const { table } = gate;
-  const size = keys.bytes.length / gate.rows;
-  const a = ring.lowBits(ring.shiftRight(masked, table.shift), table.domainBits);
-  return a.map((word, row) => {
-    const key = keys.bytes.subarray(row * size, (row + 1) * size);
-    return evaluateRow(ring, table, { party: keys.party, key, rn: keys.rn[row]! }, word);
-  });
+  const { table, rows } = gate;
+  const { knots, domainBits } = table;
+  const { party, rn } = keys;
+  const { kernels } = ring;
+  const count = knots.length;
+  const run = layOut(table);
+  const a = ring.lowBits(ring.shiftRight(masked, table.shift), domainBits);
+  const offsets = new BigUint64Array(rows * count);
+  const factors = new BigUint64Array(rows * count * PAYLOAD_WORDS);
+  const slopes = new BigUint64Array(factors.length);
+  // The indicator of the segment that holds A ends at a knot where F counts as 1 without a key.
+  const ends = new BigUint64Array(rows);
+  for (let row = 0; row < rows; row++) {
+    const word = a[row]!;
+    const plain = knotsUpTo(knots, word);
+    offsets.set(run.offsets.subarray(plain, plain + count), row * count);
+    factors.set(run.base.subarray(2 * plain, 2 * (plain + count)), 2 * row * count);
+    slopes.set(run.slope.subarray(2 * plain, 2 * (plain + count)), 2 * row * count);
+    const [c0, c1] = [table.c0[plain - 1]!, table.c1[plain - 1]!];
+    ends[row] = BigInt.asUintN(64, (party === 1 ? c0 + c1 * word : 0n) - c1 * rn[row]!);
+  }
+  const points = new BigUint64Array(rows * count);
+  kernels.add(points, offsets, ring.spread(a, count));
+  trim(points, domainBits);
+  const out = new BigUint64Array(factors.length);
+  const shape = { domainBits, words: PAYLOAD_WORDS };
+  kernels.dcfEvaluateMany({ ...shape, party, keys: keys.bytes, points, out });
+  kernels.mul(slopes, slopes, ring.spread(a, PAYLOAD_WORDS * count));
+  kernels.add(factors, factors, slopes);
+  kernels.mul(factors, factors, out);
+  return ring.add(ring.sumRows(factors, PAYLOAD_WORDS * count), ends);
 }
 
 const rnShare = (context: ClientContext, place: Place, rows: number): Words =>
@@ -157,22 +193,19 @@ export const spline: Gate<Spline> = {
     );
     const rn = truncatedMask(ring, table, r);
     const roots = context.own.bytes(place, "keys", rows * ROOT_BYTES);
-    const { domainBits } = table;
-    const size = ring.kernels.dcfKeyBytes({ domainBits, words: PAYLOAD_WORDS });
-    const forClient = new Uint8Array(rows * size);
+    const payloads = ring.spread(rn, PAYLOAD_WORDS); // (1, rn) each
+    for (let row = 0; row < rows; row++) payloads[PAYLOAD_WORDS * row] = 1n;
+    const [forClient, second] = ring.kernels.dcfGenerateMany({
+      domainBits: table.domainBits,
+      words: PAYLOAD_WORDS,
+      alphas: rn,
+      payloads,
+      random: roots,
+    });
     const share = ring.sub(rn, context.client.words(place, "shareA", rows, ring.bits));
-    const forServer = new Uint8Array(rows * size + packedBytes(rows, ring.bits));
-    for (let row = 0; row < rows; row++) {
-      const [first, second] = ring.kernels.dcfGenerate({
-        domainBits,
-        alpha: rn[row]!,
-        payload: BigUint64Array.of(1n, rn[row]!),
-        random: roots.subarray(row * ROOT_BYTES, (row + 1) * ROOT_BYTES),
-      });
-      forClient.set(first, row * size);
-      forServer.set(second, row * size);
-    }
-    forServer.set(pack(share, ring.bits), rows * size);
+    const forServer = new Uint8Array(second.length + packedBytes(rows, ring.bits));
+    forServer.set(second);
+    forServer.set(pack(share, ring.bits), second.length);
     context.toClient(gate, forClient);
     context.toServer(gate, forServer);
     context.wires.set(gate.output, { form: "shared" });

@@ -93,7 +93,7 @@ export class Tokenizer {
       throw new MergenError("E_TOKENIZER", "tokenizer.json: fails to encode a text", { cause });
     }
     const known = ids.every((id) => this.#tokens.has(id));
-    if (!known || (this.#lossless && !this.decode(ids).endsWith(text))) {
+    if (!known || (this.#lossless && !this.decode(ids).trim().endsWith(text.trim()))) {
       const message = "the text has characters that the model's tokenizer cannot write";
       throw new MergenError("E_TOKENIZER", `${message}; leave them out`);
     }
@@ -248,16 +248,24 @@ function withoutSpecials(file: TokenizerFile): TokenizerFile {
   return { ...file, added_tokens, model: { ...model, vocab: Object.fromEntries(plain) } };
 }
 
-/** Whether a text must come back from its ids as it was: byte-level and nothing normalised. */
+/** Whether a text must come back from its ids, but for blanks at its ends: byte-level throughout. */
 function isLossless({ normalizer, pre_tokenizer, decoder, added_tokens }: TokenizerFile): boolean {
   const parts = pre_tokenizer?.type === "Sequence" ? pre_tokenizer.pretokenizers : pre_tokenizer;
   const list = Array.isArray(parts) ? parts : [parts];
   return (
     normalizer === null &&
-    decoder?.type === "ByteLevel" &&
+    isByteLevel(decoder) &&
     list.some((one) => one?.type === "ByteLevel") &&
     !added_tokens.some((token) => token.lstrip === true || token.rstrip === true)
   );
+}
+
+/** ByteLevel alone, or followed by parts that trim the text (Fuse, Strip). */
+function isByteLevel(decoder: TokenizerFile["decoder"]): boolean {
+  if (decoder?.type !== "Sequence") return decoder?.type === "ByteLevel";
+  const parts = Array.isArray(decoder.decoders) ? decoder.decoders : [];
+  const [first, ...others] = parts.map((part) => part?.type);
+  return first === "ByteLevel" && others.every((type) => type === "Fuse" || type === "Strip");
 }
 
 function libraryConfig(config: unknown): object {

@@ -72,6 +72,9 @@ interface Offer {
   readonly message: MessageOf<"offer">;
 }
 
+/** Models whose D_W a client keeps at one time. */
+const MODELS_KEPT = 4;
+
 /** A client; keeps plans and the D_W of models that it has used. */
 export class Client {
   readonly #options: Required<ClientOptions>;
@@ -91,6 +94,7 @@ export class Client {
    *         E_PEER_GONE, E_TIMEOUT, E_PROTOCOL, E_FRAME from the conversation; E_STORE
    */
   async generate(options: GenerateOptions): Promise<Generation> {
+    createSampler(options.sampling ?? {}); // refuses bad options before anybody is asked
     const server = await options.connectServer();
     let dealer: Channel | undefined;
     // Closing this side makes whatever waits for a peer fail with E_INTERRUPTED at once.
@@ -156,6 +160,7 @@ export class Client {
     const known = this.#masks.get(message.model);
     if (known) return known;
     const made = maskTensors(this.#options.kernels, plan.tensors, fromHex(message.maskSeed));
+    if (this.#masks.size >= MODELS_KEPT) this.#masks.delete([...this.#masks.keys()][0]!);
     this.#masks.set(message.model, made);
     return made;
   }
@@ -228,8 +233,9 @@ class Run {
   async finish(): Promise<Generation> {
     const { plan } = this.#run;
     for (let bundle = 0; bundle < plan.bundles.length && !this.#ended; bundle++) {
-      const prepared = await this.#prepare(bundle);
+      const { prepared, random } = await this.#prepare(bundle);
       await this.#runOnline(plan.bundles[bundle]!, prepared);
+      random.erase();
     }
     await tell(this.#dealer, { type: "end" });
     await tell(this.#server, { type: "end" });
@@ -238,7 +244,7 @@ class Run {
   }
 
   /** Asks D for a bundle, computes C's offline part of it and uploads it to S. */
-  async #prepare(bundle: number): Promise<PreparedSegment[]> {
+  async #prepare(bundle: number): Promise<{ prepared: PreparedSegment[]; random: Prg }> {
     const { clock, timeoutMs, store, kernels } = this.#client;
     const started = clock.now();
     this.#checkSignal();
@@ -249,19 +255,20 @@ class Run {
     const { seed, items } = decodeBundle(await store.take(key), bundle);
     const dealt = new ItemStore();
     dealt.add(decodeItems(items));
+    const random = new Prg(kernels, seed);
     const { prepared, upload } = prepareBundle({
       ring: this.#ring,
       segments: this.#run.plan.bundles[bundle]!,
       states: this.#states,
       tensors: this.#run.masks,
-      random: new Prg(kernels, seed),
+      random,
       dealt,
     });
     const before = this.#server.counters.sentBytes;
     await this.#server.send("upload", upload);
     this.#uploaded += this.#server.counters.sentBytes - before;
     this.#offlineMs += clock.now() - started;
-    return prepared;
+    return { prepared, random };
   }
 
   /** Runs a bundle's segments; after each head, picks tokens and may stop. */

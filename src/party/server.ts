@@ -3,9 +3,9 @@
 
 import { ensure, MergenError } from "../errors.ts";
 import type { RingKernels } from "../kernel/ring-kernels.ts";
-import { checkBounds } from "../model/bounds.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import type { Weights } from "../model/safetensors.ts";
+import { checkBounds } from "../plan/bounds.ts";
 import { type MaskedTensor, maskTensors, ServerTensors } from "../plan/tensors.ts";
 import { Prg } from "../ring/prg.ts";
 import { Ring } from "../ring/ring.ts";

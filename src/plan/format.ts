@@ -38,8 +38,13 @@ export const LOGIT_BITS = 16;
 /** log2 of the spline's resolution at the low end of its calibrated range. */
 const ARGUMENT_BITS = 12;
 const KNOTS_PER_OCTAVE = 16;
-/** Beyond the calibrated range the spline is a staircase above the function: so many steps. */
+/** Beyond the calibrated range the spline is a staircase below the function: so many steps. */
 const STEPS_PER_OCTAVE = 2;
+/**
+ * The norm's output stays below this times sqrt(d), for every input of an honest client: the
+ * planner checks it on the table, and the bounds of what follows rely on it.
+ */
+export const NORM_EXCESS = 1.1;
 /** How far beyond the seen range the fine knots reach, either way. */
 const CALIBRATION_MARGIN = 1.5;
 
@@ -64,6 +69,8 @@ export interface NormScales {
   /** Bits of g = 1 / (kappa deviation) after its opening. */
   readonly factorBits: number;
   readonly table: SplineTable;
+  /** Greatest value of g, real units. */
+  readonly greatestFactor: number;
 }
 
 /** Chooses the scales of LayerNorm over `columns`, given the range of the variance. */
@@ -79,19 +86,49 @@ export function normScales(
   const room = Math.floor((HEADROOM_BITS - 1 - Math.log2(greatest)) / 2);
   const operandBits = Math.min(OPERAND_BITS, room);
   ensure(operandBits >= 6, "E_PLAN", `wire ${wireName}: too wide for a sum of squares`);
-  return {
-    growth,
-    kappa,
-    operandBits,
-    factorBits: STATE_BITS - operandBits,
-    table: rsqrtTable({ columns, kappa, eps, operandBits, variance }),
-  };
+  const factorBits = STATE_BITS - operandBits;
+  const table = rsqrtTable({ columns, kappa, eps, operandBits, variance });
+  const excess = normExcess(table, columns, { operandBits, factorBits });
+  ensure(
+    excess <= NORM_EXCESS,
+    "E_PLAN",
+    `wire ${wireName}: the norm's output may reach ${excess.toFixed(2)} sqrt(d), planned for ` +
+      `${NORM_EXCESS}: calibrate the model on inputs whose variance spreads less`,
+  );
+  const greatestFactor = Number(table.c0[0]!) / 2 ** SPLINE_BITS;
+  return { growth, kappa, operandBits, factorBits, table, greatestFactor };
+}
+
+/**
+ * The greatest |n| / sqrt(d) that a table allows: on each segment sqrt(V) g(V) is greatest at one
+ * of its ends (or, between them, within the chord's error), g is rounded up by less than one unit
+ * when it is opened unless it is a whole number of them, and v may be one unit below V.
+ */
+function normExcess(
+  { shift, domainBits, knots, c0, c1 }: SplineTable,
+  columns: number,
+  { operandBits, factorBits }: { operandBits: number; factorBits: number },
+): number {
+  const unit = 2 ** shift;
+  const scale = 2 ** -operandBits / Math.sqrt(columns);
+  const whole = 1n << BigInt(SPLINE_BITS - factorBits);
+  let greatest = 0;
+  for (let k = 0; k < knots.length; k++) {
+    const exact = c1[k] === 0n && c0[k]! % whole === 0n;
+    const rounding = exact ? 0 : 2 ** -factorBits;
+    const right = k + 1 < knots.length ? Number(knots[k + 1]!) : 2 ** domainBits;
+    for (const v of [Number(knots[k]!), right - 1]) {
+      const g = (Number(c0[k]!) + Number(c1[k]!) * v) / 2 ** SPLINE_BITS + rounding;
+      greatest = Math.max(greatest, g * Math.sqrt((v + 1) * unit) * scale);
+    }
+  }
+  return greatest * 1.001;
 }
 
 /**
  * sqrt(d) / sqrt(V + eps kappa^2 d) as a piecewise linear function of V's upper bits: minimax
- * chords between 16 knots an octave where the variance was seen, a staircase from above beyond
- * it (so the norm's output stays below sqrt(2) sqrt(d) for every input), constant below.
+ * chords between 16 knots an octave where the variance was seen, a staircase from below beyond
+ * it (so the norm's output stays within NORM_EXCESS for every input), constant before it.
  */
 function rsqrtTable(options: {
   columns: number;
@@ -123,9 +160,12 @@ function rsqrtTable(options: {
     c0.push(intercept);
     c1.push(slope);
   }
-  for (const left of [fine.at(-1)!, ...coarse]) {
-    knots.push(BigInt(left));
-    c0.push(BigInt(Math.ceil(value(left))));
+  // Each step is the function at its right end, in whole units of g, which opening leaves alone.
+  const unitOfFactor = 2 ** (SPLINE_BITS - (STATE_BITS - operandBits));
+  const edges = [fine.at(-1)!, ...coarse, 2 ** domainBits];
+  for (let k = 0; k + 1 < edges.length; k++) {
+    knots.push(BigInt(edges[k]!));
+    c0.push(BigInt(Math.floor(value(edges[k + 1]!) / unitOfFactor) * unitOfFactor));
     c1.push(0n);
   }
   return { shift, domainBits, knots, c0, c1 };

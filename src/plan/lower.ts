@@ -122,7 +122,7 @@ class Lowering {
       case "add":
         return this.#add(op);
       case "mul":
-        return this.#scaled(op.a, this.#constant(op.b).name);
+        return this.#columnScale(op);
       case "scale":
         return this.#scale(op);
       case "linear":
@@ -253,7 +253,12 @@ class Lowering {
     return this.#sum(a, b);
   }
 
-  #sum(a: Activation, b: Activation): Activation {
+  /** An operand that was re-masked already is taken in that form: its C part is known offline. */
+  #sum(first: Activation, second: Activation): Activation {
+    const [a, b] = [first, second].map((x) => this.#asClient.get(x.wire) ?? x) as [
+      Activation,
+      Activation,
+    ];
     const forms = [a, b].map((x) => (x.form === "client" ? "client" : "shared"));
     ensure(a.form !== "opened" && b.form !== "opened", "E_PLAN", "opened wires are not summed");
     const fracBits = Math.max(a.fracBits, b.fracBits);
@@ -308,6 +313,15 @@ class Lowering {
     };
     for (const op of this.#graph.ops) if (op.kind === "mul") mark(op.a);
     return ids;
+  }
+
+  #columnScale(op: Op & { kind: "mul" }): Value {
+    ensure(
+      this.#graph.ops[op.a]!.kind !== "layerNorm",
+      "E_PLAN",
+      "a norm with a scale has no secure form yet: train the model with norm.scale false",
+    );
+    return { ...this.#scaled(op.a, this.#constant(op.b).name), accumulated: true };
   }
 
   /** Tensor `id` times a column scale that S holds. */
@@ -409,6 +423,7 @@ class Lowering {
       offline: false,
     });
     const factorShift = SPLINE_BITS - scales.factorBits;
+    ensureFits(`${wireName}.factor`, SPLINE_BITS, scales.greatestFactor);
     const g = this.#open(column, factorShift, "none", `${wireName}.factor`);
     const shifts = [this.#shiftOf(y.wire), factorShift] as const;
     const wire = this.#emit({ kind: "product", shifts }, [y.wire, g.wire], rows, columns);

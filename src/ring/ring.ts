@@ -3,20 +3,11 @@
 // enumerate all randomness. A word is always stored reduced.
 
 import { ensure } from "../errors.ts";
-import type { RingKernels, RingMatrix } from "../kernel/ring-kernels.ts";
+import type { AttentionDims, RingKernels, RingMatrix } from "../kernel/ring-kernels.ts";
+import { trim } from "./pack.ts";
 
+export type { AttentionDims };
 export type Words = BigUint64Array;
-
-/** Where constant attention reads and writes: see Ring.attend. */
-export interface AttentionDims {
-  readonly heads: number;
-  /** Positions T of the constant matrices [heads, T, T]. */
-  readonly positions: number;
-  /** First row of the result; rows start.. of x are the new ones. */
-  readonly start: number;
-  /** Columns d of x; each head has d / heads of them. */
-  readonly columns: number;
-}
 
 export class Ring {
   /** Word width l: the ring is Z_2^l. */
@@ -48,9 +39,7 @@ export class Ring {
 
   /** Reduces in place words that are right modulo 2^64. */
   reduce(words: Words): Words {
-    if (this.bits === 64) return words;
-    for (let i = 0; i < words.length; i++) words[i] = words[i]! & this.#mask;
-    return words;
+    return trim(words, this.bits);
   }
 
   add(a: Words, b: Words): Words {
@@ -133,8 +122,7 @@ export class Ring {
 
   /** Keeps the low `bits` bits of each word. */
   lowBits(a: Words, bits: number): Words {
-    const mask = (1n << BigInt(bits)) - 1n;
-    return a.map((word) => word & mask);
+    return trim(a.slice(), bits);
   }
 
   /** [n, width] -> [n]. */
@@ -151,29 +139,10 @@ export class Ring {
     return this.reduce(out);
   }
 
-  /**
-   * Constant attention on words: row i of the result [s - start, columns] is, per head h,
-   * the sum over j <= start + i of weights[h, start + i, j] x[j, head slice h]; x [s, columns],
-   * weights [heads, T, T].
-   */
+  /** Constant attention on words: x [s, columns] -> [s - start, columns]; see RingKernels. */
   attend(x: Words, weights: Words, dims: AttentionDims): Words {
-    const { heads, positions, start, columns } = dims;
-    const rows = x.length / columns;
-    const width = columns / heads;
-    const out = new BigUint64Array((rows - start) * columns);
-    for (let row = start; row < rows; row++) {
-      for (let head = 0; head < heads; head++) {
-        const target = out.subarray(
-          (row - start) * columns + head * width,
-          (row - start) * columns + (head + 1) * width,
-        );
-        for (let j = 0; j <= row; j++) {
-          const from = j * columns + head * width;
-          const weight = weights[(head * positions + row) * positions + j]!;
-          this.kernels.addScaled(target, x.subarray(from, from + width), weight);
-        }
-      }
-    }
+    const out = new BigUint64Array(x.length - dims.start * dims.columns);
+    this.kernels.attend(out, x, weights, dims);
     return this.reduce(out);
   }
 }

@@ -4,10 +4,10 @@
 
 import { ensure } from "../errors.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
-import { provenBounds, statedBounds } from "../model/bounds.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { floatBench, type LocalModel } from "../party/local.ts";
 import { LOGITS } from "../party/plan.ts";
+import { provenBounds, statedBounds } from "../plan/bounds.ts";
 import type { FloatProgram } from "../run/float.ts";
 
 interface Seen {
@@ -54,6 +54,9 @@ function record({ graph, values }: FloatProgram, seen: Seen): void {
       layer.u = Math.max(layer.u, peak(values[op.x]!));
     } else if (op.kind === "layerNorm") {
       recordSum(values[op.x]!, op.shape.at(-1)!, seen.layers[sums++]!);
+    } else if (op.kind === "add" && graph.ops[op.a]!.kind === "mul") {
+      // The shift of an affine norm: what is opened is its output.
+      recordSum(values[op.out]!, op.shape.at(-1)!, seen.layers[sums++]!);
     }
   }
 }

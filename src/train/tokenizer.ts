@@ -233,7 +233,15 @@ function tokenizerJson(merger: Merger, pattern: string): object {
       ],
     },
     post_processor: null,
-    decoder: { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: false },
+    // Texts are trained with a blank before them, which is no part of what is generated.
+    decoder: {
+      type: "Sequence",
+      decoders: [
+        { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: false },
+        { type: "Fuse" },
+        { type: "Strip", content: " ", start: 1, stop: 1 },
+      ],
+    },
     model: {
       type: "BPE",
       dropout: null,

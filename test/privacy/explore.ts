@@ -36,7 +36,10 @@ export interface Experiment<S> {
   readonly withoutShares?: readonly number[] | undefined;
   /** Truncated logits that C is given besides. */
   readonly logits?: { readonly name: string; readonly bits: number } | undefined;
-  /** Random lanes in place of all: for gates whose randomness is too large. */
+  /**
+   * Random lanes in place of all, for gates whose randomness is too large. A view then also has
+   * the party's shares of wires, which follow from the rest, for a statistic to find them there.
+   */
   readonly sampled?: number | undefined;
 }
 
@@ -67,6 +70,7 @@ export function explore<S>(experiment: Experiment<S>, secrets: readonly S[]): Ex
       ...inputFields(run, options, party),
       ...messageFields(experiment, run, lanes, party),
       ...functions[party].fields(options.ring),
+      ...(sampled === undefined ? [] : shareFields(run, options, party)),
     ];
     client.push({ ...counted, view: seen("client") });
     server.push({ ...counted, view: seen("server"), given: [] });
@@ -144,6 +148,14 @@ function inputFields(run: Run, options: RunOptions, party: "client" | "server"):
     const held = run.server.wires.get(wire);
     const words = held?.form === "client" ? held.masked : held?.form === "shared" && held.share;
     return field(`input ${wire}`, words as Words, options);
+  });
+}
+
+/** A party's shares of the gates' results. */
+function shareFields(run: Run, options: RunOptions, party: "client" | "server"): Field[] {
+  return options.gates.flatMap(({ output }) => {
+    const held = run[party].wires.get(output);
+    return held?.form === "shared" ? [field(`share of ${output}`, held.share, options)] : [];
   });
 }
 

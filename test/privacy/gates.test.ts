@@ -158,17 +158,17 @@ interface LinearSecret {
  * rows of a run, so the caller runs all its values; C and S know it, D does not.
  */
 function exploreLinear(
-  options: { bits: number; inner: number; columns: number; then?: "remask" },
+  options: { bits: number; inner: number; columns: number; remasked?: boolean },
   mask: readonly bigint[],
   secrets: readonly LinearSecret[],
 ): Explored {
   const { bits, inner, columns } = options;
   const experiment: Experiment<LinearSecret> = {
     bits,
-    outputs: [options.then ? 2 : 1],
+    outputs: [options.remasked ? 2 : 1],
     gates: (lanes) => [
       gate("linear", { from: [0], to: 1 }, [lanes, columns], { map: matrixMap("w", inner) }),
-      ...(options.then
+      ...(options.remasked
         ? [gate("remask", { from: [1], to: 2 }, [lanes, columns], { offline: true })]
         : []),
     ],
@@ -197,7 +197,7 @@ describe("linear layers", () => {
     for (const mask of allVectors(3, 1)) {
       const secrets = [0n, 1n, 5n].map((x) => ({ x: [x], weights: [3n] }));
       const { server } = exploreLinear(
-        { bits: 3, inner: 1, columns: 1, then: "remask" },
+        { bits: 3, inner: 1, columns: 1, remasked: true },
         mask,
         secrets,
       );
@@ -209,7 +209,7 @@ describe("linear layers", () => {
     for (const mask of allVectors(3, 1)) {
       const secrets = [0n, 1n, 3n, 6n].map((weight) => ({ x: [1n], weights: [weight] }));
       const { client } = exploreLinear(
-        { bits: 3, inner: 1, columns: 1, then: "remask" },
+        { bits: 3, inner: 1, columns: 1, remasked: true },
         mask,
         secrets,
       );

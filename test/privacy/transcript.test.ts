@@ -324,7 +324,10 @@ describe("transcripts of whole generations", () => {
 
   test("with the same seeds, what is dealt and uploaded is the same for every prompt", async () => {
     const model = mergedModel(shapes[0]![1]);
-    const [a, b] = [await generate(kernels, model, "pub", 9), await generate(kernels, model, "a b", 9)];
+    const [a, b] = [
+      await generate(kernels, model, "pub", 9),
+      await generate(kernels, model, "a b", 9),
+    ];
     const offline = ({ sent }: Transcript) =>
       sent.filter(({ channel }) => channel !== "client-server" && channel !== "server-client");
     expect(offline(a)).toEqual(offline(b));
@@ -371,7 +374,13 @@ describe("D_W", () => {
     for (const norm of ["layernorm", "affine"] as const) {
       for (const tiedHead of [true, false]) {
         for (const residual of norm === "affine" ? [true] : [true, false]) {
-          const { config } = mergedModel({ norm, tiedHead, residual, layerCount: 2, weightBits: 9 });
+          const { config } = mergedModel({
+            norm,
+            tiedHead,
+            residual,
+            layerCount: 2,
+            weightBits: 9,
+          });
           const lists = [];
           for (const [promptPositions, maxTokens, chunk, anchor] of [
             [1, 1, 1, 0],

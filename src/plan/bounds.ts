@@ -1,19 +1,36 @@
-// Bounds of a merged model's wires that follow from its weights alone and hold for every input,
-// also for inputs that a malicious client makes up within the protocol's ranges. The planner turns
-// them into scales; the server checks them against its weights before it serves.
+// Bounds of a merged model's wires that follow from its weights alone and hold for every prompt of
+// an honest client. The planner turns them into scales; the server checks them against its weights
+// before it serves. (A malicious client can re-mask whatever it likes: docs/threat-model.md.)
 
 import { ensure } from "../errors.ts";
-import type { LayerBounds, ModelConfig } from "./config.ts";
-import type { Weights } from "./safetensors.ts";
+import { type LayerRange, NORM_EXCESS } from "./format.ts";
 
-/**
- * The norm's output may exceed sqrt(d) by this factor: beyond the calibrated variance its
- * reciprocal square root is a staircase of two steps an octave of V (plan/format.ts), and
- * truncation adds a little.
- */
-const NORM_EXCESS = 1.5;
 /** Room for the rounding of weights' products and for dither. */
 const SLACK = 1.02;
+
+/** What of a model's public config the bounds depend on. */
+export interface BoundedModel {
+  readonly hiddenSize: number;
+  readonly innerSize: number;
+  readonly layerCount: number;
+  readonly headCount: number;
+  readonly positionCount: number;
+  readonly vocabSize: number;
+  readonly attention: "softmax" | "constant";
+  readonly activation:
+    | { readonly kind: "quad"; readonly coefficients: readonly [number, number, number] }
+    | { readonly kind: "gelu" };
+  readonly norm: { readonly kind: "layernorm" | "affine"; readonly scale: boolean };
+  readonly residual: boolean;
+  readonly nextToken: "lookup" | "resend";
+  readonly tiedHead: boolean;
+  readonly embeddingScale?: number | undefined;
+  readonly calibratedBounds?: boolean | undefined;
+  readonly wireBounds?: readonly LayerRange[] | undefined;
+  readonly logitBound?: { readonly proven: number; readonly calibrated: number } | undefined;
+}
+
+type Weights = ReadonlyMap<string, { readonly data: Float32Array }>;
 
 export interface ProvenBounds {
   readonly layers: readonly {
@@ -28,16 +45,17 @@ export interface ProvenBounds {
  * Proven bounds, real units: per layer max |u|, max |x + o| and the variance of x + o; max |logit|.
  * @throws E_MODEL when the model is not of the merged kind
  */
-export function provenBounds(config: ModelConfig, weights: Weights): ProvenBounds {
+export function provenBounds(config: BoundedModel, weights: Weights): ProvenBounds {
   ensure(config.attention === "constant", "E_MODEL", "bounds exist for merged models only");
   const d = config.hiddenSize;
   let input = inputBound(config, weights);
   const layers = [];
   for (let layer = 0; layer < config.layerCount; layer++) {
     const bounds = layerBound(config, weights, layer, input);
-    layers.push(bounds);
     input = config.norm.kind === "layernorm" ? NORM_EXCESS * Math.sqrt(d) : affineOutput(bounds, d);
-    if (config.norm.scale) input = scaledNorm(weights, layer, input);
+    if (hasScale(config)) input = scaledNorm(weights, layer, input);
+    // An affine norm is multiplied into what it follows: what is opened is its output.
+    layers.push(config.norm.kind === "affine" ? { ...bounds, o: input } : bounds);
   }
   const headName = config.tiedHead ? "embedding.weight" : "head.weight";
   const head = dataOf(weights, headName);
@@ -46,15 +64,20 @@ export function provenBounds(config: ModelConfig, weights: Weights): ProvenBound
 }
 
 /** |x|_2 of the first layer's input: an embedding or a re-sent state, plus a position. */
-function inputBound(config: ModelConfig, weights: Weights): number {
+function inputBound(config: BoundedModel, weights: Weights): number {
   const d = config.hiddenSize;
   const positions = greatest(rowNorms(dataOf(weights, "position.weight"), d));
   const scale = config.embeddingScale ?? 1;
   const embeddings = scale * greatest(rowNorms(dataOf(weights, "embedding.weight"), d));
   const normed = NORM_EXCESS * Math.sqrt(d);
   const last = config.layerCount - 1;
-  const states = config.norm.scale ? scaledNorm(weights, last, normed) : normed;
+  const states = hasScale(config) ? scaledNorm(weights, last, normed) : normed;
   return SLACK * (Math.max(embeddings, states) + positions);
+}
+
+/** An affine norm always has a scale and a shift. */
+function hasScale({ norm }: BoundedModel): boolean {
+  return norm.kind === "affine" || norm.scale;
 }
 
 function affineOutput(bounds: { readonly variance: number }, d: number): number {
@@ -67,7 +90,7 @@ function scaledNorm(weights: Weights, layer: number, input: number): number {
   return input * greatest(scale.map(Math.abs)) + Math.hypot(...shift);
 }
 
-function layerBound(config: ModelConfig, weights: Weights, layer: number, input: number) {
+function layerBound(config: BoundedModel, weights: Weights, layer: number, input: number) {
   const { hiddenSize: d, innerSize } = config;
   ensure(config.activation.kind === "quad", "E_MODEL", "bounds need a quadratic activation");
   const [c2, c1, c0] = config.activation.coefficients.map(Math.abs) as [number, number, number];
@@ -106,7 +129,7 @@ function layerBound(config: ModelConfig, weights: Weights, layer: number, input:
 }
 
 /** max over t of the sum over j of max over heads |C[h, t, j]|: how far attention can lengthen. */
-function attentionGain(config: ModelConfig, constants: ArrayLike<number>): number {
+function attentionGain(config: BoundedModel, constants: ArrayLike<number>): number {
   const { headCount, positionCount } = config;
   let gain = 0;
   for (let t = 0; t < positionCount; t++) {
@@ -166,7 +189,7 @@ function squared(matrix: Float64Array<ArrayBuffer>, size: number): Float64Array<
  * @throws E_MODEL naming the layer and wire whose stated bound is too small; or when states that
  *         nothing normalises are sent again, of which no bound can be proven
  */
-export function checkBounds(config: ModelConfig, weights: Weights): void {
+export function checkBounds(config: BoundedModel, weights: Weights): void {
   if (config.calibratedBounds) return;
   const bounded = config.norm.kind === "layernorm" || config.nextToken === "lookup";
   ensure(
@@ -189,6 +212,11 @@ export function checkBounds(config: ModelConfig, weights: Weights): void {
   check("logits", config.logitBound?.proven, proven.logit);
 }
 
+/** A LayerRange as JSON has it. */
+interface StatedRange extends LayerRange {
+  readonly variance: { proven: number; calibrated: [number, number] };
+}
+
 /** Stated bounds from proven ones and from ranges seen on real inputs. */
 export function statedBounds(
   proven: ProvenBounds,
@@ -196,8 +224,10 @@ export function statedBounds(
     layers: readonly { u: number; o: number; variance: readonly [number, number] }[];
     logit: number;
   },
-): { wireBounds: LayerBounds[]; logitBound: { proven: number; calibrated: number } } {
-  const up = (value: number) => Math.min(1e30, Number(value.toPrecision(4)) * 1.001);
+): { wireBounds: StatedRange[]; logitBound: { proven: number; calibrated: number } } {
+  // Four digits, away from the truth: finer ones would only say more about the weights.
+  const up = (value: number) => Math.min(1e30, Number((value * 1.001).toPrecision(4)));
+  const down = (value: number) => Number((value * 0.999).toPrecision(4));
   return {
     wireBounds: proven.layers.map((layer, i) => {
       const { u, o, variance } = seen.layers[i]!;
@@ -206,7 +236,7 @@ export function statedBounds(
         o: { proven: up(layer.o), calibrated: up(o) },
         variance: {
           proven: up(layer.variance),
-          calibrated: [variance[0] * 0.999, up(variance[1])] as [number, number],
+          calibrated: [down(variance[0]), up(variance[1])] as [number, number],
         },
       };
     }),
