@@ -13,6 +13,7 @@ import {
   type WebSocketListener,
 } from "../../src/index.ts";
 import { integer } from "./options.ts";
+import { note } from "./output.ts";
 
 /** The whole of a PEM file. @throws E_USAGE naming the option */
 function pem(option: string, path: string): string {
@@ -65,6 +66,7 @@ export async function listen(
 ): Promise<WebSocketListener> {
   const { host, port, token } = flags;
   const tls = tlsOf(flags);
+  warnOfExposure(host, { token, tls });
   const listening = listenWebSocket({
     host,
     port,
@@ -77,6 +79,13 @@ export async function listen(
     if (code !== "E_CONFIG" || !message.startsWith("cannot listen")) return undefined;
     return "choose another --port or --host";
   });
+}
+
+/** Beyond this machine, everybody who can reach a port reads along or joins in. */
+function warnOfExposure(host: string, given: { token: unknown; tls: unknown }): void {
+  if (["127.0.0.1", "::1", "localhost"].includes(host)) return;
+  if (given.tls === undefined) note(`warning: ${host} without --tls-key: traffic is not encrypted`);
+  if (given.token === undefined) note(`warning: ${host} without --token: anybody may connect`);
 }
 
 /** Opens channels to one address, as often as asked. `peer` is whose options errors name. */
