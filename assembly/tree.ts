@@ -105,7 +105,8 @@ export function treeGenerate(
     const root = roots + (i << 5);
     const payload = payloads + ((i * words) << 3);
     memory.fill(key, 0, keyBytes);
-    generateOne(key, root, payload, load<u64>(alphas + (i << 3)), domainBits, words, isDcf, purpose, work);
+    const alpha = load<u64>(alphas + (i << 3));
+    generateOne(key, root, payload, alpha, domainBits, words, isDcf, purpose, work);
     memory.copy(other, key, keyBytes);
     memory.copy(key, root, seedBytes);
     memory.copy(other, root + seedBytes, seedBytes);
@@ -285,14 +286,20 @@ export function treeEvaluate(
         store<u32>(item, leader, 4);
         store<u32>(item, branch, 8);
         if (++count === 4) {
-          expandPending(work, 4, nodes, nextNodes, values, nextValues, level, levels, valueWords, words, purpose);
+          expandPending(
+            work, 4, nodes, nextNodes, values, nextValues,
+            level, levels, valueWords, words, purpose
+          );
           count = 0;
         }
       }
       store<u32>(leaders + (i << 2), leader);
     }
     if (count > 0) {
-      expandPending(work, count, nodes, nextNodes, values, nextValues, level, levels, valueWords, words, purpose);
+      expandPending(
+        work, count, nodes, nextNodes, values, nextValues,
+        level, levels, valueWords, words, purpose
+      );
     }
     let swap = nodes;
     nodes = nextNodes;

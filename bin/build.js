@@ -1,4 +1,4 @@
-// Builds dist/ from the TypeScript sources, aside and then renamed, and skips when it is up to date.
+// Builds dist/ from the TypeScript sources, aside and then renamed; skips when it is up to date.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";

@@ -3,7 +3,7 @@
 // Fixed against secure: every wire's value, put together from what C and S hold, must be equal.
 // Fixed against float: every gate is computed once more in doubles, from the same states, with a
 // bound of its error (from the gate's own statement: an opening is right to one unit, and so on);
-// the fixed value must stay within it, and so must the float graph's tensor that the gate stands for.
+// the fixed value must stay within it, and so must the float graph's tensor that it stands for.
 
 import type { FixedContext, GateBase, ServerContext, Tensors } from "../src/gate/gate.ts";
 import { type GateSpec, gateOf } from "../src/gate/index.ts";
@@ -111,7 +111,7 @@ function idsOf(
   return new Map();
 }
 
-// ---- fixed against secure ------------------------------------------------------------------------
+// ---- fixed against secure -----------------------------------------------------------------------
 
 /** Runs both and compares every wire; gives the tokens and the number of compared wires. */
 export async function compareFixedSecure(
@@ -263,7 +263,7 @@ function together(
   throw new Departure(`gate ${gate.id}: C holds it ${c.form}, S ${s.form}`);
 }
 
-// ---- fixed against float -------------------------------------------------------------------------
+// ---- fixed against float ------------------------------------------------------------------------
 
 /** A wire in doubles: real values, a bound of the fixed value's error for each, and its scale. */
 interface Shadow {
@@ -274,8 +274,8 @@ interface Shadow {
 
 /** What rsqrt is right to, over the calibrated range: the table and its argument's truncation. */
 export const SPLINE_ERROR = 2.5e-4;
-/** Beyond it, on the staircase of two steps an octave. */
-const STAIRCASE_ERROR = 2 ** 0.25 - 1 + SPLINE_ERROR;
+/** Beyond it, on the staircase of two steps an octave; a unit of the factor comes on top. */
+const STAIRCASE_ERROR = 1 - 2 ** -0.25 + SPLINE_ERROR;
 /** Float32 arithmetic of one segment, relative to the greatest entry. */
 const FLOAT_ERROR = 2e-5;
 
@@ -639,7 +639,8 @@ class ShadowRun {
       const [low, high] = [value - v.errors[i]!, value + v.errors[i]!];
       const spread = Math.max(real(low) - real(value), real(value) - real(high));
       if (low < fine.low) return real(low);
-      return spread + real(low) * (high <= fine.high ? SPLINE_ERROR : STAIRCASE_ERROR);
+      if (high <= fine.high) return spread + real(low) * SPLINE_ERROR;
+      return spread + real(low) * STAIRCASE_ERROR + 2 ** (v.fracBits / 2 - STATE_BITS);
     });
     return { values, errors, fracBits: SPLINE_BITS };
   }
@@ -655,7 +656,7 @@ function exact(values: Float64Array, fracBits: number): Shadow {
   return { values, errors: new Float64Array(values.length), fracBits };
 }
 
-/** Times columns, less the row's sum: kappa (z - mean), with log2 columns, rounded up, more bits. */
+/** Times columns, less the row's sum: kappa (z - mean), in log2 columns, rounded up, more bits. */
 function centred(z: Shadow, columns: number): Shadow {
   const growth = Math.ceil(Math.log2(columns));
   const kappa = columns / 2 ** growth;

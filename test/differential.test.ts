@@ -49,6 +49,7 @@ const shapes: [name: string, options: MergedOptions][] = [
     "affine, other coefficients",
     { norm: "affine", coefficients: [0.125, 0.5, 0.25], anchor: 1, chunk: 1 },
   ],
+  ["affine, without residual", { norm: "affine", residual: false, layerCount: 2 }],
   ["one token", { maxTokens: 1, chunk: 1 }],
 ];
 

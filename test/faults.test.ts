@@ -266,7 +266,7 @@ describe("the checks themselves", () => {
   });
 });
 
-// ---- a server that dies --------------------------------------------------------------------------
+// ---- a server that dies -------------------------------------------------------------------------
 
 /** The process has died: nothing it does has an effect any more. */
 class Crash extends Error {}

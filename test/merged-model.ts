@@ -157,11 +157,12 @@ function measured(model: LocalModel) {
   return { layers, logit: 1.5 * logit };
 }
 
-/** Ids of the tensors that go into the norms: x + o, or o alone. */
+/** Ids of the tensors that go into the norms, x + o or o alone, or that an affine norm gives. */
 function sums({ graph }: FloatProgram): number[] {
   const norms = graph.ops.filter((op) => op.kind === "layerNorm");
   if (norms.length > 0) return norms.map((op) => op.x);
-  return graph.ops.filter((op) => op.kind === "mul").map((op) => op.a);
+  const scales = graph.ops.filter((op) => op.kind === "mul").map((op) => op.out);
+  return graph.ops.filter((op) => op.kind === "add" && scales.includes(op.a)).map((op) => op.out);
 }
 
 /** Runs all segments of a generation in float, greedily and past the end token. */

@@ -16,7 +16,8 @@ import { packageVersion } from "./package-info.ts";
 function program(): Command {
   const root = new Command("mergen")
     .description(
-      "Private text generation: the server never sees the prompt or the text,\nthe client never sees the weights.",
+      "Private text generation: the server never sees the prompt or the text,\n" +
+        "the client never sees the weights.",
     )
     .version(packageVersion())
     .showHelpAfterError("(add --help for the options)")

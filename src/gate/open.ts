@@ -1,5 +1,5 @@
-// Opening with exact truncation by `shift` bits. z is shared, |z| < 2^(l-2), its mask r = r_C + r_S.
-// C sends z_C + r_C (ahead of the input where z_C is known then); S forms
+// Opening with exact truncation by `shift` bits. z is shared, |z| < 2^(l-2), its mask is
+// r = r_C + r_S. C sends z_C + r_C (ahead of the input where z_C is known then); S forms
 // t = z_S + r_S + (z_C + r_C) + 2^(l-2) and sends t >> shift: never the low bits, which would
 // reveal the dither. With r1 = r >> shift, b = msb(r), m = 1 - msb(t), exactly and without wrap
 //   y = (t >> shift) - 2^(l-2-shift) - r1 + m 2^(l-shift) b = (z + (r mod 2^shift)) >> shift.

@@ -9,8 +9,9 @@
 // C learns V^ first and answers with its own part at once, so its next gate rides along.
 // Cost: one word S to C and one C to S a row; a key of about (16 + 16) domainBits bytes to each.
 // Reveals nothing of V by itself: V^ is uniform, and the result is shared; only together with an
-// opened result would V^ tell which way V's low bits were rounded. Source: Boyle, Chandran, Gilboa, Gupta, Ishai, Kumar, Rathee
-// (EUROCRYPT 2021), spline gate; wrap by a second indicator set: docs/protocol.md.
+// opened result would V^ tell which way V's low bits were rounded. Source: Boyle, Chandran, Gilboa,
+// Gupta, Ishai, Kumar, Rathee (EUROCRYPT 2021), spline gate; wrap by a second indicator set:
+// docs/protocol.md.
 
 import { ensure } from "../errors.ts";
 import { keyLayout } from "../kernel/function-key.ts";

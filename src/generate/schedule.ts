@@ -78,7 +78,7 @@ export function schedule(options: ScheduleOptions): Segment[] {
  * A client that finds the end of the text in a head's logits has by then begun the step that
  * carries them. So a bundle ends right after the first step that follows the head with which the
  * heads of this bundle cover `chunk` states or more: then one step is wasted. The last bundle ends
- * with the schedule. With anchors nearer than `chunk` a head covers fewer states, and a bundle takes
+ * with the schedule. With anchors nearer than `chunk` a head covers fewer states, a bundle takes
  * several heads: a bundle is always about `chunk` steps.
  * @throws E_USAGE when chunk is no positive integer
  */

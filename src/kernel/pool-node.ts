@@ -10,7 +10,6 @@ export interface PoolWorkerData {
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
   readonly control: Int32Array;
-  readonly thread: number;
 }
 
 /**
@@ -29,8 +28,8 @@ export async function startPool(options: {
   const control = createControl();
   const pool = new Pool(control, wasm, { workers: threads - 1, eager });
   const file = import.meta.url.endsWith(".ts") ? "./pool-worker.ts" : "./pool-worker.js";
-  const workers = Array.from({ length: threads - 1 }, (_, thread) => {
-    const workerData: PoolWorkerData = { module, memory, control, thread };
+  const workers = Array.from({ length: threads - 1 }, () => {
+    const workerData: PoolWorkerData = { module, memory, control };
     // The process's own options (--input-type, say) may not suit a file.
     return new Worker(new URL(file, import.meta.url), { workerData, execArgv: [] });
   });

@@ -5,7 +5,7 @@ import { serveCalls } from "./pool.ts";
 import type { PoolWorkerData } from "./pool-node.ts";
 import type { RingExports } from "./wasm-exports.ts";
 
-const { module, memory, control, thread } = workerData as PoolWorkerData;
+const { module, memory, control } = workerData as PoolWorkerData;
 const { exports } = new WebAssembly.Instance(module, { env: { memory } });
 parentPort?.postMessage("ready");
-serveCalls(control, thread, exports as unknown as RingExports);
+serveCalls(control, exports as unknown as RingExports);

@@ -7,15 +7,14 @@
 // parks with Atomics.wait: spinning alone costs 8 ms whenever the system gives the core to
 // somebody else, parking and waking some 10 us.
 //
-// Control block, in int32 (places apart by a cache line where threads write):
-//   0            job number, on which threads park
-//   16           calls not yet claimed; at or below zero between jobs
-//   32           1 once the pool is closed
-//   48 + 16 t    1 while thread t claims or runs calls
-//   then         the calls: number of the export, count of arguments, arguments; result last
-// The caller rewrites the calls only after it has found none left to claim and every thread at
-// rest, and opens a job by storing the number of calls last; so whoever claims a call reads it
-// whole.
+// Control block, in int32, with a cache line for each entry that is written often:
+//   0     job number, on which threads park
+//   16    calls not yet claimed; at or below zero between jobs
+//   32    calls done, on which the caller parks
+//   48    1 once the pool is closed; then the number of calls
+//   64    the calls: number of the export, count of arguments, arguments; result last
+// The caller opens a job by storing the number of unclaimed calls last, and rewrites the calls only
+// when all are done; so a claim, whenever it succeeds, finds its call whole, however late it comes.
 
 import { ensure, MergenError } from "../errors.ts";
 import { type Call, callNames, type RingExports, type Runner } from "./wasm-exports.ts";
@@ -27,12 +26,12 @@ const spinMs = 0.02;
 /** A call takes a few milliseconds; a thread that needs this long has died. */
 const limitMs = 60_000;
 
-const line = 16;
 const jobAt = 0;
-const leftAt = line;
-const closedAt = 2 * line;
-const busyAt = 3 * line;
-const callsAt = busyAt + maxThreads * line;
+const leftAt = 16;
+const doneAt = 32;
+const closedAt = 48;
+const totalAt = 49;
+const callsAt = 64;
 const callLength = 16;
 const resultAt = callLength - 1;
 const maxCalls = 256;
@@ -71,26 +70,24 @@ function runClaims(control: Int32Array, wasm: RingExports): void {
     const at = callsAt + (left - 1) * callLength;
     const name = callNames[control[at]];
     const args = Array.from(control.subarray(at + 2, at + 2 + control[at + 1]));
+    const total = control[totalAt];
     try {
       control[at + resultAt] = Number(wasm[name](...args) ?? 1);
     } catch {
       control[at + resultAt] = failed;
     }
+    if (Atomics.add(control, doneAt, 1) + 1 === total) Atomics.notify(control, doneAt);
   }
 }
 
 /** A thread's life: runs calls until the pool is closed. */
-export function serveCalls(control: Int32Array, thread: number, wasm: RingExports): void {
-  const busy = busyAt + thread * line;
+export function serveCalls(control: Int32Array, wasm: RingExports): void {
   let job = 0;
   for (;;) {
     if (!spin(control, jobAt, job)) Atomics.wait(control, jobAt, job);
     if (Atomics.load(control, closedAt) === 1) return;
     job = Atomics.load(control, jobAt);
-    Atomics.store(control, busy, 1);
     runClaims(control, wasm);
-    Atomics.store(control, busy, 0);
-    Atomics.notify(control, busy);
   }
 }
 
@@ -132,11 +129,13 @@ export class Pool implements Runner {
       control[at + 1] = args.length;
       control.set(args, at + 2);
     });
+    control[totalAt] = calls.length;
+    Atomics.store(control, doneAt, 0);
     Atomics.store(control, leftAt, calls.length);
     Atomics.add(control, jobAt, 1);
     Atomics.notify(control, jobAt, Math.min(this.#workers, calls.length - 1));
     runClaims(control, this.#wasm);
-    for (let thread = 0; thread < this.#workers; thread++) this.#awaitRest(thread);
+    this.#awaitDone(calls.length);
     let good = true;
     for (let i = 0; i < calls.length; i++) {
       const result = control[callsAt + i * callLength + resultAt];
@@ -146,12 +145,18 @@ export class Pool implements Runner {
     return good;
   }
 
-  #awaitRest(thread: number): void {
-    const busy = busyAt + thread * line;
-    if (Atomics.load(this.#control, busy) === 0 || spin(this.#control, busy, 1)) return;
-    if (Atomics.wait(this.#control, busy, 1, limitMs) !== "timed-out") return;
-    this.fail();
-    throw new MergenError("E_KERNEL", `a kernel thread did not end within ${limitMs} ms`);
+  #awaitDone(total: number): void {
+    const control = this.#control;
+    const end = performance.now() + limitMs;
+    for (;;) {
+      const done = Atomics.load(control, doneAt);
+      if (done === total) return;
+      if (spin(control, doneAt, done)) continue;
+      if (Atomics.wait(control, doneAt, done, limitMs) !== "timed-out") continue;
+      if (performance.now() < end) continue;
+      this.fail();
+      throw new MergenError("E_KERNEL", `a kernel thread did not end within ${limitMs} ms`);
+    }
   }
 
   /** Marks the pool as unusable: a thread has died and may have left a call undone. */

@@ -17,9 +17,9 @@ import type { WasmMemory } from "./wasm-memory.ts";
 const chunkPoints = 1 << 12;
 /** Bytes of keys generated before they are copied out. */
 const chunkKeyBytes = 1 << 20;
-/** Points and key pairs that a thread is called for: some 30 us at 32 bits. */
-const leastPoints = 32;
-const leastPairs = 8;
+/** Points and key pairs that a thread is called for: some 60 us at 32 bits. */
+const leastPoints = 64;
+const leastPairs = 16;
 /** Scratch at the head of `work` in assembly/tree.ts. */
 const headBytes = 576;
 

@@ -38,11 +38,12 @@ const productWords = 1 << 21;
 /** Scratch from the start on: enough for elementwise chunks and products of common sizes. */
 const firstScratchBytes = 1 << 20;
 /**
- * Multiply-adds and keystream bytes that a thread is called for: some 30 us each. A job of fewer
- * than twice as many stays with the caller.
+ * Multiply-adds and keystream bytes that a thread is called for: some 60 us of work each, since
+ * waking a parked thread was measured at 10 (idle machine) to 40 us (busy one). A job of fewer than
+ * twice as many stays with the caller; so do all elementwise operations, which memory bounds.
  */
-const leastMultiplyAdds = 1 << 17;
-const leastStreamBytes = 1 << 16;
+const leastMultiplyAdds = 1 << 18;
+const leastStreamBytes = 1 << 17;
 /** "expand 32-byte k". */
 const longKeyConstants = [0x61707865, 0x3320646e, 0x79622d32, 0x6b206574] as const;
 
@@ -359,7 +360,8 @@ export class WasmRingKernels implements RingKernels {
   chacha12(out: Uint8Array, key: Uint8Array, nonce: Uint8Array, counter: number): void {
     checkChacha(out, key, nonce, counter);
     const memory = this.#memory;
-    const mostBytes = streamBytes * this.#runner.threads;
+    const { threads } = this.#runner;
+    const mostBytes = threads === 1 ? streamBytes : 2 * streamBytes * threads;
     const groups = Math.ceil(Math.min(mostBytes, out.length) / 256);
     const leastGroups = leastStreamBytes / 256;
     const stateBytes = 64 + 256;

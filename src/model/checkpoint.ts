@@ -29,7 +29,7 @@ const ownFiles = [CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG];
 /**
  * Reads a model folder and checks that weights and tokenizer fit the config. `weightShapes` is for
  * models that are not the decoder's.
- * @throws E_MODEL naming the file and the key or tensor, E_TOKENIZER when the tokenizer does not fit
+ * @throws E_MODEL naming the file and the key or tensor, E_TOKENIZER when a tokenizer does not fit
  */
 export async function loadModel(
   dir: string,
@@ -182,7 +182,8 @@ async function readPart(path: string): Promise<Uint8Array> {
     return await readFile(path);
   } catch (cause) {
     const message = `${path}: cannot be read: ${describe(cause)}`;
-    const remedy = `give a model folder, or rename ${oldFolder(dirname(path))} back if there is one`;
+    const old = oldFolder(dirname(path));
+    const remedy = `give a model folder, or rename ${old} back if there is one`;
     throw new MergenError("E_MODEL", `${message}; ${remedy}`, { cause });
   }
 }

@@ -1,5 +1,5 @@
 // Seeded pseudo-random numbers for initial weights and training data order: xoshiro128** (Blackman
-// and Vigna, 2018), seeded by splitmix32. Not for secrets: masks and shares have their own generator.
+// and Vigna, 2018), seeded by splitmix32. Not for secrets: masks and shares have another generator.
 
 export class Random {
   readonly #state = new Uint32Array(4);

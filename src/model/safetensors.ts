@@ -26,7 +26,7 @@ export interface TensorEntry {
 
 export interface SafetensorsOptions {
   /**
-   * Bits after the point of each tensor kept as int16, by name: such a tensor is I16 in the file and
+   * Bits after the point of each tensor kept as int16, by name: such a tensor is I16 in the file,
    * value * 2^bits on its grid.
    */
   readonly fracBits?: Readonly<Record<string, number>> | undefined;

@@ -75,7 +75,7 @@ export class Tokenizer {
     try {
       this.#library = new Library(withoutSpecials(file), libraryConfig(files.config));
     } catch (cause) {
-      const message = `${origin}: cannot be used: a part of it is of an unknown kind or lacks a key`;
+      const message = `${origin}: cannot be used: a part is of an unknown kind or lacks a key`;
       throw new MergenError("E_TOKENIZER", message, { cause });
     }
   }
@@ -248,7 +248,7 @@ function withoutSpecials(file: TokenizerFile): TokenizerFile {
   return { ...file, added_tokens, model: { ...model, vocab: Object.fromEntries(plain) } };
 }
 
-/** Whether a text must come back from its ids, but for blanks at its ends: byte-level throughout. */
+/** Whether a text must come back from its ids, but for blanks at its ends: all is byte-level. */
 function isLossless({ normalizer, pre_tokenizer, decoder, added_tokens }: TokenizerFile): boolean {
   const parts = pre_tokenizer?.type === "Sequence" ? pre_tokenizer.pretokenizers : pre_tokenizer;
   const list = Array.isArray(parts) ? parts : [parts];

@@ -68,7 +68,7 @@ type Schemas = typeof schemas;
 export type MessageType = keyof Schemas;
 export type MessageOf<T extends MessageType> = z.infer<Schemas[T]>;
 
-/** Receives one of the given control messages. @throws E_PROTOCOL when it is another or malformed */
+/** Receives a control message of this type. @throws E_PROTOCOL when it is another or malformed */
 export async function expect<T extends MessageType>(
   channel: Channel,
   type: T,

@@ -30,7 +30,7 @@ export interface ComputeCost {
 
 const costOf = (gate: GateSpec, ringBits: number): GateCost => gateOf(gate).cost(gate, ringBits);
 
-/** Payload bytes of a bundle's three offline messages, without the seeds that lead the dealt two. */
+/** Payload bytes of a bundle's three offline messages, without the seeds that lead the dealt. */
 export function offlineCost(segments: readonly NumberedSegment[], ringBits = 64): OfflineCost {
   const sizes = { dealerToServer: [], dealerToClient: [], clientToServer: [] } as Record<
     keyof OfflineCost,

@@ -23,7 +23,7 @@ interface AdamRun {
 }
 
 /**
- * Updates weights from..to-1 by the first gradient times `scale`; `step` counts from 1. Weight decay
+ * Updates weights from..to-1 by the first gradient times `scale`; `step` counts from 1. Decay
  * acts on the parameters that the layout says.
  */
 export function adamUpdate(

@@ -19,7 +19,8 @@ export function addDealer(root: Command): void {
     )
     .addHelpText(
       "after",
-      "\nExamples:\n  $ mergen dealer --port 8702\n  $ MERGEN_TOKEN=... mergen dealer --host 0.0.0.0 --tls-key key.pem --tls-cert cert.pem",
+      "\nExamples:\n  $ mergen dealer --port 8702\n" +
+        "  $ MERGEN_TOKEN=... mergen dealer --host 0.0.0.0 --tls-key key.pem --tls-cert cert.pem",
     )
     .action(async (flags: ListenFlags & { maxSessions: number }) => {
       const log = pino({ name: "dealer" }, pino.destination(2));

@@ -53,7 +53,8 @@ export function addEval(root: Command): void {
     .option("--json", "print one compact JSON object")
     .addHelpText(
       "after",
-      "\nExamples:\n  $ mergen eval --data dev.jsonl.gz --outputs texts.jsonl --json\n  $ mergen eval --data dev.jsonl.gz --mode fixed --anchor 0",
+      "\nExamples:\n  $ mergen eval --data dev.jsonl.gz --outputs texts.jsonl --json\n" +
+        "  $ mergen eval --data dev.jsonl.gz --mode fixed --anchor 0",
     )
     .action(evaluate);
 }

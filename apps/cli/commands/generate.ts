@@ -49,7 +49,9 @@ export function addGenerate(root: Command): void {
   textOptions(command)
     .addHelpText(
       "after",
-      '\nExample:\n  $ mergen generate --server ws://127.0.0.1:8701 --dealer ws://127.0.0.1:8702 \\\n      --input "name[The Eagle], food[French], area[riverside]"',
+      "\nExample:\n" +
+        "  $ mergen generate --server ws://127.0.0.1:8701 --dealer ws://127.0.0.1:8702 \\\n" +
+        '      --input "name[The Eagle], food[French], area[riverside]"',
     )
     .action(generate);
 }

@@ -25,7 +25,8 @@ export function addPlan(root: Command): void {
   textOptions(command)
     .addHelpText(
       "after",
-      "\nWithout --input or --data, a prompt of the model's least length is planned.\n\nExample:\n  $ mergen plan --max-tokens 24 --json",
+      "\nWithout --input or --data, a prompt of the model's least length is planned.\n\n" +
+        "Example:\n  $ mergen plan --max-tokens 24 --json",
     )
     .action(plan);
 }

@@ -1,0 +1,166 @@
+import { describe, expect, it } from "vitest";
+import { fineEnd, SPLINE_ERROR } from "../../test/compare.ts";
+import { errorOf } from "../../test/errors.ts";
+import type { SplineTable } from "../gate/spline.ts";
+import { Random } from "../model/random.ts";
+import {
+  ensureFits,
+  NORM_EXCESS,
+  type NormScales,
+  normScales,
+  SPLINE_BITS,
+  STATE_BITS,
+} from "./format.ts";
+
+/**
+ * Relative error of the table where the variance was seen: half a chord's, of 16 an octave. The
+ * rounding of its slope, half a unit times half a segment, comes on top.
+ */
+const TABLE_ERROR = 9.3e-5;
+
+interface Case {
+  readonly columns: number;
+  readonly eps: number;
+  readonly proven: number;
+  readonly calibrated: readonly [number, number];
+}
+
+const cases: Case[] = [
+  { columns: 8, eps: 1e-5, proven: 4000, calibrated: [0.2, 3] },
+  { columns: 24, eps: 1e-5, proven: 4000, calibrated: [0.2, 3] },
+  { columns: 64, eps: 0, proven: 1e6, calibrated: [0.5, 2] },
+  { columns: 768, eps: 1e-5, proven: 1e9, calibrated: [0.05, 400] },
+  { columns: 48, eps: 0.1, proven: 50, calibrated: [0.01, 49] },
+  { columns: 3, eps: 1e-3, proven: 2, calibrated: [0.9, 1.1] },
+];
+
+function valueAt({ knots, c0, c1 }: SplineTable, v: bigint): number {
+  const k = knots.findLastIndex((knot) => knot <= v);
+  return Number(c0[k]! + c1[k]! * v);
+}
+
+/** sqrt(d) / sqrt(V + eps kappa^2 d), at the scale of the spline's values, V in units of v. */
+function exactly({ columns, eps }: Case, scales: NormScales, v: number): number {
+  const { kappa, operandBits, table } = scales;
+  const argument = v * 2 ** (table.shift - 2 * operandBits) + eps * kappa * kappa * columns;
+  return Math.sqrt(columns / argument) * 2 ** SPLINE_BITS;
+}
+
+/** Arguments to try: around every knot, and some of every octave. */
+function argumentsOf({ knots, domainBits }: SplineTable, seed: number): bigint[] {
+  const random = new Random(seed);
+  const last = (1n << BigInt(domainBits)) - 1n;
+  const near = knots.flatMap((knot) => [knot - 1n, knot, knot + 1n]);
+  const drawn = Array.from({ length: 4000 }, () =>
+    BigInt(Math.floor(2 ** (random.uniform() * domainBits))),
+  );
+  const all = [...near, ...drawn, last].filter((v) => v >= 1n && v <= last);
+  return [...new Set(all)].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+}
+
+describe.each(cases)("the table of 1 / deviation, %j", (given) => {
+  const { columns, proven, calibrated } = given;
+  const scales = normScales("layers.0.norm", columns, given.eps, { proven, calibrated });
+  const { table } = scales;
+  const first = table.knots[1]!;
+  const end = BigInt(fineEnd(table));
+  const points = argumentsOf(table, columns);
+
+  it(`is right to ${TABLE_ERROR} where the variance was seen`, () => {
+    for (const v of points.filter((point) => point >= first && point < end)) {
+      const exact = exactly(given, scales, Number(v));
+      const rounding = 1 + 0.5 * 0.5 * 0.045 * Number(v);
+      const error = Math.abs(valueAt(table, v) - exact);
+      expect(error, `v = ${v}`).toBeLessThan(TABLE_ERROR * exact + rounding);
+      expect(error / exact, `v = ${v}`).toBeLessThan(1.25 * TABLE_ERROR + 1e-5);
+    }
+  });
+
+  it("covers the seen range and half as much on either side, at 12 bits or more", () => {
+    const perVariance = scales.kappa ** 2 * columns * 2 ** (2 * scales.operandBits - table.shift);
+    expect(Number(first)).toBeLessThanOrEqual((calibrated[0] / 1.5) * perVariance + 1);
+    const high = Math.min(1.5 * calibrated[1], proven) * perVariance;
+    expect(Number(end)).toBeGreaterThanOrEqual(high - 1);
+    if (table.shift > 0) expect(first).toBeGreaterThanOrEqual(1n << 12n);
+    // The truncation of the argument, one unit either way, then stays within the gate's error.
+    if (table.shift > 0) expect(0.5 / Number(first) + TABLE_ERROR).toBeLessThan(SPLINE_ERROR);
+  });
+
+  it("is a staircase below the function beyond it, by a quarter of an octave and a unit", () => {
+    const unit = 2 ** (SPLINE_BITS - scales.factorBits);
+    for (const v of points.filter((point) => point >= end)) {
+      const exact = exactly(given, scales, Number(v));
+      const value = valueAt(table, v);
+      expect(value, `v = ${v}`).toBeLessThanOrEqual(exact);
+      expect(value, `v = ${v}`).toBeGreaterThan(exact * 2 ** -0.25 * (1 - 1e-3) - unit);
+      expect(value % unit).toBe(0);
+    }
+  });
+
+  it("is constant below it, and never above the function there", () => {
+    for (const v of points.filter((point) => point < first)) {
+      expect(valueAt(table, v)).toBe(Number(table.c0[0]));
+      expect(valueAt(table, v)).toBeLessThanOrEqual(exactly(given, scales, Number(v)) + 1);
+    }
+  });
+
+  it("lets no row leave the norm longer than NORM_EXCESS sqrt(d)", () => {
+    const unit = 2 ** -scales.factorBits;
+    for (const v of points) {
+      // The factor may be rounded up by a unit, and V be one unit of v above it.
+      const value = valueAt(table, v);
+      const whole = value % 2 ** (SPLINE_BITS - scales.factorBits) === 0;
+      const g = value / 2 ** SPLINE_BITS + (whole ? 0 : unit);
+      const length = Math.sqrt((Number(v) + 1) * 2 ** (table.shift - 2 * scales.operandBits)) * g;
+      expect(length / Math.sqrt(columns), `v = ${v}`).toBeLessThanOrEqual(NORM_EXCESS);
+    }
+  });
+
+  it("does not rise, but for what its error allows", () => {
+    let least = Number.POSITIVE_INFINITY;
+    for (const v of points) {
+      const value = valueAt(table, v);
+      expect(value, `v = ${v}`).toBeLessThanOrEqual(least * (1 + TABLE_ERROR));
+      least = Math.min(least, value);
+    }
+  });
+
+  it("has knots in order within its domain, which holds the proven bound", () => {
+    const { knots, c0, c1, domainBits, shift } = table;
+    expect([c0.length, c1.length]).toEqual([knots.length, knots.length]);
+    expect(knots[0]).toBe(0n);
+    for (let k = 1; k < knots.length; k++) expect(knots[k]! > knots[k - 1]!).toBe(true);
+    expect(knots.at(-1)! < 1n << BigInt(domainBits)).toBe(true);
+    const greatest = proven * scales.kappa ** 2 * columns * 2 ** (2 * scales.operandBits);
+    expect(2 ** (domainBits + shift)).toBeGreaterThan(greatest);
+    expect(Math.log2(greatest)).toBeLessThan(62);
+  });
+
+  it("gives operands whose product is at the state's scale", () => {
+    expect(scales.operandBits + scales.factorBits).toBe(STATE_BITS);
+    expect(scales.kappa).toBeGreaterThan(0.5);
+    expect(scales.kappa * 2 ** scales.growth).toBe(columns);
+  });
+});
+
+describe("bounds that do not fit", () => {
+  it("a sum of squares that the ring cannot hold is E_PLAN naming the wire", () => {
+    const variance = { proven: 1e16, calibrated: [0.5, 2] as const };
+    const { message } = errorOf("E_PLAN", () => normScales("layers.7.norm", 768, 0, variance));
+    expect(message).toContain("layers.7.norm");
+  });
+
+  it("a range so wide that the factor's unit is too coarse is E_PLAN naming the wire", () => {
+    const variance = { proven: 1e11, calibrated: [1e8, 1e10] as const };
+    const { message } = errorOf("E_PLAN", () => normScales("layers.3.norm", 192, 0, variance));
+    expect(message).toContain("layers.3.norm");
+  });
+
+  it("a wire fits below 62 bits and not at 62", () => {
+    ensureFits("x", 50, 2 ** 12 - 1);
+    for (const magnitude of [2 ** 12, 2 ** 40, Number.POSITIVE_INFINITY]) {
+      const { message } = errorOf("E_PLAN", () => ensureFits("layers.1.u", 50, magnitude));
+      expect(message).toContain("layers.1.u");
+    }
+  });
+});
