@@ -1,10 +1,12 @@
-// How fast are the kernels, one thread? Prints each figure beside the target of the feasibility
-// study. Usage: node bench/kernels.ts [repetitions]
+// How fast are the kernels on one thread, and the big jobs on two? Prints each figure beside the
+// target of the feasibility study. Usage: node bench/kernels.ts [repetitions]
 
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { cpus } from "node:os";
 import { loadRingKernels } from "../src/kernel/load-node.ts";
+import type { RingKernels } from "../src/kernel/ring-kernels.ts";
+import { pack, unpack } from "../src/ring/pack.ts";
 
 /** One measurement: `run` does `amount` units of work. */
 interface Row {
@@ -17,15 +19,23 @@ interface Row {
 }
 
 const repetitions = Number(process.argv[2] ?? 7);
-const kernels = await loadRingKernels();
+const one = await loadRingKernels({ threads: 1 });
+const two = await loadRingKernels({ threads: 2 });
+/** What the name of a row says about its threads. */
+const titleOf = (kernels: RingKernels) => (kernels === two ? ", 2 threads" : "");
 
 function randomWords(count: number): BigUint64Array {
   const words = new BigUint64Array(count);
-  kernels.chacha12(new Uint8Array(words.buffer), randomBytes(32), new Uint8Array(12), 0);
+  one.chacha12(new Uint8Array(words.buffer), randomBytes(32), new Uint8Array(12), 0);
   return words;
 }
 
-function matmulRow(kind: "int16" | "ring", m: number, target: string): () => Row {
+function matmulRow(
+  kernels: RingKernels,
+  kind: "int16" | "ring",
+  m: number,
+  target: string,
+): () => Row {
   const [rows, columns] = kind === "int16" && m === 1 ? [768, 73728] : [768, 3072];
   return () => {
     const words = randomWords(kind === "ring" ? rows * columns : (rows * columns) / 4);
@@ -36,7 +46,7 @@ function matmulRow(kind: "int16" | "ring", m: number, target: string): () => Row
     const x = randomWords(m * rows);
     const out = new BigUint64Array(m * columns);
     const [name, amount] = [
-      `matmul u64 x ${kind}, [${m}, ${rows}, ${columns}]`,
+      `u64 x ${kind}, [${m}, ${rows}, ${columns}]${titleOf(kernels)}`,
       m * rows * columns,
     ];
     const run = () => kernels.matmul(out, x, matrix);
@@ -51,18 +61,44 @@ function matmulRow(kind: "int16" | "ring", m: number, target: string): () => Row
   };
 }
 
-function chachaRow(): Row {
-  const out = new Uint8Array(1 << 24);
-  const [key, nonce] = [randomBytes(32), new Uint8Array(12)];
-  const run = () => kernels.chacha12(out, key, nonce, 0);
-  return { name: "ChaCha12, 16 MB", target: "2.3", unit: "GB/s", amount: out.length / 1e9, run };
+function attendRow(count: number): () => Row {
+  return () => {
+    const dims = { heads: 12, positions: 128, start: 128 - count, columns: 768 };
+    const x = randomWords(128 * 768);
+    const weights = randomWords(12 * 128 * 128);
+    const out = new BigUint64Array(count * 768);
+    const run = () => one.attend(out, x, weights, dims);
+    const pairs = (128 * 129 - dims.start * (dims.start + 1)) / 2;
+    const name = `attend, 12 heads, ${count} of 128 rows, 768 columns`;
+    return { name, target: "-", unit: "G mul-add/s", amount: (pairs * 768) / 1e9, run };
+  };
+}
+
+function packRow(bits: number, back: boolean): () => Row {
+  return () => {
+    const words = randomWords(1 << 17);
+    const bytes = pack(words, bits);
+    const run = back ? () => unpack(bytes, words.length, bits) : () => pack(words, bits);
+    const name = `${back ? "unpack" : "pack"} 2^17 words of ${bits} bits`;
+    return { name, target: "-", unit: "G words/s", amount: words.length / 1e9, run };
+  };
+}
+
+function chachaRow(kernels: RingKernels, target: string): () => Row {
+  return () => {
+    const out = new Uint8Array(1 << 24);
+    const [key, nonce] = [randomBytes(32), new Uint8Array(12)];
+    const run = () => kernels.chacha12(out, key, nonce, 0);
+    const name = `ChaCha12, 16 MB${titleOf(kernels)}`;
+    return { name, target, unit: "GB/s", amount: out.length / 1e9, run };
+  };
 }
 
 function elementwiseRow(name: "add" | "mul"): () => Row {
   return () => {
     const [a, b] = [randomWords(1 << 20), randomWords(1 << 20)];
     const out = new BigUint64Array(a.length);
-    const run = () => kernels[name](out, a, b);
+    const run = () => one[name](out, a, b);
     return {
       name: `${name}, 2^20 words`,
       target: "-",
@@ -81,53 +117,62 @@ interface TreeShape {
   perKey: number;
 }
 
-function treeRow(shape: TreeShape, target: string): () => Row {
+function treeRow(kernels: RingKernels, shape: TreeShape, target: string): () => Row {
   const { kind, domainBits, words, keyCount, perKey } = shape;
   return () => {
-    const payload = randomWords(words);
-    const generate = (alpha: bigint) => {
-      const options = { domainBits, alpha, payload, random: randomBytes(32) };
-      return kind === "dcf" ? kernels.dcfGenerate(options) : kernels.dpfGenerate(options);
-    };
     const cut = (x: bigint) => BigInt.asUintN(domainBits, x);
     const alphas = randomWords(keyCount).map(cut);
-    const keys = new Uint8Array(Buffer.concat(Array.from(alphas, (alpha) => generate(alpha)[0])));
+    const payloads = randomWords(keyCount * words);
+    const dealt = { domainBits, words, alphas, payloads, random: randomBytes(32 * keyCount) };
+    const [keys] = kind === "dcf" ? one.dcfGenerateMany(dealt) : one.dpfGenerateMany(dealt);
     const points = randomWords(keyCount * perKey).map(cut);
     const out = new BigUint64Array(points.length * words);
     const options = { party: 0, keys, domainBits, words, points, out } as const;
     const run = () =>
       kind === "dcf" ? kernels.dcfEvaluateMany(options) : kernels.dpfEvaluateMany(options);
-    const name = `${kind}, ${domainBits} bits, ${words} words, ${keyCount} keys x ${perKey} points`;
+    const shapeName = `${domainBits} bits, ${words} words, ${keyCount} keys x ${perKey} points`;
+    const name = `${kind}, ${shapeName}${titleOf(kernels)}`;
     return { name, target, unit: "M points/s", amount: points.length / 1e6, run };
   };
 }
 
-function generateRow(domainBits: number, words: number): () => Row {
+function generateRow(kernels: RingKernels, domainBits: number, words: number): () => Row {
   return () => {
-    const payload = randomWords(words);
-    const random = randomBytes(32);
-    const options = { domainBits, alpha: 1n, payload, random };
-    const run = () => {
-      for (let i = 0; i < 1000; i++) kernels.dcfGenerate(options);
+    const count = 1000;
+    const options = {
+      domainBits,
+      words,
+      alphas: new BigUint64Array(count).fill(1n),
+      payloads: randomWords(count * words),
+      random: randomBytes(32 * count),
     };
-    const name = `dcf key pair, ${domainBits} bits, ${words} words`;
+    const run = () => void kernels.dcfGenerateMany(options);
+    const name = `dcf, 1000 key pairs, ${domainBits} bits, ${words} words${titleOf(kernels)}`;
     return { name, target: "-", unit: "M keys/s", amount: 1e-3, run };
   };
 }
 
 const rows: (() => Row)[] = [
-  matmulRow("ring", 128, "4.3"),
-  matmulRow("ring", 1, "-"),
-  matmulRow("int16", 1, "4.4"),
-  matmulRow("int16", 128, "-"),
-  chachaRow,
+  matmulRow(one, "ring", 128, "4.3"),
+  matmulRow(two, "ring", 128, "-"),
+  matmulRow(one, "ring", 1, "-"),
+  matmulRow(two, "ring", 1, "-"),
+  matmulRow(one, "int16", 1, "4.4"),
+  matmulRow(two, "int16", 1, "-"),
+  matmulRow(one, "int16", 128, "-"),
+  attendRow(128),
+  attendRow(1),
+  chachaRow(one, "2.3"),
+  chachaRow(two, "-"),
   elementwiseRow("add"),
   elementwiseRow("mul"),
-  treeRow({ kind: "dcf", domainBits: 32, words: 1, keyCount: 4096, perKey: 1 }, "1.1"),
-  treeRow({ kind: "dcf", domainBits: 40, words: 2, keyCount: 1, perKey: 100 }, "-"),
-  treeRow({ kind: "dpf", domainBits: 10, words: 1, keyCount: 1, perKey: 1024 }, "-"),
-  generateRow(32, 1),
-  // Float32 rows go here.
+  ...[40, 24, 64].flatMap((bits) => [packRow(bits, false), packRow(bits, true)]),
+  treeRow(one, { kind: "dcf", domainBits: 32, words: 1, keyCount: 4096, perKey: 1 }, "1.1"),
+  treeRow(two, { kind: "dcf", domainBits: 32, words: 1, keyCount: 4096, perKey: 1 }, "-"),
+  treeRow(one, { kind: "dcf", domainBits: 40, words: 2, keyCount: 1, perKey: 100 }, "-"),
+  treeRow(one, { kind: "dpf", domainBits: 10, words: 1, keyCount: 1, perKey: 1024 }, "-"),
+  generateRow(one, 32, 1),
+  generateRow(two, 32, 1),
 ];
 
 /** Seconds of each repetition, after one to warm up. */
@@ -155,8 +200,8 @@ function commit(): string {
 process.stdout.write(
   `machine      ${cpus()[0]?.model}, ${cpus().length} cores, node ${process.version}\n` +
     `commit       ${commit()}\n` +
-    `kernels      ${kernels.name}, one thread, ${repetitions} repetitions\n\n` +
-    `${"".padEnd(48)}${"median".padStart(9)}${"min".padStart(9)}${"max".padStart(9)}` +
+    `kernels      ${one.name}, ${repetitions} repetitions, one thread unless said\n\n` +
+    `${"".padEnd(54)}${"median".padStart(9)}${"min".padStart(9)}${"max".padStart(9)}` +
     `${"target".padStart(8)}  ${"unit".padEnd(13)}ms\n`,
 );
 for (const make of rows) {
@@ -167,7 +212,7 @@ for (const make of rows) {
     (row.amount / s).toPrecision(3).padStart(9),
   );
   process.stdout.write(
-    `${row.name.padEnd(48)}${rates.join("")}${row.target.padStart(8)}  ` +
+    `${row.name.padEnd(54)}${rates.join("")}${row.target.padStart(8)}  ` +
       `${row.unit.padEnd(13)}${(median * 1000).toFixed(2)}\n`,
   );
   row.free?.();

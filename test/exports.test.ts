@@ -1,5 +1,5 @@
-// What the package offers: the names it exports, the files that package.json points to, the packages
-// it depends on, and how much a browser has to load.
+// What the package offers: the names it exports, the files that package.json points to, the
+// packages it depends on, and how much a browser has to load.
 
 import { readFile } from "node:fs/promises";
 import { createContext, runInContext } from "node:vm";
