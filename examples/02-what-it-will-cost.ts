@@ -3,7 +3,8 @@
 // A plan is what all parties compute: every gate and every message, without weights, prompt or
 // randomness. So its bytes and round trips are known exactly. Four numbers are asked for, and all
 // of them are public: the length of the prompt, the greatest number of tokens, how many tokens'
-// logits come together (a chunk), and how often the client sends a token back privately (an anchor).
+// logits come together (a chunk), and how often the client sends a token back privately (an
+// anchor).
 //
 //   node examples/02-what-it-will-cost.ts [MODEL] [PROMPT]
 

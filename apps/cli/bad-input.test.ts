@@ -69,6 +69,7 @@ async function check({ args, code, says, ...options }: Case): Promise<void> {
   expect(finished.stderr, "no stack").not.toMatch(/^ +at /m);
 }
 
+const remote = (...args: string[]) => ["generate", "--server", closed, "--dealer", closed, ...args];
 const run = (...args: string[]) => ["run", "--model", model, "--mode", "float", ...args];
 
 describe.concurrent("a wrong command line", () => {
@@ -95,6 +96,10 @@ describe.concurrent("a wrong command line", () => {
     [
       "negative temperature",
       () => ({ args: run("--input", CANARY, "--temperature=-1"), says: /temperature/ }),
+    ],
+    [
+      "a share of no probability, whatever the server",
+      () => ({ args: remote("--input", CANARY, "--top-p", "0"), says: /topP/ }),
     ],
     ["mode", () => ({ args: ["run", "--mode", "quick"], says: /float, fixed, secure/ })],
     ["server without a dealer", () => ({ args: ["serve"], says: /--dealer/ })],

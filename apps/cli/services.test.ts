@@ -187,6 +187,17 @@ describe("bundles in a folder", () => {
     expect(await readdir(folder.path("full"))).toEqual([]);
   });
 
+  it("that is full, of a server: its client is told, and the server goes on", async () => {
+    const args = ["serve", "--model", model, "--dealer", dealer.url];
+    const options = { env: tokens, shell: 'ulimit -f 0; exec "$@"' };
+    const full = await listening([...args, "--bundles", folder.path("full-server")], options);
+    const asking = ["generate", "--server", full.url, "--dealer", dealer.url, "--input", CANARY];
+    expectError(await generate([...asking, ...shortRun]), "E_STORE", /the peer reported/);
+    expectError(await generate([...asking, ...shortRun]), "E_STORE", /the peer reported/);
+    full.signal("SIGTERM");
+    expect((await full.finished).status).toBe(0);
+  });
+
   it("left by a client that was killed are cleared at the next start", async () => {
     const bundles = folder.path("bundles");
     await mkdir(bundles);

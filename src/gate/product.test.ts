@@ -64,9 +64,12 @@ describe("product", () => {
     }
   });
 
-  test("operands that are not opened are refused", () => {
+  test("operands that are not opened, or by other shifts, are refused", () => {
     const options = productOf(8, [2, 2], [1, 1], 1);
     const gates = [gate("product", { from: [0, 1], to: 4 }, [1, 1], { shifts: [2, 2] })];
     errorOf("E_INTERNAL", () => runParties({ ...options, gates }));
+    const wrong = gate("product", { from: [2, 3], to: 4 }, [1, 1], { shifts: [2, 3] });
+    const last = [...options.gates.slice(0, 2), wrong];
+    errorOf("E_INTERNAL", () => runParties({ ...options, gates: last }));
   });
 });

@@ -97,6 +97,8 @@ export const product: Gate<Product> = {
     const [y, g] = gate.inputs.map((id) => wire(context, id));
     const known = y!.form === "opened" && g!.form === "opened";
     ensure(known, "E_INTERNAL", "a product takes opened wires");
+    const shiftsFit = y.shift === gate.shifts[0] && g.shift === gate.shifts[1];
+    ensure(shiftsFit, "E_INTERNAL", "a product's shifts are not those of its operands");
     const bG = ring.spread(g.b, gate.columns);
     const rG = ring.spread(g.r1, gate.columns);
     const c = clientProducts(gate, context.client, placeOf(gate, context), ring);

@@ -11,7 +11,7 @@ import type { InputWire } from "./harness.ts";
 import type { Fault, Lanes, Observation } from "./lanes.ts";
 
 const BITS = 8;
-const LANES = 1 << 14;
+const LANES = 1 << 13;
 /** Of some thousand comparisons, chance alone takes none this far. */
 const LIMIT = 5.5;
 

@@ -60,14 +60,13 @@ type Party = "client" | "server";
 const bothParties: readonly Party[] = ["client", "server"];
 
 /** Inputs that the opening allows, the ends of the range among them. */
-const allowed: Record<3 | 4, readonly bigint[]> = { 3: [-1n, 0n, 1n], 4: [-3n, -1n, 0n, 3n] };
+const allowed: Record<3 | 4, readonly bigint[]> = { 3: [-1n, 0n, 1n], 4: [-3n, 0n, 2n] };
 
 describe("opening with truncation", () => {
   for (const [bits, shift, squares, offline] of [
     [3, 1, "none", true],
     [3, 1, "none", false],
     [3, 1, "each", true],
-    [3, 1, "rows", false],
     [4, 1, "none", true],
     [4, 2, "none", false],
   ] as const) {
@@ -95,7 +94,6 @@ describe("opening with truncation", () => {
       explore(experiment, [
         [0n, 0n],
         [1n, -1n],
-        [-1n, 1n],
       ]),
     );
   });
