@@ -26,7 +26,9 @@ function rerun(node) {
     env: { ...process.env, [reentered]: "1" },
   });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
-    process.on(signal, () => child.kill(signal));
+    // A terminal sends Ctrl-C to the child as well; a second one would end it without order.
+    const passedOn = signal === "SIGINT" && process.stdin.isTTY;
+    process.on(signal, () => passedOn || child.kill(signal));
   }
   child.on("exit", (code, signal) => {
     process.exitCode = signal ? 128 + (signal === "SIGINT" ? 2 : 15) : (code ?? 1);

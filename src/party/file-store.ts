@@ -3,7 +3,7 @@
 // Bundles do not outlive their session: what a killed process left is deleted at the next start.
 
 import { randomUUID } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ensure, MergenError } from "../errors.ts";
 import type { BundleStore } from "./store.ts";
@@ -11,6 +11,8 @@ import type { BundleStore } from "./store.ts";
 const KEPT = ".bundle";
 const USED = ".used";
 const PARTIAL = ".partial";
+/** Holds the number of the process that uses the folder. */
+const OWNER = "owner.pid";
 /** The disk, a quota or the limit of a file's size is exhausted. */
 const full = ["ENOSPC", "EDQUOT", "EFBIG"];
 
@@ -21,6 +23,7 @@ const full = ["ENOSPC", "EDQUOT", "EFBIG"];
 export async function fileStore(dir: string): Promise<BundleStore> {
   await attempt(dir, async () => {
     await mkdir(dir, { recursive: true, mode: 0o700 });
+    await claim(dir);
     const left = await readdir(dir);
     const ours = left.filter((name) => [KEPT, USED, PARTIAL].some((end) => name.endsWith(end)));
     await Promise.all(ours.map((name) => rm(join(dir, name))));
@@ -64,6 +67,33 @@ export async function fileStore(dir: string): Promise<BundleStore> {
         );
       }),
   };
+}
+
+/**
+ * Marks the folder as this process's own, since opening it clears it.
+ * @throws E_STORE when another living process has it
+ */
+async function claim(dir: string): Promise<void> {
+  const path = join(dir, OWNER);
+  const owner = Number(await readFile(path, "utf8").catch(() => "0"));
+  const taken = owner !== process.pid && isAlive(owner);
+  ensure(
+    !taken,
+    "E_STORE",
+    `bundle folder ${dir}: process ${owner} uses it: choose another folder`,
+  );
+  await rm(path, { force: true });
+  await writeFile(path, String(process.pid), { mode: 0o600 });
+}
+
+function isAlive(pid: number): boolean {
+  if (!Number.isInteger(pid) || pid <= 0) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
 }
 
 /** Keys are session ids in hexadecimal, slashes and words. */
