@@ -2,6 +2,7 @@
 // each direction of each link, until a run comes in which it does not happen. Every run must end in
 // the right text or in a named error, every party must settle, and no correlation is taken twice.
 
+import { createHash } from "node:crypto";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -83,6 +84,8 @@ function once(seen: ReadonlySet<string>, key: string): string {
   return key;
 }
 
+const toArrayBuffer = (bytes: Uint8Array): ArrayBuffer => Uint8Array.from(bytes).buffer;
+
 interface Outcome {
   readonly generation: Generation | undefined;
   readonly error: unknown;
@@ -100,9 +103,15 @@ async function runWith(
   const clock = new VirtualClock();
   const log = new TakeLog();
   log.watch();
-  // The platform's digest works outside this thread: time must stand still meanwhile.
-  const digest = crypto.subtle.digest.bind(crypto.subtle);
-  vi.spyOn(crypto.subtle, "digest").mockImplementation((...args) => clock.hold(digest(...args)));
+  // The platform's digest works outside this thread: here it is made at once, and for what else
+  // does, time stands still.
+  vi.spyOn(crypto.subtle, "digest").mockImplementation(async (_name, data) =>
+    toArrayBuffer(
+      createHash("sha256")
+        .update(new Uint8Array(data as ArrayBuffer))
+        .digest(),
+    ),
+  );
   const blob = Blob.prototype.arrayBuffer;
   vi.spyOn(Blob.prototype, "arrayBuffer").mockImplementation(function (this: Blob) {
     return clock.hold(blob.call(this));
@@ -205,7 +214,7 @@ describe("faults at every frame", () => {
   });
 
   it("random plans with long delays", async () => {
-    for (let seed = 1; seed <= 60; seed++) {
+    for (let seed = 1; seed <= 40; seed++) {
       const link = allLinks[Math.floor(seededRandom(seed)() * allLinks.length)]!;
       const plan = randomFaultPlan(seed, link === "client-server" ? 20 : 7);
       const outcome = await runWith({ link, plan, seed });
