@@ -3,7 +3,17 @@
 // Bundles do not outlive their session: what a killed process left is deleted at the next start.
 
 import { randomUUID } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import {
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  stat,
+  symlink,
+} from "node:fs/promises";
 import { join } from "node:path";
 import { ensure, MergenError } from "../errors.ts";
 import type { BundleStore } from "./store.ts";
@@ -11,7 +21,7 @@ import type { BundleStore } from "./store.ts";
 const KEPT = ".bundle";
 const USED = ".used";
 const PARTIAL = ".partial";
-/** Holds the number of the process that uses the folder. */
+/** A link to the number of the process that uses the folder: made whole or not at all. */
 const OWNER = "owner.pid";
 /** The disk, a quota or the limit of a file's size is exhausted. */
 const full = ["ENOSPC", "EDQUOT", "EFBIG"];
@@ -75,7 +85,7 @@ export async function fileStore(dir: string): Promise<BundleStore> {
  */
 async function claim(dir: string): Promise<void> {
   const path = join(dir, OWNER);
-  const owner = Number(await readFile(path, "utf8").catch(() => "0"));
+  const owner = Number(await readlink(path).catch(() => "0"));
   const taken = owner !== process.pid && isAlive(owner);
   ensure(
     !taken,
@@ -83,7 +93,7 @@ async function claim(dir: string): Promise<void> {
     `bundle folder ${dir}: process ${owner} uses it: choose another folder`,
   );
   await rm(path, { force: true });
-  await writeFile(path, String(process.pid), { mode: 0o600 });
+  await symlink(String(process.pid), path);
 }
 
 function isAlive(pid: number): boolean {

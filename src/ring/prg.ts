@@ -4,6 +4,7 @@
 
 import { ensure } from "../errors.ts";
 import type { RingKernels } from "../kernel/ring-kernels.ts";
+import { trim } from "./pack.ts";
 import type { Words } from "./ring.ts";
 
 export const SEED_BYTES = 32;
@@ -55,10 +56,7 @@ export class Prg implements Randomness {
   words(place: Place, purpose: Purpose, count: number, bits: number): Words {
     const words = new BigUint64Array(count);
     this.#fill(new Uint8Array(words.buffer), place, purpose);
-    if (bits < 64) {
-      const mask = (1n << BigInt(bits)) - 1n;
-      for (let i = 0; i < count; i++) words[i] = words[i]! & mask;
-    }
+    trim(words, bits);
     return words;
   }
 
