@@ -24,7 +24,7 @@ import {
   traceSegment,
 } from "../src/party/plan.ts";
 import { bundleLabels, insecureSeeds, WEIGHTS_LABEL } from "../src/party/seeds.ts";
-import { SPLINE_BITS, STATE_BITS } from "../src/plan/format.ts";
+import { STATE_BITS } from "../src/plan/format.ts";
 import { maskTensors, RingTensors, ServerTensors } from "../src/plan/tensors.ts";
 import { Prg } from "../src/ring/prg.ts";
 import { Ring, type Words } from "../src/ring/ring.ts";
@@ -642,7 +642,7 @@ class ShadowRun {
       if (high <= fine.high) return spread + real(low) * SPLINE_ERROR;
       return spread + real(low) * STAIRCASE_ERROR + 2 ** (v.fracBits / 2 - STATE_BITS);
     });
-    return { values, errors, fracBits: SPLINE_BITS };
+    return { values, errors, fracBits: table.fracBits };
   }
 }
 

@@ -23,6 +23,7 @@ function tableOf(shift: number, domainBits: number, knotCount: number, seed: num
   return {
     shift,
     domainBits,
+    fracBits: 0,
     knots: sorted,
     c0: sorted.map((_, k) => signed(k)),
     c1: sorted.map((_, k) => signed(k + knotCount)),

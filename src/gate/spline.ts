@@ -8,8 +8,9 @@
 // and with them of c0 + c1 v, locally.
 // C learns V^ first and answers with its own part at once, so its next gate rides along.
 // Cost: one word S to C and one C to S a row; a key of about (16 + 16) domainBits bytes to each.
-// Reveals nothing of V by itself: V^ is uniform, and the result is shared; only together with an
-// opened result would V^ tell which way V's low bits were rounded. Source: Boyle, Chandran, Gilboa,
+// Reveals nothing with shift 0, as all plans have it: V^ is uniform and the result is shared. With
+// a shift, V^ and an opened result together would tell how V's low bits were rounded.
+// Source: Boyle, Chandran, Gilboa,
 // Gupta, Ishai, Kumar, Rathee (EUROCRYPT 2021), spline gate; wrap by a second indicator set:
 // docs/protocol.md.
 
@@ -33,6 +34,8 @@ import {
 export interface SplineTable {
   readonly shift: number;
   readonly domainBits: number;
+  /** Bits after the point of the function's value. */
+  readonly fracBits: number;
   readonly knots: readonly bigint[];
   readonly c0: readonly bigint[];
   readonly c1: readonly bigint[];

@@ -234,8 +234,11 @@ class Run {
     const { plan } = this.#run;
     for (let bundle = 0; bundle < plan.bundles.length && !this.#ended; bundle++) {
       const { prepared, random } = await this.#prepare(bundle);
-      await this.#runOnline(plan.bundles[bundle]!, prepared);
-      random.erase();
+      try {
+        await this.#runOnline(plan.bundles[bundle]!, prepared);
+      } finally {
+        random.erase();
+      }
     }
     await tell(this.#dealer, { type: "end" });
     await tell(this.#server, { type: "end" });

@@ -184,13 +184,16 @@ export class Server {
       const { random, dealt, uploaded } = received;
       const { tensors } = this.#served;
       const common = { ring: this.#ring, states, tensors, random, dealt, uploaded };
-      for (const group of serverGroups(plan.bundles[bundle]!)) {
-        for (const segment of group) scheduler.add(serverJobs({ ...common, segment }));
-        ended = await this.#runOnline(channel, scheduler);
-        if (ended) break;
+      try {
+        for (const group of serverGroups(plan.bundles[bundle]!)) {
+          for (const segment of group) scheduler.add(serverJobs({ ...common, segment }));
+          ended = await this.#runOnline(channel, scheduler);
+          if (ended) break;
+        }
+        await this.#flush(channel, scheduler);
+      } finally {
+        random.erase();
       }
-      await this.#flush(channel, scheduler);
-      random.erase();
     }
     if (!ended) await expect(channel, "end", this.#options.timeoutMs);
     const dealerToServerBytes = dealer.counters.receivedBytes;

@@ -30,12 +30,12 @@ export const STATE_BITS = 24;
 export const OPERAND_BITS = 12;
 /** A shared value must stay below 2^(64 - 2) to be opened. */
 export const HEADROOM_BITS = 62;
-/** Bits after the point of a spline's value before truncation. */
-export const SPLINE_BITS = 38;
+/** Bits after the point of a spline's value before truncation, at least. */
+const SPLINE_BITS = 38;
 /** Bits of a logit as C sees it. */
 export const LOGIT_BITS = 16;
 
-/** log2 of the spline's resolution at the low end of its calibrated range. */
+/** Bits of V at the low end of its calibrated range for which SPLINE_BITS suffice. */
 const ARGUMENT_BITS = 12;
 const KNOTS_PER_OCTAVE = 16;
 /** Beyond the calibrated range the spline is a staircase below the function: so many steps. */
@@ -95,39 +95,37 @@ export function normScales(
     `wire ${wireName}: the norm's output may reach ${excess.toFixed(2)} sqrt(d), planned for ` +
       `${NORM_EXCESS}: calibrate the model on inputs whose variance spreads less`,
   );
-  const greatestFactor = Number(table.c0[0]!) / 2 ** SPLINE_BITS;
+  const greatestFactor = Number(table.c0[0]!) / 2 ** table.fracBits;
   return { growth, kappa, operandBits, factorBits, table, greatestFactor };
 }
 
 /**
  * The greatest |n| / sqrt(d) that a table allows: on each segment sqrt(V) g(V) is greatest at one
  * of its ends (or, between them, within the chord's error), g is rounded up by less than one unit
- * when it is opened unless it is a whole number of them, and v may be one unit below V.
+ * when it is opened unless it is a whole number of them.
  */
 function normExcess(
-  { shift, domainBits, knots, c0, c1 }: SplineTable,
+  { domainBits, fracBits, knots, c0, c1 }: SplineTable,
   columns: number,
   { operandBits, factorBits }: { operandBits: number; factorBits: number },
 ): number {
-  const unit = 2 ** shift;
   const scale = 2 ** -operandBits / Math.sqrt(columns);
-  const whole = 1n << BigInt(SPLINE_BITS - factorBits);
+  const whole = 1n << BigInt(fracBits - factorBits);
   let greatest = 0;
   for (let k = 0; k < knots.length; k++) {
     const exact = c1[k] === 0n && c0[k]! % whole === 0n;
     const rounding = exact ? 0 : 2 ** -factorBits;
     const right = k + 1 < knots.length ? Number(knots[k + 1]!) : 2 ** domainBits;
     for (const v of [Number(knots[k]!), right - 1]) {
-      const g = (Number(c0[k]!) + Number(c1[k]!) * v) / 2 ** SPLINE_BITS + rounding;
-      greatest = Math.max(greatest, g * Math.sqrt((v + 1) * unit) * scale);
+      const g = (Number(c0[k]!) + Number(c1[k]!) * v) / 2 ** fracBits + rounding;
+      greatest = Math.max(greatest, g * Math.sqrt(v) * scale);
     }
   }
   return greatest * 1.001;
 }
 
 /**
- * sqrt(d) / sqrt(V + eps kappa^2 d) as a piecewise linear function of V's upper bits: minimax
- * chords between 16 knots an octave where the variance was seen, a staircase from below beyond
+ * sqrt(d) / sqrt(V + eps kappa^2 d) as a piecewise linear function of V: minimax chords between 16 knots an octave where the variance was seen, a staircase from below beyond
  * it (so the norm's output stays within NORM_EXCESS for every input), constant before it.
  */
 function rsqrtTable(options: {
@@ -143,13 +141,12 @@ function rsqrtTable(options: {
   const low = (seenLow / CALIBRATION_MARGIN) * perVariance;
   const proven = variance.proven * perVariance;
   const high = Math.min(seenHigh * CALIBRATION_MARGIN * perVariance, proven);
-  const shift = Math.max(0, Math.floor(Math.log2(low)) - ARGUMENT_BITS);
-  const unit = 2 ** shift;
-  const domainBits = Math.ceil(Math.log2(proven + 2 * unit)) - shift;
+  const domainBits = Math.ceil(Math.log2(proven + 1));
   const added = eps * kappa * kappa * columns * 2 ** (2 * operandBits);
-  const scale = Math.sqrt(columns) * 2 ** operandBits * 2 ** SPLINE_BITS;
-  const value = (v: number) => scale / Math.sqrt(v * unit + added);
-  const fine = geometric(low / unit, high / unit, KNOTS_PER_OCTAVE);
+  const real = (v: number) => (Math.sqrt(columns) * 2 ** operandBits) / Math.sqrt(v + added);
+  const fine = geometric(low, high, KNOTS_PER_OCTAVE);
+  const fracBits = splineBits(low, real(fine[0]!));
+  const value = (v: number) => real(v) * 2 ** fracBits;
   const coarse = geometric(fine.at(-1)!, 2 ** domainBits, STEPS_PER_OCTAVE).slice(1, -1);
   const knots = [0n];
   const c0 = [BigInt(Math.round(value(fine[0]!)))];
@@ -161,14 +158,23 @@ function rsqrtTable(options: {
     c1.push(slope);
   }
   // Each step is the function at its right end, in whole units of g, which opening leaves alone.
-  const unitOfFactor = 2 ** (SPLINE_BITS - (STATE_BITS - operandBits));
+  const unitOfFactor = 2 ** (fracBits - (STATE_BITS - operandBits));
   const edges = [fine.at(-1)!, ...coarse, 2 ** domainBits];
   for (let k = 0; k + 1 < edges.length; k++) {
     knots.push(BigInt(edges[k]!));
     c0.push(BigInt(Math.floor(value(edges[k + 1]!) / unitOfFactor) * unitOfFactor));
     c1.push(0n);
   }
-  return { shift, domainBits, knots, c0, c1 };
+  return { shift: 0, domainBits, fracBits, knots, c0, c1 };
+}
+
+/**
+ * Bits of the value: slopes are integers per unit of V, so the finer V is, the more. V is taken
+ * whole (shift 0): its opened mask would else tell C which way it was rounded.
+ */
+function splineBits(low: number, greatest: number): number {
+  const wanted = SPLINE_BITS + Math.max(0, Math.floor(Math.log2(low)) - ARGUMENT_BITS);
+  return Math.min(wanted, HEADROOM_BITS - 1 - Math.ceil(Math.log2(greatest)));
 }
 
 /** Distinct integers from round(low) to round(high), about `perOctave` to a factor of two. */

@@ -15,7 +15,6 @@ import {
   type Numbers,
   normScales,
   OPERAND_BITS,
-  SPLINE_BITS,
   STATE_BITS,
 } from "./format.ts";
 
@@ -419,11 +418,11 @@ class Lowering {
       form: "shared",
       rows,
       columns: 1,
-      fracBits: SPLINE_BITS,
+      fracBits: scales.table.fracBits,
       offline: false,
     });
-    const factorShift = SPLINE_BITS - scales.factorBits;
-    ensureFits(`${wireName}.factor`, SPLINE_BITS, scales.greatestFactor);
+    const factorShift = scales.table.fracBits - scales.factorBits;
+    ensureFits(`${wireName}.factor`, scales.table.fracBits, scales.greatestFactor);
     const g = this.#open(column, factorShift, "none", `${wireName}.factor`);
     const shifts = [this.#shiftOf(y.wire), factorShift] as const;
     const wire = this.#emit({ kind: "product", shifts }, [y.wire, g.wire], rows, columns);
@@ -489,7 +488,9 @@ class Lowering {
     const scale = x.fracBits + bits;
     const bound = this.#numbers.logitBound;
     ensure(bound, "E_PLAN", "config.json has no logitBound: calibrate the model first");
-    const fracBits = Math.min(LOGIT_BITS - 1 - Math.ceil(Math.log2(this.#bound(bound))), scale - 1);
+    // Room above the bound, so that the greatest logit does not round up to the sign bit.
+    const magnitude = Math.ceil(Math.log2(this.#bound(bound) * (1 + 2 ** -12)));
+    const fracBits = Math.min(LOGIT_BITS - 1 - magnitude, scale - 1);
     ensure(fracBits >= 1, "E_PLAN", "the logits' bound leaves no fractional bits");
     const constant = op.bias === undefined ? undefined : this.#constant(op.bias);
     const body = {

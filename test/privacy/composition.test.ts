@@ -28,6 +28,7 @@ function chain(fault?: Fault): Experiment<Pair> {
       splineGate({ from: 3, to: 4 }, lanes, {
         shift: 0,
         domainBits: 6,
+        fracBits: 0,
         knots: [0n, 8n, 20n],
         c0: [40n, 36n, 20n],
         c1: [-1n, 0n, 0n],

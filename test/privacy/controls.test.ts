@@ -134,7 +134,7 @@ describe("the comparison flags", () => {
   });
 
   test("a spline whose rn S knows", () => {
-    const table = { shift: 0, domainBits: 1, knots: [0n], c0: [1n], c1: [1n] };
+    const table = { shift: 0, domainBits: 1, fracBits: 0, knots: [0n], c0: [1n], c1: [1n] };
     const experiment: Experiment<bigint> = {
       ...oneOpening,
       bits: 2,

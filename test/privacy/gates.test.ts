@@ -376,6 +376,7 @@ describe("spline", () => {
   const table = (domainBits: number, shift: number, knots: bigint[]): SplineTable => ({
     shift,
     domainBits,
+    fracBits: 0,
     knots,
     c0: knots.map((_, k) => BigInt(k + 1)),
     c1: knots.map((_, k) => BigInt(1 - k)),

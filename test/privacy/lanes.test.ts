@@ -19,6 +19,7 @@ const gates = (rows: number) => [
   splineGate({ from: 2, to: 3 }, rows, {
     shift: 0,
     domainBits: 4,
+    fracBits: 0,
     knots: [0n, 2n, 5n],
     c0: [6n, 4n, 2n],
     c1: [-1n, 0n, 0n],
