@@ -125,8 +125,9 @@ function normExcess(
 }
 
 /**
- * sqrt(d) / sqrt(V + eps kappa^2 d) as a piecewise linear function of V: minimax chords between 16 knots an octave where the variance was seen, a staircase from below beyond
- * it (so the norm's output stays within NORM_EXCESS for every input), constant before it.
+ * sqrt(d) / sqrt(V + eps kappa^2 d) as a piecewise linear function of V: minimax chords between 16
+ * knots an octave where the variance was seen, a staircase from below beyond it (so the norm's
+ * output stays within NORM_EXCESS for every input), constant before it.
  */
 function rsqrtTable(options: {
   columns: number;
