@@ -93,7 +93,8 @@ function slotIds(values: Map<string, string>, config: ModelConfig, tokenizer: To
     const prefixed = value === undefined ? "" : (layout.prefix ?? "") + value;
     const tokens = encodePart(prefixed, `slot ${name}`, { config, tokenizer });
     if (tokens.length > width) {
-      fail(`slot ${name} takes at most ${width} tokens, its value has more; shorten it`);
+      const remedy = "shorten it, or take a value that the model was trained on";
+      fail(`slot ${name} takes at most ${width} tokens, its value has more: ${remedy}`);
     }
     ids.push(...tokens, ...padding(width - tokens.length, config));
   }

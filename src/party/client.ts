@@ -90,8 +90,9 @@ export class Client {
 
   /**
    * One private generation, in a session of its own.
-   * @throws E_PROMPT, E_USAGE before anything is sent; E_AUTH, E_BUSY, E_VERSION, E_DIGEST,
-   *         E_PEER_GONE, E_TIMEOUT, E_PROTOCOL, E_FRAME from the conversation; E_STORE
+   * @throws E_USAGE before anything is sent; E_PROMPT before the session is opened; E_AUTH, E_BUSY,
+   *         E_VERSION, E_DIGEST, E_PEER_GONE, E_TIMEOUT, E_PROTOCOL, E_FRAME from the conversation;
+   *         E_STORE
    */
   async generate(options: GenerateOptions): Promise<Generation> {
     createSampler(options.sampling ?? {}); // refuses bad options before anybody is asked

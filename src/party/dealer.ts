@@ -131,6 +131,7 @@ export class Dealer {
     { server, message: byServer }: Announced,
     message: MessageOf<"session">,
   ): Promise<void> {
+    ensure(message.model === byServer.model, "E_DIGEST", "the parties name different models");
     const model = this.#use(message.model);
     ensure(model, "E_PROTOCOL", "the session's model is not known here");
     const plan = await this.#plans.get(model.config, message.options);

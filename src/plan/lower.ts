@@ -6,7 +6,7 @@ import { ensure, MergenError } from "../errors.ts";
 import type { GateSpec } from "../gate/index.ts";
 import type { LinearMap } from "../gate/linear.ts";
 import type { Graph, Tensor } from "../graph/graph.ts";
-import { type Op, operands } from "../graph/ops.ts";
+import { type Op, type OpKind, operands } from "../graph/ops.ts";
 import {
   ensureFits,
   type LayerRange,
@@ -82,6 +82,9 @@ class Lowering {
   }
 
   run(): LoweredSegment {
+    for (const op of this.#graph.ops) {
+      if (!lowered.has(op.kind)) throw withoutGate(op.kind);
+    }
     const logitIds = new Map<number, string>();
     for (const [name, tensor] of this.#graph.outputs) {
       if (!this.#names.stores.has(name)) logitIds.set(tensor.id, name);
@@ -133,10 +136,7 @@ class Lowering {
       case "layerNorm":
         return this.#layerNorm(op);
       default:
-        throw new MergenError(
-          "E_PLAN",
-          `the operation ${op.kind} has no secure gate yet: run this recipe in float mode`,
-        );
+        throw withoutGate(op.kind);
     }
   }
 
@@ -569,6 +569,28 @@ class Lowering {
     const { proven, calibrated } = range.variance;
     return this.#numbers.calibratedBounds ? 16 * calibrated[1] : proven;
   }
+}
+
+/** Operations that have gates, or that only name data. */
+const lowered: ReadonlySet<OpKind> = new Set<OpKind>([
+  "ids",
+  "input",
+  "weight",
+  "sliceRows",
+  "concatRows",
+  "embed",
+  "add",
+  "mul",
+  "scale",
+  "linear",
+  "constantAttention",
+  "quad",
+  "layerNorm",
+]);
+
+function withoutGate(kind: OpKind): MergenError {
+  const remedy = "run this recipe in float mode";
+  return new MergenError("E_PLAN", `the operation ${kind} has no secure gate yet: ${remedy}`);
 }
 
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;

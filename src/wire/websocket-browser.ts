@@ -3,7 +3,7 @@
 // and TLS), stop reading (a channel that reads too slowly ends with E_PROTOCOL), or be told when
 // there is room again (it looks every few milliseconds).
 
-import { MergenError } from "../errors.ts";
+import { ensure, MergenError } from "../errors.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { maxFrameBytes } from "./frame.ts";
 import type { Transport } from "./transport.ts";
@@ -66,6 +66,12 @@ function bearer(token: string | undefined): string[] {
 }
 
 function openSocket(url: string, protocols: string[], Socket: typeof WebSocket): WebSocket {
+  const exists = typeof Socket === "function";
+  ensure(
+    exists,
+    "E_CONFIG",
+    "no WebSocket here: take Node 22 or newer, or pass one as `WebSocket`",
+  );
   try {
     return new Socket(url, protocols);
   } catch (cause) {
