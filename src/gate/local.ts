@@ -32,7 +32,6 @@ export interface Slice extends GateBase {
 export interface Sum extends GateBase {
   readonly kind: "sum";
   readonly shifts: readonly [number, number];
-  readonly forms: readonly ["shared" | "client", "shared" | "client"];
   readonly offline: boolean;
 }
 

@@ -9,7 +9,7 @@
 // masked-wire lineage: Boyle, Gilboa, Ishai (TCC 2019), SIGMA (Gupta et al., PoPETs 2024).
 
 import { ensure } from "../errors.ts";
-import { pack, packedBytes, unpack } from "../ring/pack.ts";
+import { joinBytes, pack, packedBytes, unpack } from "../ring/pack.ts";
 import type { Ring, Words } from "../ring/ring.ts";
 import { fromUpper, offset } from "../share/opened.ts";
 import type { OpenedWire } from "../share/wires.ts";
@@ -117,16 +117,6 @@ function unpackServerShares(gate: Open, ring: Ring, bytes: Uint8Array) {
   const squares = squared ? next(squareCount(gate), ring.bits) : undefined;
   ensure(at === bytes.length, "E_CORRELATION", "a correlation has the wrong length");
   return { r1, b, br, squares };
-}
-
-function joinBytes(parts: readonly Uint8Array[]): Uint8Array {
-  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
 }
 
 /** z_C + r_C, what C sends for this opening. */

@@ -7,7 +7,7 @@
 // Source: Beaver products on masked wires (Boyle, Gilboa, Ishai, TCC 2019).
 
 import { ensure } from "../errors.ts";
-import { pack, packedBytes, unpack } from "../ring/pack.ts";
+import { joinBytes, pack, packedBytes, unpack } from "../ring/pack.ts";
 import type { Place, Randomness } from "../ring/prg.ts";
 import type { Ring, Words } from "../ring/ring.ts";
 import { hiddenShare } from "../share/opened.ts";
@@ -111,13 +111,7 @@ export const product: Gate<Product> = {
     ];
     const both = bothBits(gate, ring.bits);
     if (c.bb) parts.push(difference(ring.mul(y.b, bG), c.bb, both));
-    const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-    let at = 0;
-    for (const part of parts) {
-      bytes.set(part, at);
-      at += part.length;
-    }
-    context.toServer(gate, bytes);
+    context.toServer(gate, joinBytes(parts));
     context.wires.set(gate.output, { form: "shared" });
   },
   prepare() {},

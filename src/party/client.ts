@@ -2,11 +2,11 @@
 // the weights; S and D learn public numbers alone. No Node imports: this runs in the browser too.
 
 import { ensure, MergenError } from "../errors.ts";
-import { createSampler, type SampleOptions } from "../generate/sample.ts";
+import { createSampler } from "../generate/sample.ts";
 import type { RingKernels } from "../kernel/ring-kernels.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { encodePrompt } from "../model/prompt.ts";
-import { TextStream, Tokenizer } from "../model/tokenizer.ts";
+import { Tokenizer } from "../model/tokenizer.ts";
 import { type MaskTensors, maskTensors } from "../plan/tensors.ts";
 import { Prg } from "../ring/prg.ts";
 import { Ring } from "../ring/ring.ts";
@@ -21,6 +21,7 @@ import { Scheduler } from "../run/scheduler.ts";
 import type { Channel } from "../wire/channel.ts";
 import { type Clock, systemClock } from "../wire/clock.ts";
 import { decodeBundle, expect, fromHex, greet, type MessageOf, tell } from "./messages.ts";
+import { Picker, type PickerOptions, privateIds } from "./picker.ts";
 import {
   generationOptions,
   IDS,
@@ -28,6 +29,7 @@ import {
   type Plan,
   PlanCache,
   type PlannedSegment,
+  realLogits,
 } from "./plan.ts";
 import type { Generation } from "./report.ts";
 import { type BundleStore, memoryStore } from "./store.ts";
@@ -41,7 +43,7 @@ export interface ClientOptions {
   readonly clock?: Clock;
 }
 
-export interface GenerateOptions {
+export interface GenerateOptions extends PickerOptions {
   /** Opens a connection to the server. */
   readonly connectServer: () => Promise<Channel>;
   /** Opens a connection to the dealer. */
@@ -51,16 +53,10 @@ export interface GenerateOptions {
   readonly maxTokens?: number;
   readonly chunk?: number;
   readonly anchor?: number;
-  /** Go on past the end token. */
-  readonly ignoreEnd?: boolean;
-  /** Default greedy. */
-  readonly sampling?: SampleOptions;
   /** Refuse a server whose model has another public config. */
   readonly expectedConfig?: ModelConfig;
   /** Refuse a model of another recipe. */
   readonly recipe?: string;
-  /** Called with each piece of text as it becomes known. */
-  readonly onText?: (piece: string) => void;
   /** Aborts between messages with E_INTERRUPTED. */
   readonly signal?: AbortSignal;
 }
@@ -203,11 +199,7 @@ class Run {
   readonly #dealer: Channel;
   readonly #scheduler = new Scheduler();
   readonly #states: ClientStates = new Map();
-  readonly #tokens: number[] = [];
-  readonly #stream: TextStream;
-  readonly #sampler;
-  #text = "";
-  #ended = false;
+  readonly #picker: Picker;
   #roundTrips = 0;
   #onlineMs = 0;
   #offlineMs = 0;
@@ -227,13 +219,12 @@ class Run {
     this.#options = options;
     this.#server = channels.server;
     this.#dealer = channels.dealer;
-    this.#stream = new TextStream(run.offer.tokenizer);
-    this.#sampler = createSampler(options.sampling ?? {});
+    this.#picker = new Picker(run.offer.config, run.offer.tokenizer, options);
   }
 
   async finish(): Promise<Generation> {
     const { plan } = this.#run;
-    for (let bundle = 0; bundle < plan.bundles.length && !this.#ended; bundle++) {
+    for (let bundle = 0; bundle < plan.bundles.length && !this.#picker.ended; bundle++) {
       const { prepared, random } = await this.#prepare(bundle);
       try {
         await this.#runOnline(plan.bundles[bundle]!, prepared);
@@ -287,10 +278,14 @@ class Run {
       this.#scheduler.add(clientJobs(prepared[index]!, this.#privateInputs(segment)));
       if (segment.kind !== "head") continue;
       await this.#drive();
-      this.#pick(prepared[index]!.context.logits.get(LOGITS)!);
-      if (this.#ended) break;
+      const logits = prepared[index]!.context.logits.get(LOGITS)!;
+      this.#picker.pick(realLogits(this.#run.plan, logits));
+      if (this.#picker.ended) break;
     }
-    if (!this.#ended) await this.#drive();
+    if (!this.#picker.ended) {
+      await this.#drive();
+      ensure(!this.#scheduler.unclaimed, "E_PROTOCOL", "the server sent what no gate asks for");
+    }
     await this.#flush();
     this.#onlineMs += clock.now() - started;
     this.#online.sent += this.#server.counters.sentBytes - sentBytes;
@@ -298,11 +293,8 @@ class Run {
   }
 
   #privateInputs(segment: PlannedSegment["segment"]): Map<string, readonly number[]> {
-    if (segment.kind === "prompt") return new Map([[IDS, this.#run.ids]]);
-    if (segment.kind === "step" && segment.source === "client") {
-      return new Map([[IDS, [this.#tokens[segment.index - 1]!]]]);
-    }
-    return new Map();
+    const ids = privateIds(segment, this.#run.ids, this.#picker.tokens);
+    return new Map(ids ? [[IDS, ids]] : []);
   }
 
   /** Runs what has been added to its end. */
@@ -324,46 +316,17 @@ class Run {
     if (out) await this.#server.send("online", out);
   }
 
-  /** Picks the tokens of one head's window, in the clear. */
-  #pick(logits: Int16Array): void {
-    const { vocabSize, tokens } = this.#run.offer.config;
-    for (let row = 0; row < logits.length / vocabSize; row++) {
-      const token = this.#sampler.pick(this.#realLogits(logits, row));
-      if (token === tokens.end && !this.#options.ignoreEnd) {
-        this.#ended = true;
-        break;
-      }
-      this.#tokens.push(token);
-      this.#emit(this.#stream.push(token));
-    }
-  }
-
-  #realLogits(logits: Int16Array, row: number): Float32Array {
-    const { vocabSize } = this.#run.offer.config;
-    const unit = 2 ** -logitFracBits(this.#run.plan);
-    return Float32Array.from(
-      logits.subarray(row * vocabSize, (row + 1) * vocabSize),
-      (value) => value * unit,
-    );
-  }
-
-  #emit(piece: string): void {
-    this.#text += piece;
-    if (piece !== "") this.#options.onText?.(piece);
-  }
-
   #checkSignal(): void {
     ensure(!this.#options.signal?.aborted, "E_INTERRUPTED", "the generation was interrupted");
   }
 
   #report(dealerToServerBytes: number): Generation {
-    this.#emit(this.#stream.end());
     return {
       input: this.#options.prompt,
-      text: this.#text,
-      tokens: this.#tokens,
+      text: this.#picker.finish(),
+      tokens: this.#picker.tokens,
       mode: "secure",
-      stopped: this.#ended ? "end" : "length",
+      stopped: this.#picker.ended ? "end" : "length",
       online: {
         seconds: this.#onlineMs / 1000,
         roundTrips: this.#roundTrips,
@@ -379,13 +342,4 @@ class Run {
       },
     };
   }
-}
-
-/** Bits after the point of the logits that C gets. */
-export function logitFracBits(plan: Plan): number {
-  for (const { gates } of plan.segments) {
-    const gate = gates.find((other) => other.kind === "logits");
-    if (gate?.kind === "logits") return gate.fracBits;
-  }
-  throw new MergenError("E_INTERNAL", "the plan has no logits");
 }

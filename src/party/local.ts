@@ -1,14 +1,13 @@
 // One-process test benches: the float and the fixed interpreter, and all three parties over memory.
 // What runs here shows what a model does and costs; it protects nobody.
 
-import { createSampler, type SampleOptions } from "../generate/sample.ts";
 import { type Segment, schedule } from "../generate/schedule.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { RingKernels } from "../kernel/ring-kernels.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { encodePrompt } from "../model/prompt.ts";
 import type { Weights } from "../model/safetensors.ts";
-import { TextStream, type Tokenizer } from "../model/tokenizer.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
 import { maskTensors, ServerTensors } from "../plan/tensors.ts";
 import { Prg } from "../ring/prg.ts";
 import { Ring } from "../ring/ring.ts";
@@ -16,9 +15,10 @@ import { type FixedStates, runFixed } from "../run/fixed.ts";
 import { FloatProgram } from "../run/float.ts";
 import { Channel } from "../wire/channel.ts";
 import { memoryPair } from "../wire/memory.ts";
-import { Client, logitFracBits } from "./client.ts";
+import { Client } from "./client.ts";
 import { Dealer } from "./dealer.ts";
-import { generationOptions, IDS, LOGITS, type Plan, PlanCache, traceSegment } from "./plan.ts";
+import { Picker, type PickerOptions, privateIds } from "./picker.ts";
+import { generationOptions, IDS, LOGITS, PlanCache, realLogits, traceSegment } from "./plan.ts";
 import type { Generation, Mode } from "./report.ts";
 import { bundleLabels, insecureSeeds, WEIGHTS_LABEL } from "./seeds.ts";
 import { Server } from "./server.ts";
@@ -29,81 +29,33 @@ export interface LocalModel {
   readonly tokenizer: Tokenizer;
 }
 
-export interface LocalOptions {
+export interface LocalOptions extends PickerOptions {
   readonly prompt: string;
   readonly maxTokens?: number | undefined;
   readonly chunk?: number | undefined;
   readonly anchor?: number | undefined;
-  readonly ignoreEnd?: boolean | undefined;
-  readonly sampling?: SampleOptions | undefined;
-  readonly onText?: ((piece: string) => void) | undefined;
 }
 
 /** Generates one text after another with one model in one mode. */
 export type LocalBench = (options: LocalOptions) => Promise<Generation>;
 
-/** Turns real logits of successive rows into tokens and text, and knows when to stop. */
-class Picker {
-  readonly tokens: number[] = [];
-  ended = false;
-  text = "";
-  readonly #options: LocalOptions;
-  readonly #config: ModelConfig;
-  readonly #stream: TextStream;
-  readonly #sampler;
-
-  constructor(model: LocalModel, options: LocalOptions) {
-    this.#options = options;
-    this.#config = model.config;
-    this.#stream = new TextStream(model.tokenizer);
-    this.#sampler = createSampler(options.sampling ?? {});
-  }
-
-  /** Rows of logits, [rows, vocabulary]. */
-  pick(logits: Float32Array): void {
-    const { vocabSize, tokens } = this.#config;
-    for (let at = 0; at < logits.length && !this.ended; at += vocabSize) {
-      const token = this.#sampler.pick(logits.subarray(at, at + vocabSize));
-      if (token === tokens.end && !this.#options.ignoreEnd) this.ended = true;
-      else this.#take(token);
-    }
-  }
-
-  report(prompt: string, mode: Mode, seconds: number): Generation {
-    this.#emit(this.#stream.end());
-    return {
-      input: prompt,
-      text: this.text,
-      tokens: this.tokens,
-      mode,
-      stopped: this.ended ? "end" : "length",
-      online: { seconds, roundTrips: 0, clientSentBytes: 0, serverSentBytes: 0 },
-      offline: {
-        seconds: 0,
-        dealerToServerBytes: 0,
-        dealerToClientBytes: 0,
-        clientToServerBytes: 0,
-        serverToDealerBytes: 0,
-      },
-    };
-  }
-
-  #take(token: number): void {
-    this.tokens.push(token);
-    this.#emit(this.#stream.push(token));
-  }
-
-  #emit(piece: string): void {
-    this.text += piece;
-    if (piece !== "") this.#options.onText?.(piece);
-  }
-}
-
-/** The client's ids of a segment, where it takes any. */
-function privateIds(segment: Segment, prompt: readonly number[], tokens: readonly number[]) {
-  if (segment.kind === "prompt") return prompt;
-  if (segment.kind === "step" && segment.source === "client") return [tokens[segment.index - 1]!];
-  return undefined;
+/** What a mode reports that sends nothing. */
+function localReport(picker: Picker, prompt: string, mode: Mode, seconds: number): Generation {
+  return {
+    input: prompt,
+    text: picker.finish(),
+    tokens: picker.tokens,
+    mode,
+    stopped: picker.ended ? "end" : "length",
+    online: { seconds, roundTrips: 0, clientSentBytes: 0, serverSentBytes: 0 },
+    offline: {
+      seconds: 0,
+      dealerToServerBytes: 0,
+      dealerToClientBytes: 0,
+      clientToServerBytes: 0,
+      serverToDealerBytes: 0,
+    },
+  };
 }
 
 /**
@@ -121,7 +73,7 @@ export function floatBench(
   return async (options) => {
     const started = performance.now();
     const prompt = encodePrompt(options.prompt, config, tokenizer);
-    const picker = new Picker(model, options);
+    const picker = new Picker(config, tokenizer, options);
     const carried = new Map<string, Float32Array>();
     for (const segment of schedule(generationOptions(config, prompt.length, options))) {
       if (picker.ended) break;
@@ -131,7 +83,7 @@ export function floatBench(
       observe?.(traced.program);
       if (logits) picker.pick(logits);
     }
-    return picker.report(options.prompt, "float", (performance.now() - started) / 1000);
+    return localReport(picker, options.prompt, "float", (performance.now() - started) / 1000);
   };
 }
 
@@ -197,7 +149,7 @@ export function fixedBench(model: LocalModel, kernels: RingKernels, seed: number
     const prompt = encodePrompt(options.prompt, config, tokenizer);
     const plan = await plans.get(config, generationOptions(config, prompt.length, options));
     const { tensors, masks } = await (shared ??= prepare());
-    const picker = new Picker(model, options);
+    const picker = new Picker(config, tokenizer, options);
     const states: FixedStates = new Map();
     const label = `generation/${generation++}`;
     for (const [index, segments] of plan.bundles.entries()) {
@@ -213,16 +165,11 @@ export function fixedBench(model: LocalModel, kernels: RingKernels, seed: number
         const given = new Map(ids ? [[IDS, ids]] : []);
         const run = { ring, segment: planned, states, tensors, parties, ids: given };
         const logits = runFixed(run).get(LOGITS);
-        if (logits) picker.pick(realLogits(logits, plan));
+        if (logits) picker.pick(realLogits(plan, logits));
       }
     }
-    return picker.report(options.prompt, "fixed", (performance.now() - started) / 1000);
+    return localReport(picker, options.prompt, "fixed", (performance.now() - started) / 1000);
   };
-}
-
-function realLogits(logits: Int16Array, plan: Plan): Float32Array {
-  const unit = 2 ** -logitFracBits(plan);
-  return Float32Array.from(logits, (value) => value * unit);
 }
 
 /** Client, server and dealer in one process over memory: insecure by construction. */

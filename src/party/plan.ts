@@ -1,7 +1,7 @@
 // A generation as all three parties see it: the public schedule, the gates of each segment, the
 // tensors they need, and a digest over all of it that is compared before any share moves.
 
-import { ensure } from "../errors.ts";
+import { ensure, MergenError } from "../errors.ts";
 import { bundles, type Segment, schedule } from "../generate/schedule.ts";
 import { Graph, type Tensor } from "../graph/graph.ts";
 import type { ModelConfig } from "../model/config.ts";
@@ -181,6 +181,21 @@ function inputName(graph: Graph, tensor: Tensor): string {
   const op = graph.ops[tensor.id]!;
   ensure(op.kind === "input", "E_INTERNAL", "a cache is not an input");
   return op.name;
+}
+
+/** Truncated logits, as the gate gives them, in real units. */
+export function realLogits(plan: Plan, logits: Int16Array): Float32Array {
+  const unit = 2 ** -logitFracBits(plan);
+  return Float32Array.from(logits, (value) => value * unit);
+}
+
+/** Bits after the point of the logits that C gets. */
+function logitFracBits(plan: Plan): number {
+  for (const { gates } of plan.segments) {
+    const gate = gates.find((other) => other.kind === "logits");
+    if (gate?.kind === "logits") return gate.fracBits;
+  }
+  throw new MergenError("E_INTERNAL", "the plan has no logits");
 }
 
 /**

@@ -195,7 +195,10 @@ export class Server {
         random.erase();
       }
     }
-    if (!ended) await expect(channel, "end", this.#options.timeoutMs);
+    if (!ended) {
+      await expect(channel, "end", this.#options.timeoutMs);
+      ensure(!scheduler.unclaimed, "E_PROTOCOL", "the client sent what no gate asks for");
+    }
     const dealerToServerBytes = dealer.counters.receivedBytes;
     await tell(channel, { type: "ended", dealerToServerBytes });
   }

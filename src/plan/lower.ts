@@ -258,7 +258,6 @@ class Lowering {
       Activation,
       Activation,
     ];
-    const forms = [a, b].map((x) => (x.form === "client" ? "client" : "shared"));
     ensure(a.form !== "opened" && b.form !== "opened", "E_PLAN", "opened wires are not summed");
     const fracBits = Math.max(a.fracBits, b.fracBits);
     const offline = a.offline && b.offline;
@@ -267,7 +266,6 @@ class Lowering {
       {
         kind: "sum",
         shifts: [fracBits - a.fracBits, fracBits - b.fracBits],
-        forms: forms as ["shared" | "client", "shared" | "client"],
         offline,
       },
       [a.wire, b.wire],

@@ -1,0 +1,70 @@
+// From logits to text, in the clear: what the client does with what it learns, in every mode.
+
+import { createSampler, type SampleOptions, type Sampler } from "../generate/sample.ts";
+import type { Segment } from "../generate/schedule.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { TextStream, type Tokenizer } from "../model/tokenizer.ts";
+
+export interface PickerOptions {
+  /** Go on past the end token. */
+  readonly ignoreEnd?: boolean | undefined;
+  /** Default greedy. */
+  readonly sampling?: SampleOptions | undefined;
+  /** Called with each piece of text as it becomes known. */
+  readonly onText?: ((piece: string) => void) | undefined;
+}
+
+/** Turns logits of successive states into tokens and text, and knows when to stop. */
+export class Picker {
+  readonly tokens: number[] = [];
+  /** Whether the end token was picked. */
+  ended = false;
+  readonly #options: PickerOptions;
+  readonly #config: ModelConfig;
+  readonly #stream: TextStream;
+  readonly #sampler: Sampler;
+  #text = "";
+
+  constructor(config: ModelConfig, tokenizer: Tokenizer, options: PickerOptions) {
+    this.#options = options;
+    this.#config = config;
+    this.#stream = new TextStream(tokenizer);
+    this.#sampler = createSampler(options.sampling ?? {});
+  }
+
+  /** Picks a token from each row of logits, [rows, vocabulary], until the end token. */
+  pick(logits: Float32Array): void {
+    const { vocabSize, tokens } = this.#config;
+    for (let at = 0; at < logits.length && !this.ended; at += vocabSize) {
+      const token = this.#sampler.pick(logits.subarray(at, at + vocabSize));
+      if (token === tokens.end && !this.#options.ignoreEnd) {
+        this.ended = true;
+      } else {
+        this.tokens.push(token);
+        this.#emit(this.#stream.push(token));
+      }
+    }
+  }
+
+  /** The whole text; what the stream had held back comes out first. */
+  finish(): string {
+    this.#emit(this.#stream.end());
+    return this.#text;
+  }
+
+  #emit(piece: string): void {
+    this.#text += piece;
+    if (piece !== "") this.#options.onText?.(piece);
+  }
+}
+
+/** The client's ids of a segment, where it takes any. */
+export function privateIds(
+  segment: Segment,
+  prompt: readonly number[],
+  tokens: readonly number[],
+): readonly number[] | undefined {
+  if (segment.kind === "prompt") return prompt;
+  if (segment.kind === "step" && segment.source === "client") return [tokens[segment.index - 1]!];
+  return undefined;
+}
