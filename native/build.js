@@ -16,9 +16,22 @@ const avx2Flags = ["-mavx2", "-mfma"];
 /** Each source with the flags of its instruction set; x64 only where it names one. */
 const sources = [
   { file: "addon.cc", flags: [] },
+  { file: "addon_f32.cc", flags: [] },
+  { file: "addon_ring.cc", flags: [] },
+  { file: "addon_tree.cc", flags: [] },
+  { file: "addon_product.cc", flags: [] },
   { file: "f32_portable.cc", flags: [] },
   { file: "f32_avx2.cc", flags: avx2Flags, arch: "x64" },
   { file: "f32_avx512.cc", flags: avx512Flags, arch: "x64" },
+  { file: "ring_portable.cc", flags: [] },
+  { file: "ring_avx2.cc", flags: avx2Flags, arch: "x64" },
+  { file: "ring_avx512.cc", flags: avx512Flags, arch: "x64" },
+  { file: "tree_portable.cc", flags: [] },
+  { file: "tree_avx2.cc", flags: avx2Flags, arch: "x64" },
+  { file: "tree_avx512.cc", flags: avx512Flags, arch: "x64" },
+  { file: "product_portable.cc", flags: [] },
+  { file: "product_avx2.cc", flags: avx2Flags, arch: "x64" },
+  { file: "product_avx512.cc", flags: avx512Flags, arch: "x64" },
 ].filter((source) => source.arch === undefined || source.arch === process.arch);
 
 const commonFlags = [

@@ -22,9 +22,12 @@ import {
 } from "./function-key.ts";
 import {
   checkAttend,
+  checkBits,
   checkChacha,
+  checkKeystream,
   checkLoad,
   checkMatmul,
+  checkPacked,
   checkSameLength,
   checkShift,
   checkSumRows,
@@ -35,6 +38,7 @@ import type {
   EvaluateOptions,
   GenerateManyOptions,
   GenerateOptions,
+  KeystreamMatrix,
   RingKernels,
   RingMatrix,
 } from "./ring-kernels.ts";
@@ -46,6 +50,7 @@ interface ReferenceMatrix extends RingMatrix {
 export function referenceRingKernels(): RingKernels {
   return {
     name: "reference",
+    functionPrgs: ["chacha12"],
     add(out, a, b) {
       checkSameLength("add", out, a, b);
       for (let i = 0; i < out.length; i++) out[i] = a[i] + b[i];
@@ -83,6 +88,11 @@ export function referenceRingKernels(): RingKernels {
       checkShift("shiftRightSigned", bits);
       for (let i = 0; i < out.length; i++) out[i] = BigInt.asIntN(64, a[i]) >> BigInt(bits);
     },
+    lowBits(out, a, bits) {
+      checkSameLength("lowBits", out, a);
+      checkBits("lowBits", bits);
+      for (let i = 0; i < out.length; i++) out[i] = BigInt.asUintN(bits, a[i]);
+    },
     sumRows(out, a, width) {
       checkSumRows(out, a, width);
       for (let i = 0; i < out.length; i++) {
@@ -91,6 +101,8 @@ export function referenceRingKernels(): RingKernels {
         out[i] = sum;
       }
     },
+    pack,
+    unpack,
     loadInt16(weights, rows, columns) {
       checkLoad("loadInt16", weights.length, rows, columns);
       return matrix("int16", weights.slice(), rows, columns);
@@ -100,6 +112,7 @@ export function referenceRingKernels(): RingKernels {
       return matrix("ring", words.slice(), rows, columns);
     },
     matmul,
+    matmulKeystream,
     attend,
     chacha12,
     dcfGenerate: (options) => generate("dcf", options),
@@ -114,6 +127,30 @@ export function referenceRingKernels(): RingKernels {
     dpfKeyBytes: (shape) => keyBytesOf("dpf", shape),
     close() {},
   };
+}
+
+function pack(out: Uint8Array, words: BigUint64Array, bits: number): void {
+  checkPacked("pack", out, words, bits);
+  let [held, heldBits, at] = [0n, 0, 0];
+  for (const word of words) {
+    held |= BigInt.asUintN(bits, word) << BigInt(heldBits);
+    for (heldBits += bits; heldBits >= 8; heldBits -= 8) {
+      out[at++] = Number(held & 255n);
+      held >>= 8n;
+    }
+  }
+  if (heldBits > 0) out[at] = Number(held);
+}
+
+function unpack(out: BigUint64Array, bytes: Uint8Array, bits: number): void {
+  checkPacked("unpack", bytes, out, bits);
+  let [held, heldBits, at] = [0n, 0, 0];
+  for (let i = 0; i < out.length; i++) {
+    for (; heldBits < bits; heldBits += 8) held |= BigInt(bytes[at++]) << BigInt(heldBits);
+    out[i] = BigInt.asUintN(bits, held);
+    held >>= BigInt(bits);
+    heldBits -= bits;
+  }
 }
 
 function matrix(
@@ -149,22 +186,42 @@ function matmul(out: BigUint64Array, x: BigUint64Array, weights: RingMatrix): vo
   }
 }
 
+function matmulKeystream(out: BigUint64Array, x: BigUint64Array, matrix: KeystreamMatrix): void {
+  const m = checkKeystream(out, x, matrix);
+  const { rows, columns, transposed, key, nonce } = matrix;
+  const words = new BigUint64Array(rows * columns);
+  chacha12(new Uint8Array(words.buffer), key, nonce, 0);
+  const [inner, outer] = transposed ? [columns, rows] : [rows, columns];
+  for (let i = 0; i < m; i++) {
+    for (let j = 0; j < outer; j++) {
+      let sum = 0n;
+      for (let k = 0; k < inner; k++) {
+        sum += x[i * inner + k] * words[transposed ? j * columns + k : k * columns + j];
+      }
+      out[i * outer + j] = BigInt.asUintN(64, sum);
+    }
+  }
+}
+
 function attend(
   out: BigUint64Array,
   x: BigUint64Array,
-  weights: BigUint64Array,
+  weights: BigUint64Array | Int16Array,
   dims: AttentionDims,
 ): void {
   const rows = checkAttend(out, x, weights, dims);
   const { heads, positions, start, columns } = dims;
+  const held = dims.held ?? { from: 0, count: positions };
   const width = columns / heads;
   out.fill(0n);
   for (let row = start; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
       const head = Math.floor(column / width);
-      const weightRow = (head * positions + row) * positions;
+      const weightRow = (head * held.count + row - held.from) * positions;
       let sum = 0n;
-      for (let j = 0; j <= row; j++) sum += weights[weightRow + j] * x[j * columns + column];
+      for (let j = 0; j <= row; j++) {
+        sum += BigInt(weights[weightRow + j]) * x[j * columns + column];
+      }
       out[(row - start) * columns + column] = BigInt.asUintN(64, sum);
     }
   }

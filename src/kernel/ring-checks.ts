@@ -1,7 +1,7 @@
 // Size checks that every ring kernel set makes before it touches data.
 
 import { ensure } from "../errors.ts";
-import type { AttentionDims, RingMatrix } from "./ring-kernels.ts";
+import type { AttentionDims, KeystreamMatrix, RingMatrix } from "./ring-kernels.ts";
 
 /** Largest matrix side; keeps every size and offset exact in 32 bits. */
 const maxSide = 1 << 24;
@@ -25,6 +25,12 @@ export function checkShift(name: string, bits: number): void {
   ensure(fits, "E_KERNEL", `${name}: shift by ${bits} bits, must be 0..63`);
 }
 
+/** Widths of words, in lowBits and in packed fields. */
+export function checkBits(name: string, bits: number): void {
+  const fits = Number.isInteger(bits) && bits >= 1 && bits <= 64;
+  ensure(fits, "E_KERNEL", `${name}: words of ${bits} bits, must be 1..64`);
+}
+
 export function checkSumRows(out: BigUint64Array, a: BigUint64Array, width: number): void {
   ensure(
     Number.isInteger(width) && width >= 0 && a.length === out.length * width,
@@ -46,7 +52,11 @@ function isSide(side: number): boolean {
 }
 
 /** Returns the number of rows m of x and out. */
-export function checkMatmul(out: BigUint64Array, x: BigUint64Array, matrix: RingMatrix): number {
+export function checkMatmul(
+  out: BigUint64Array,
+  x: BigUint64Array,
+  matrix: Pick<RingMatrix, "rows" | "columns">,
+): number {
   const { rows, columns } = matrix;
   const m = x.length / rows;
   ensure(
@@ -58,7 +68,7 @@ export function checkMatmul(out: BigUint64Array, x: BigUint64Array, matrix: Ring
   return m;
 }
 
-function areApart(a: BigUint64Array, b: BigUint64Array): boolean {
+function areApart(a: BigUint64Array, b: BigUint64Array | Int16Array): boolean {
   return (
     a.buffer !== b.buffer ||
     a.byteOffset + a.byteLength <= b.byteOffset ||
@@ -70,10 +80,11 @@ function areApart(a: BigUint64Array, b: BigUint64Array): boolean {
 export function checkAttend(
   out: BigUint64Array,
   x: BigUint64Array,
-  weights: BigUint64Array,
+  weights: BigUint64Array | Int16Array,
   dims: AttentionDims,
 ): number {
   const { heads, positions, start, columns } = dims;
+  const { from, count } = dims.held ?? { from: 0, count: positions };
   const sides = isSide(heads) && isSide(positions) && isSide(columns) && columns % heads === 0;
   ensure(sides, "E_KERNEL", `attend: ${heads} heads, ${positions} positions, ${columns} columns`);
   const rows = x.length / columns;
@@ -84,13 +95,48 @@ export function checkAttend(
       start >= 0 &&
       start <= rows &&
       out.length === (rows - start) * columns &&
-      weights.length === heads * positions * positions,
+      isHeld(from, start) &&
+      rows <= from + count &&
+      weights.length === heads * count * positions,
     "E_KERNEL",
     `attend: x has ${x.length} words, out ${out.length}, weights ${weights.length} for ` +
       `[${heads}, ${positions}, ${positions}] from row ${start} of ${columns} columns`,
   );
   ensure(areApart(out, x) && areApart(out, weights), "E_KERNEL", "attend: out overlaps an operand");
   return rows;
+}
+
+function isHeld(from: number, start: number): boolean {
+  return Number.isInteger(from) && from >= 0 && from <= start;
+}
+
+/** Checks a field width and that the bytes are those of the words. */
+export function checkPacked(
+  name: string,
+  bytes: Uint8Array,
+  words: BigUint64Array,
+  bits: number,
+): void {
+  checkBits(name, bits);
+  ensure(
+    bytes.length === Math.ceil((words.length * bits) / 8),
+    "E_KERNEL",
+    `${name}: ${bytes.length} bytes for ${words.length} words of ${bits} bits`,
+  );
+}
+
+/** Returns the number of rows m of x and out. */
+export function checkKeystream(
+  out: BigUint64Array,
+  x: BigUint64Array,
+  matrix: KeystreamMatrix,
+): number {
+  const { rows, columns, transposed, key, nonce } = matrix;
+  const sides = isSide(rows) && isSide(columns) && rows * columns <= 2 ** 35;
+  ensure(sides, "E_KERNEL", `matmulKeystream: a matrix [${rows}, ${columns}]`);
+  ensure(key.length === 32 && nonce.length === 12, "E_KERNEL", "matmulKeystream: key or nonce");
+  const [inner, outer] = transposed ? [columns, rows] : [rows, columns];
+  return checkMatmul(out, x, { rows: inner, columns: outer });
 }
 
 /** Checks sizes, and that the 32-bit block counter does not wrap (the keystream would repeat). */

@@ -1,5 +1,5 @@
 // The seam between the protocol and the loops over Z_2^64. Three implementations share it: the
-// plain TypeScript reference, AssemblyScript SIMD, and (optional, later) a native addon. Every
+// plain TypeScript reference, AssemblyScript SIMD, and (optional) a native addon. Every
 // operation wraps modulo 2^64. Vectors are BigUint64Array; a result may alias an operand of the
 // same length in the elementwise operations, never in products.
 
@@ -12,15 +12,36 @@ export interface RingMatrix {
   free(): void;
 }
 
+/**
+ * A matrix [rows, columns] that is never stored: its entry (i, j) is word i * columns + j of the
+ * ChaCha12 keystream of this key and nonce, from block 0 on.
+ */
+export interface KeystreamMatrix {
+  readonly rows: number;
+  readonly columns: number;
+  /** 32 bytes. */
+  readonly key: Uint8Array;
+  /** 12 bytes. */
+  readonly nonce: Uint8Array;
+  /** Whether products take its transpose, [columns, rows]. */
+  readonly transposed: boolean;
+}
+
+/** The pseudo-random generator inside function-secret-sharing keys; see function-key.ts. */
+export type FunctionPrg = "chacha12" | "aes128";
+
 /** Domain and payload of a function-secret-sharing key. */
 export interface FunctionShape {
   domainBits: number;
   /** Ring words of the payload. */
   words: number;
+  /** Default "chacha12", which every kernel set has. */
+  prg?: FunctionPrg | undefined;
 }
 
 export interface GenerateOptions {
   domainBits: number;
+  prg?: FunctionPrg | undefined;
   alpha: bigint;
   payload: BigUint64Array;
   /** 32 bytes: both parties' root seeds. */
@@ -64,10 +85,17 @@ export interface AttentionDims {
   readonly start: number;
   /** Columns d of x; each head has d / heads of them. */
   readonly columns: number;
+  /**
+   * Rows of each head's matrix that `weights` holds, [heads, count, T], and which is the first;
+   * default all T of them.
+   */
+  readonly held?: { readonly from: number; readonly count: number } | undefined;
 }
 
 export interface RingKernels {
   readonly name: "reference" | "wasm" | "native";
+  /** Generators of function keys that this set has, best first; "chacha12" is always there. */
+  readonly functionPrgs: readonly FunctionPrg[];
 
   // Elementwise, [n] -> [n], all operands of one length.
   add(out: BigUint64Array, a: BigUint64Array, b: BigUint64Array): void;
@@ -83,8 +111,19 @@ export interface RingKernels {
   shiftRight(out: BigUint64Array, a: BigUint64Array, bits: number): void;
   /** Arithmetic (sign-extending) shift right by 0 <= bits < 64. */
   shiftRightSigned(out: BigUint64Array, a: BigUint64Array, bits: number): void;
+  /** The low 1 <= bits <= 64 bits of each word. */
+  lowBits(out: BigUint64Array, a: BigUint64Array, bits: number): void;
   /** out[i] = sum over j of a[i * width + j]; a has out.length * width entries. */
   sumRows(out: BigUint64Array, a: BigUint64Array, width: number): void;
+
+  /**
+   * Words as a dense string of bits, 1 <= bits <= 64 for each: word i takes bits i * bits on,
+   * little-endian; its upper bits are dropped, and what is left of the last byte is zero. out has
+   * ceil(n * bits / 8) bytes.
+   */
+  pack(out: Uint8Array, words: BigUint64Array, bits: number): void;
+  /** The inverse; what is left of the last byte is not looked at. */
+  unpack(out: BigUint64Array, bytes: Uint8Array, bits: number): void;
 
   /** Row-major weights [rows, columns] as int16, kept in the kernel's own layout. */
   loadInt16(weights: Int16Array, rows: number, columns: number): RingMatrix;
@@ -92,16 +131,22 @@ export interface RingKernels {
   loadRing(words: BigUint64Array, rows: number, columns: number): RingMatrix;
   /** out [m, columns] = x [m, rows] times matrix [rows, columns]. out must not alias x. */
   matmul(out: BigUint64Array, x: BigUint64Array, matrix: RingMatrix): void;
+  /**
+   * out [m, columns] = x [m, rows] times the keystream matrix, or its transpose: out [m, rows] =
+   * x [m, columns] times it. Made and used slab by slab. out must not alias x.
+   */
+  matmulKeystream(out: BigUint64Array, x: BigUint64Array, matrix: KeystreamMatrix): void;
 
   /**
    * Constant attention: row i of out [s - start, columns] is, per head h, the sum over
    * j <= start + i of weights[h, start + i, j] x[j, head slice h]; x [s, columns], weights
-   * [heads, T, T]. out must not alias x or weights.
+   * [heads, T, T] or the rows of it that `dims.held` names, as ring words or as signed int16. out
+   * must not alias x or weights.
    */
   attend(
     out: BigUint64Array,
     x: BigUint64Array,
-    weights: BigUint64Array,
+    weights: BigUint64Array | Int16Array,
     dims: AttentionDims,
   ): void;
 

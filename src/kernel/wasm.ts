@@ -4,6 +4,7 @@
 
 import { ensure, MergenError } from "../errors.ts";
 import { asBatch, checkKey, keyBytesOf } from "./function-key.ts";
+import { referenceRingKernels } from "./reference.ts";
 import {
   checkAttend,
   checkChacha,
@@ -20,12 +21,16 @@ import type {
   FunctionShape,
   GenerateManyOptions,
   GenerateOptions,
+  KeystreamMatrix,
   RingKernels,
   RingMatrix,
 } from "./ring-kernels.ts";
 import { type Call, cut, type RingExports, type Runner, runInTurn } from "./wasm-exports.ts";
 import { WasmMemory } from "./wasm-memory.ts";
 import { evaluateMany, generateMany } from "./wasm-tree.ts";
+
+/** Stands in for what the module does not do yet. */
+const slow = referenceRingKernels();
 
 /** Words of an elementwise chunk: three of them stay in a second-level cache. */
 const chunkWords = 1 << 14;
@@ -115,6 +120,7 @@ type ChunkLoop = (out: number, a: number, b: number, count: number) => void;
 
 export class WasmRingKernels implements RingKernels {
   readonly name = "wasm";
+  readonly functionPrgs = ["chacha12"] as const;
   readonly #wasm: RingExports;
   readonly #memory: WasmMemory;
   #runner: Runner;
@@ -173,6 +179,22 @@ export class WasmRingKernels implements RingKernels {
     checkSameLength("shiftRightSigned", out, a);
     checkShift("shiftRightSigned", bits);
     this.#chunks(out, [a], (to, from, _, n) => this.#wasm.shiftRightSigned(to, from, bits, n));
+  }
+
+  lowBits(out: BigUint64Array, a: BigUint64Array, bits: number): void {
+    slow.lowBits(out, a, bits);
+  }
+
+  pack(out: Uint8Array, words: BigUint64Array, bits: number): void {
+    slow.pack(out, words, bits);
+  }
+
+  unpack(out: BigUint64Array, bytes: Uint8Array, bits: number): void {
+    slow.unpack(out, bytes, bits);
+  }
+
+  matmulKeystream(out: BigUint64Array, x: BigUint64Array, matrix: KeystreamMatrix): void {
+    slow.matmulKeystream(out, x, matrix);
   }
 
   sumRows(out: BigUint64Array, a: BigUint64Array, width: number): void {
@@ -322,9 +344,13 @@ export class WasmRingKernels implements RingKernels {
   attend(
     out: BigUint64Array,
     x: BigUint64Array,
-    weights: BigUint64Array,
+    weights: BigUint64Array | Int16Array,
     dims: AttentionDims,
   ): void {
+    if (weights instanceof Int16Array || dims.held) {
+      slow.attend(out, x, weights, dims);
+      return;
+    }
     const rows = checkAttend(out, x, weights, dims);
     const { heads, positions, start, columns } = dims;
     const memory = this.#memory;

@@ -1,0 +1,3 @@
+#include "product.h"
+
+const mergen::KernelsProduct mergen::product_avx2 = {};

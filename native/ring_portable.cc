@@ -1,0 +1,3 @@
+#include "ring.h"
+
+const mergen::KernelsRing mergen::ring_portable = {nullptr};

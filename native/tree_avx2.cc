@@ -1,0 +1,3 @@
+#include "tree.h"
+
+const mergen::KernelsTree mergen::tree_avx2 = {};
