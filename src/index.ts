@@ -12,6 +12,7 @@ export { loadConfig, loadModel, loadTokenizer, type Model } from "./model/checkp
 export { type ModelConfig, promptPositions } from "./model/config.ts";
 export { encodePrompt, promptText } from "./model/prompt.ts";
 export { Client, type ClientOptions, type GenerateOptions } from "./party/client.ts";
+export type { RunOptions, SegmentProgress } from "./party/client-run.ts";
 export { Dealer, type DealerOptions } from "./party/dealer.ts";
 export { fileStore } from "./party/file-store.ts";
 export {
@@ -28,6 +29,8 @@ export {
   planGeneration,
 } from "./party/plan.ts";
 export { type Prediction, predict } from "./party/predict.ts";
+export type { Preparer, PreparerSetup, StartPreparer } from "./party/preparer.ts";
+export { threadPreparer } from "./party/preparer-node.ts";
 export type { Generation, Mode } from "./party/report.ts";
 export { Server, type ServerOptions } from "./party/server.ts";
 export { type BundleStore, memoryStore } from "./party/store.ts";

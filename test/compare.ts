@@ -1,17 +1,25 @@
 // Compares two modes node by node and names the first node that departs.
 //
-// Fixed against secure: every wire's value, put together from what C and S hold, must be equal.
+// Fixed against secure: every wire's value, put together from what C and S hold, must be equal in
+// all bits that are needed of it.
 // Fixed against float: every gate is computed once more in doubles, from the same states, with a
 // bound of its error (from the gate's own statement: an opening is right to one unit, and so on);
 // the fixed value must stay within it, and so must the float graph's tensor that it stands for.
 
-import type { FixedContext, GateBase, ServerContext, Tensors } from "../src/gate/gate.ts";
+import {
+  type FixedContext,
+  type GateBase,
+  type OnlineClientContext,
+  type ServerContext,
+  type Tensors,
+  widthOf,
+} from "../src/gate/gate.ts";
 import { type GateSpec, gateOf } from "../src/gate/index.ts";
 import type { LinearMap } from "../src/gate/linear.ts";
 import type { SplineTable } from "../src/gate/spline.ts";
 import type { Graph } from "../src/graph/graph.ts";
 import { floatReference } from "../src/kernel/float-reference.ts";
-import type { RingKernels } from "../src/kernel/ring-kernels.ts";
+import type { FunctionPrg, RingKernels } from "../src/kernel/ring-kernels.ts";
 import { encodePrompt } from "../src/model/prompt.ts";
 import type { LocalModel } from "../src/party/local.ts";
 import {
@@ -25,22 +33,24 @@ import {
 } from "../src/party/plan.ts";
 import { bundleLabels, insecureSeeds, WEIGHTS_LABEL } from "../src/party/seeds.ts";
 import { STATE_BITS } from "../src/plan/format.ts";
-import { maskTensors, RingTensors, ServerTensors } from "../src/plan/tensors.ts";
+import { Arena } from "../src/ring/memory.ts";
 import { Prg } from "../src/ring/prg.ts";
 import { Ring, type Words } from "../src/ring/ring.ts";
 import { type DealerStates, dealBundle } from "../src/run/dealer.ts";
 import { type FixedStates, runFixed } from "../src/run/fixed.ts";
 import { FloatProgram } from "../src/run/float.ts";
 import { decodeItems, ItemStore } from "../src/run/items.ts";
+import { prepareMasks } from "../src/run/offline.ts";
 import {
   type ClientStates,
-  clientJobs,
-  type PreparedSegment,
+  clientSegment,
+  type PreparedWires,
   prepareBundle,
   type ServerStates,
 } from "../src/run/party.ts";
 import { type Job, Scheduler } from "../src/run/scheduler.ts";
 import { valueShare } from "../src/share/opened.ts";
+import { type PartyTensors, partyTensors } from "./masked-tensors.ts";
 
 export interface CompareOptions {
   readonly model: LocalModel;
@@ -50,6 +60,10 @@ export interface CompareOptions {
   readonly maxTokens?: number;
   readonly chunk?: number;
   readonly anchor?: number;
+  /** Default ChaCha12. */
+  readonly functionPrg?: FunctionPrg;
+  /** Changes the plan's gates before anything runs. */
+  readonly change?: (segments: readonly PlannedSegment[]) => readonly PlannedSegment[];
 }
 
 /** What both comparisons work with. */
@@ -57,24 +71,24 @@ interface Setting {
   readonly plan: Plan;
   readonly ring: Ring;
   readonly prompt: readonly number[];
-  readonly tensors: ServerTensors;
-  readonly masks: RingTensors;
+  readonly tensors: PartyTensors;
 }
 
 async function settingOf({ model, kernels, seed, ...options }: CompareOptions): Promise<Setting> {
-  const { config, weights, tokenizer } = model;
+  const { config, tokenizer } = model;
   const prompt = encodePrompt(options.prompt, config, tokenizer);
   const plan = await planGeneration(config, generationOptions(config, prompt.length, options));
-  const { tensors: listed } = plan;
   const weightSeed = await insecureSeeds(seed)(WEIGHTS_LABEL);
-  const tensors = new ServerTensors({ kernels, weights, numbers: config, tensors: listed });
-  return {
-    plan,
-    ring: new Ring(kernels),
-    prompt,
-    tensors,
-    masks: maskTensors(kernels, listed, weightSeed),
-  };
+  const tensors = partyTensors(kernels, model, plan.tensors, weightSeed);
+  return { plan: changed(plan, options.change), ring: new Ring(kernels), prompt, tensors };
+}
+
+function changed(plan: Plan, change: CompareOptions["change"]): Plan {
+  if (!change) return plan;
+  const segments = change(plan.segments);
+  const byId = new Map(segments.map((segment) => [segment.id, segment]));
+  const bundles = plan.bundles.map((bundle) => bundle.map(({ id }) => byId.get(id)!));
+  return { ...plan, segments, bundles };
 }
 
 /** A gate in words, for messages. */
@@ -113,72 +127,144 @@ function idsOf(
 
 // ---- fixed against secure -----------------------------------------------------------------------
 
-/** Runs both and compares every wire; gives the tokens and the number of compared wires. */
-export async function compareFixedSecure(
-  options: CompareOptions,
-): Promise<{ tokens: number[]; wires: number }> {
-  const { kernels, seed, model } = options;
-  const { plan, ring, prompt, tensors, masks } = await settingOf(options);
-  const seeds = insecureSeeds(seed);
-  const masked = new RingTensors(kernels, plan.tensors, ({ key }) => tensors.masked(key, masks));
-  const [dealerStates, clientStates, serverStates, fixedStates] = [
-    new Map() as DealerStates,
-    new Map() as ClientStates,
-    new Map() as ServerStates,
-    new Map() as FixedStates,
-  ];
+/** What a comparison of fixed and secure has found to be equal. */
+export interface SecureComparison {
+  readonly tokens: readonly number[];
+  readonly wires: number;
+  /** Of those, the ones of which fewer bits are needed than the ring has. */
+  readonly narrow: number;
+}
+
+/** Carried wires: D's, C's, C's once more with all else that it knows offline, S's, and fixed's. */
+interface AllStates {
+  readonly dealer: DealerStates;
+  readonly client: ClientStates;
+  readonly whole: ClientStates;
+  readonly server: ServerStates;
+  readonly fixed: FixedStates;
+}
+
+interface BundleRandomness {
+  readonly client: Prg;
+  readonly server: Prg;
+  readonly own: Prg;
+}
+
+async function bundleRandomness(
+  kernels: RingKernels,
+  seed: number,
+  bundle: number,
+): Promise<BundleRandomness> {
+  const labels = bundleLabels("generation/0", bundle);
+  const prgOf = async (label: string) => new Prg(kernels, await insecureSeeds(seed)(label));
+  const [client, server, own] = await Promise.all(
+    [labels.client, labels.server, labels.keys].map(prgOf),
+  );
+  return { client: client!, server: server!, own: own! };
+}
+
+/** The offline part of a bundle, at D and C. */
+function runOffline(
+  { ring, tensors }: Setting,
+  segments: readonly PlannedSegment[],
+  states: AllStates,
+  given: BundleRandomness & { functionPrg: FunctionPrg },
+) {
+  const { client: random } = given;
+  const common = { ring, segments };
+  const dealt = dealBundle({
+    ...common,
+    ...given,
+    states: states.dealer,
+    tensors: tensors.dealer,
+  });
+  const atClient = { ...common, tensors: tensors.client, random };
+  const { wires, upload } = prepareBundle({ ...atClient, states: states.client });
+  return {
+    wires,
+    whole: prepareAll({ ...atClient, states: states.whole }),
+    forClient: storeOf(dealt.forClient),
+    forServer: storeOf(dealt.forServer),
+    uploaded: storeOf(upload),
+  };
+}
+
+/** Runs both and compares every wire. */
+export async function compareFixedSecure(options: CompareOptions): Promise<SecureComparison> {
+  const { kernels, seed, model, functionPrg = "chacha12" } = options;
+  const setting = await settingOf(options);
+  const { plan, ring, prompt, tensors } = setting;
+  const [dealer, client, whole, server, fixed] = Array.from({ length: 5 }, () => new Map());
+  const states = { dealer, client, whole, server, fixed } as AllStates;
   const pair = { client: new Scheduler(), server: new Scheduler() };
+  // What a segment leaves behind is overwritten when it is done: the next ones must not read it.
+  const arenas = { client: new Arena({ poisoned: true }), server: new Arena({ poisoned: true }) };
   const tokens: number[] = [];
-  let wires = 0;
+  const compared = { wires: 0, narrow: 0 };
   for (const [index, segments] of plan.bundles.entries()) {
-    const labels = bundleLabels("generation/0", index);
-    const [client, server, own] = await Promise.all(
-      [labels.client, labels.server, labels.keys].map(
-        async (label) => new Prg(kernels, await seeds(label)),
-      ),
-    );
-    const common = { ring, segments, client: client!, server: server!, own: own! };
-    const dealt = dealBundle({ ...common, states: dealerStates, tensors: masked });
-    const { prepared, upload } = prepareBundle({
-      ring,
-      segments,
-      states: clientStates,
-      tensors: masks,
-      random: client!,
-      dealt: storeOf(dealt.forClient),
-    });
-    const forServer = storeOf(dealt.forServer);
-    const uploaded = storeOf(upload);
+    const random = await bundleRandomness(kernels, seed, index);
+    const offline = runOffline(setting, segments, states, { ...random, functionPrg });
+    const { forClient, forServer, uploaded } = offline;
     for (const [place, segment] of segments.entries()) {
       const context = serverContext({
-        ring,
+        ring: new Ring(kernels, ring.bits, arenas.server),
         segment: segment.id,
-        states: serverStates,
-        tensors,
-        random: server!,
+        states: states.server,
+        tensors: tensors.server,
+        server: random.server.within(arenas.server),
+        functionPrg,
         fromDealer: (gate) => forServer.take(segment.id, gate.id),
         fromClient: (gate) => uploaded.take(segment.id, gate.id),
       });
       const ids = idsOf(segment, prompt, tokens);
-      runBoth(pair, clientJobs(prepared[place]!, ids), serverJobsOf(segment, context));
-      const parties = { client: client!, server: server!, weightMasks: masks };
+      const wires = offline.wires[place]!;
+      const atClient = clientSegment({
+        ring: new Ring(kernels, ring.bits, arenas.client),
+        segment,
+        ids,
+        wires,
+        random: random.client.within(arenas.client),
+        functionPrg,
+        dealt: forClient,
+      });
+      runBoth(pair, atClient.jobs, serverJobsOf(segment, context));
       const logits = runFixed({
         ring,
         segment,
-        states: fixedStates,
-        tensors,
-        parties,
         ids,
+        states: states.fixed,
+        tensors: tensors.server,
+        parties: { client: random.client, server: random.server, weightMasks: tensors.client },
         observe: (gate, fixed) => {
-          compareWire({ segment, gate, ring }, fixed, prepared[place]!, context);
-          wires++;
+          const known = new Map([...offline.whole[place]!, ...atClient.context.wires]);
+          const atC = { ...atClient.context, wires: known };
+          compareWire({ segment, gate, ring }, fixed, atC, context);
+          compared.wires++;
+          if (widthOf(gate, ring.bits) < ring.bits) compared.narrow++;
         },
       }).get(LOGITS);
       if (logits) tokens.push(...pickTokens(logits, model.config.vocabSize));
+      for (const arena of [arenas.client, arenas.server]) arena.reset();
     }
-    if (forServer.size + uploaded.size > 0) throw new Departure("correlations were left over");
+    const left = forServer.size + forClient.size + uploaded.size;
+    if (left > 0) throw new Departure("correlations were left over");
   }
-  return { tokens, wires };
+  return { tokens, ...compared };
+}
+
+/** All wires that C knows offline: prepareBundle keeps those alone that are needed online. */
+function prepareAll(options: Parameters<typeof prepareBundle>[0]): PreparedWires[] {
+  const { ring, states, tensors, random: client } = options;
+  const work = options.segments.map(({ id, gates }) => {
+    const wires: PreparedWires = new Map();
+    const known = { ring, states, tensors, client, segment: id, wires, products: new Map() };
+    return { gates, context: { ...known, upload: () => {} } };
+  });
+  prepareMasks(ring, work);
+  for (const { gates, context } of work) {
+    for (const gate of gates) gateOf(gate).prepare(gate, context);
+  }
+  return work.map(({ context }) => context.wires);
 }
 
 function storeOf(payload: Uint8Array): ItemStore {
@@ -196,6 +282,10 @@ function serverJobsOf({ id, gates }: PlannedSegment, context: ServerContext): Jo
   return gates.map((gate) => ({
     segment: id,
     gate: gate.id,
+    inputs: gate.inputs,
+    output: gate.output,
+    loads: gate.kind === "load" ? gate.name : undefined,
+    stores: gate.kind === "store" ? gate.name : undefined,
     ready: () =>
       gate.inputs.every((wire) => context.wires.has(wire)) &&
       (gate.kind !== "load" || context.states.has(gate.name)),
@@ -205,8 +295,8 @@ function serverJobsOf({ id, gates }: PlannedSegment, context: ServerContext): Jo
 
 function runBoth(
   { client, server }: { client: Scheduler; server: Scheduler },
-  clientWork: Job[],
-  serverWork: Job[],
+  clientWork: readonly Job[],
+  serverWork: readonly Job[],
 ): void {
   client.add(clientWork);
   server.add(serverWork);
@@ -225,7 +315,7 @@ function runBoth(
 function compareWire(
   at: { segment: PlannedSegment; gate: GateSpec; ring: Ring },
   fixed: FixedContext,
-  { context: client }: PreparedSegment,
+  client: OnlineClientContext,
   server: ServerContext,
 ): void {
   const { gate, segment, ring } = at;
@@ -236,8 +326,9 @@ function compareWire(
     if (where >= 0) throw new Departure(`${nameOf(segment, gate)}: logit ${where} differs`);
     return;
   }
-  const expected = fixed.wires.get(gate.output)!.values;
-  const held = together(ring, gate, client, server);
+  const bits = widthOf(gate, ring.bits);
+  const expected = ring.lowBits(fixed.wires.get(gate.output)!.values, bits);
+  const held = ring.lowBits(together(ring, gate, client, server), bits);
   const where = expected.findIndex((word, i) => word !== held[i]);
   if (where >= 0 || held.length !== expected.length) {
     const [one, other] = [ring.signed(expected[where]!), ring.signed(held[where]!)];
@@ -251,10 +342,11 @@ function compareWire(
 function together(
   ring: Ring,
   gate: GateBase,
-  client: PreparedSegment["context"],
+  client: OnlineClientContext,
   server: ServerContext,
 ): Words {
-  const [c, s] = [client.wires.get(gate.output)!, server.wires.get(gate.output)!];
+  const [c, s] = [client.wires.get(gate.output), server.wires.get(gate.output)];
+  if (!c || !s) throw new Departure(`gate ${gate.id}: ${c ? "S" : "C"} does not hold it`);
   if (c.form === "shared" && s.form === "shared") return ring.add(c.share, s.share);
   if (c.form === "client" && s.form === "client") return ring.sub(s.masked, c.mask);
   if (c.form === "opened" && s.form === "opened") {
@@ -295,7 +387,7 @@ export interface FloatComparison {
 export async function compareFloatFixed(options: CompareOptions): Promise<FloatComparison> {
   const { model, kernels, seed } = options;
   const { config } = model;
-  const { plan, ring, prompt, tensors, masks } = await settingOf(options);
+  const { plan, ring, prompt, tensors } = await settingOf(options);
   const seeds = insecureSeeds(seed);
   const states: FixedStates = new Map();
   const tokens: number[] = [];
@@ -305,7 +397,7 @@ export async function compareFloatFixed(options: CompareOptions): Promise<FloatC
     const parties = {
       client: new Prg(kernels, await seeds(labels.client)),
       server: new Prg(kernels, await seeds(labels.server)),
-      weightMasks: masks as Tensors,
+      weightMasks: tensors.client as Tensors,
     };
     for (const segment of segments) {
       const ids = idsOf(segment, prompt, tokens);
@@ -315,7 +407,7 @@ export async function compareFloatFixed(options: CompareOptions): Promise<FloatC
         ring,
         segment,
         states,
-        tensors,
+        tensors: tensors.server,
         parties,
         ids,
         observe: (gate, context) => {

@@ -86,9 +86,11 @@ describe("node by node", () => {
   it.each(cases)("fixed equals secure, %s", async (_name, options) => {
     const model = mergedModel(options);
     const run = { model, kernels, prompt, seed: options.seed ?? 1 };
-    const { tokens, wires } = await compareFixedSecure(run);
+    const { tokens, wires, narrow } = await compareFixedSecure(run);
     expect(tokens).toHaveLength(model.config.generation.maxTokens);
     expect(wires).toBeGreaterThan(10);
+    // Most of them end in an opening of fewer bits than the ring's, or in logits.
+    expect(narrow).toBeGreaterThan(wires / 2);
     const bench = await fixedBench(model, kernels, run.seed)({ prompt, ignoreEnd: true });
     expect(bench.tokens).toEqual(tokens);
   });
@@ -368,6 +370,13 @@ function counting(inner: RingKernels, count: (multiplyAdds: number) => void): Ri
           const [out, , matrix] = args;
           count(out.length * matrix.rows);
           target.matmul(...args);
+        };
+      }
+      if (name === "matmulKeystream") {
+        return (...args: Parameters<RingKernels["matmulKeystream"]>) => {
+          const [out, , matrix] = args;
+          count(out.length * (matrix.transposed ? matrix.columns : matrix.rows));
+          target.matmulKeystream(...args);
         };
       }
       const value = Reflect.get(target, name, target);

@@ -68,6 +68,7 @@ describe("exported names", () => {
       readExamples
       runStage
       scoreOutputs
+      threadPreparer
       type BundleStore
       type ClientOptions
       type CorpusScore
@@ -85,9 +86,14 @@ describe("exported names", () => {
       type ModelConfig
       type Plan
       type Prediction
+      type Preparer
+      type PreparerSetup
       type RingKernels
+      type RunOptions
       type SampleOptions
+      type SegmentProgress
       type ServerOptions
+      type StartPreparer
       type Transport
       type WebSocketListener"
     `);

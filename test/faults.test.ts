@@ -10,6 +10,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { MergenError } from "../src/errors.ts";
 import { loadRingKernels } from "../src/kernel/load-node.ts";
 import type { RingKernels } from "../src/kernel/ring-kernels.ts";
+import type { RunOptions } from "../src/party/client-run.ts";
 import { fileStore } from "../src/party/file-store.ts";
 import type { Generation } from "../src/party/report.ts";
 import { type BundleStore, memoryStore } from "../src/party/store.ts";
@@ -99,6 +100,7 @@ interface Outcome {
 /** One generation with this fault on the link's first connection of that purpose. */
 async function runWith(
   faulty: { link: Link; plan: FaultPlan; seed: number } | undefined,
+  ahead: NonNullable<RunOptions["ahead"]> = 0,
 ): Promise<Outcome> {
   const clock = new VirtualClock();
   const log = new TakeLog();
@@ -136,7 +138,7 @@ async function runWith(
   let error: unknown;
   const started = clock.now();
   await clock.run(
-    world.generate({ prompt: "pub", ignoreEnd: true }).then(
+    world.generate({ prompt: "pub", ignoreEnd: true, ahead }).then(
       (result) => {
         generation = result;
       },
@@ -220,6 +222,35 @@ describe("faults at every frame", () => {
       const outcome = await runWith({ link, plan, seed });
       const context = `link ${link}, seed ${seed}, plan ${JSON.stringify(plan)}`;
       checkOutcome(outcome, clean.generation!.tokens, context, plan);
+    }
+  });
+
+  it.each([1, "all"] as const)("bundles made ahead, ahead %s: random plans", async (ahead) => {
+    const whole = await runWith(undefined, ahead);
+    expect(whole.generation!.tokens).toEqual(clean.generation!.tokens);
+    expect(whole.takes).toBe(clean.takes);
+    let failed = 0;
+    for (let seed = 1; seed <= 30; seed++) {
+      const link = allLinks[seed % allLinks.length]!;
+      const plan = randomFaultPlan(seed, link === "client-server" ? 20 : 7);
+      const outcome = await runWith({ link, plan, seed }, ahead);
+      const context = `link ${link}, seed ${seed}, plan ${JSON.stringify(plan)}`;
+      checkOutcome(outcome, clean.generation!.tokens, context, plan);
+      if (outcome.error) failed++;
+    }
+    expect(failed).toBeGreaterThan(5);
+  });
+
+  it.each(allLinks)("bundles made ahead: %s cut at every frame", async (link) => {
+    for (const direction of ["aToB", "bToA"] as const) {
+      for (let [atFrame, fired] = [0, true]; fired; atFrame++) {
+        expect(atFrame).toBeLessThan(60);
+        const plan: FaultPlan = { fault: "cut", direction, atFrame };
+        const outcome = await runWith({ link, plan, seed: atFrame }, "all");
+        const context = `link ${link}, plan ${JSON.stringify(plan)}`;
+        checkOutcome(outcome, clean.generation!.tokens, context, plan);
+        fired = outcome.fired;
+      }
     }
   });
 
@@ -315,11 +346,11 @@ describe("a server that dies between two store operations", () => {
   afterAll(() => void vi.restoreAllMocks());
 
   /** One generation against a server that dies at that operation, then what its folder gives. */
-  async function runAndRestart(atOperation: number) {
+  async function runAndRestart(atOperation: number, ahead: NonNullable<RunOptions["ahead"]>) {
     const folder = join(root, String(atOperation));
     const { store, log } = dying(await fileStore(folder), atOperation);
     const world = await createWorld({ model, kernels, server: { store } });
-    const result = await world.generate({ prompt: "pub", ignoreEnd: true }).then(
+    const result = await world.generate({ prompt: "pub", ignoreEnd: true, ahead }).then(
       () => undefined,
       (reason: unknown) => reason,
     );
@@ -327,12 +358,12 @@ describe("a server that dies between two store operations", () => {
     return { folder, log, result };
   }
 
-  it("no bundle can be taken again afterwards", async () => {
+  it.each([0, "all"] as const)("no bundle can be taken again, ahead %s", async (ahead) => {
     let died = true;
     let crashes = 0;
     for (let atOperation = 0; died; atOperation++) {
       expect(atOperation).toBeLessThan(40);
-      const { folder, log, result } = await runAndRestart(atOperation);
+      const { folder, log, result } = await runAndRestart(atOperation, ahead);
       died = log.operations > atOperation;
       if (died) crashes++;
       // As the folder lies there, nothing that was taken can be opened again ...

@@ -5,7 +5,7 @@ import type { Words } from "../ring/ring.ts";
 import type { OpenedWire } from "../share/wires.ts";
 
 /** The wire itself; it must have been computed before. */
-export function wire<W>(context: { readonly wires: Map<number, W> }, id: number): W {
+export function wire<W>(context: { readonly wires: ReadonlyMap<number, W> }, id: number): W {
   const found = context.wires.get(id);
   ensure(found !== undefined, "E_INTERNAL", `wire ${id} was read before it was written`);
   return found;
@@ -24,8 +24,8 @@ export function shareOf<W extends AnyWire>(
 }
 
 /** r, of a client-masked wire, at C or D. */
-export function maskOf<W extends AnyWire>(
-  context: { readonly wires: Map<number, W> },
+export function maskOf(
+  context: { readonly wires: ReadonlyMap<number, AnyWire> },
   id: number,
 ): Words {
   const found = wire(context, id) as AnyWire as { form: string; mask?: Words };

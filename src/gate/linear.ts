@@ -7,10 +7,20 @@
 // Cost: no round; offline D to S one word an entry. Reveals nothing.
 // Source: Delphi (Mishra et al., USENIX Security 2020) with a dealer in the place of HE.
 
-import { pack, packedBytes, unpack } from "../ring/pack.ts";
+import { packedBytes } from "../ring/pack.ts";
 import type { AttentionDims, Ring, Words } from "../ring/ring.ts";
 import { maskedOf, maskOf, wire } from "./access.ts";
-import { type Gate, type GateBase, local, noCost, placeOf, type Tensors } from "./gate.ts";
+import {
+  type Gate,
+  type GateBase,
+  local,
+  type MaskProduct,
+  noCost,
+  type OfflineContext,
+  placeOf,
+  type Tensors,
+  widthOf,
+} from "./gate.ts";
 
 export type LinearMap =
   | { readonly type: "matrix"; readonly weight: string; readonly inner: number }
@@ -31,22 +41,40 @@ export function applyMap(ring: Ring, tensors: Tensors, map: LinearMap, x: Words)
       const diagonal = tensors.words(map.weight);
       return ring.mul(x, ring.repeat(diagonal, x.length / diagonal.length));
     }
-    case "attention":
-      return ring.attend(x, tensors.words(map.weight), map.dims);
+    case "attention": {
+      const rows = x.length / map.dims.columns - map.dims.start;
+      const { weights, held } = tensors.attention(map.weight, map.dims, rows);
+      return ring.attend(x, weights, { ...map.dims, held });
+    }
     default:
       return map satisfies never;
   }
 }
 
-/** z_C = -(r D_W + rho); also what the fixed interpreter takes the logits' dither from. */
-export function clientShare(
-  ring: Ring,
-  masks: Tensors,
+/** z_C = -(r D_W + rho), from the product of r. */
+export function clientShare(ring: Ring, product: Words, rho: Words): Words {
+  return ring.negate(ring.add(product, rho));
+}
+
+/** What of a linear map is best made for many gates at one time: products with a matrix. */
+export function maskProduct(
   map: LinearMap,
-  r: Words,
-  rho: Words,
+  context: OfflineContext,
+  input: number,
+): MaskProduct | undefined {
+  if (map.type !== "matrix") return undefined;
+  return { weight: map.weight, r: maskOf(context, input) };
+}
+
+/** r under a gate's map, made ahead or now. */
+export function mapOfMask(
+  gate: GateBase & { readonly map: LinearMap },
+  context: OfflineContext,
 ): Words {
-  return ring.negate(ring.add(applyMap(ring, masks, map, r), rho));
+  const { ring, tensors, products } = context;
+  const made = products.get(gate.id);
+  products.delete(gate.id);
+  return made ?? applyMap(ring, tensors, gate.map, maskOf(context, gate.inputs[0]!));
 }
 
 /** Ring multiply-adds of one evaluation. */
@@ -71,35 +99,36 @@ export const linear: Gate<Linear> = {
     const values = applyMap(context.ring, context.tensors, gate.map, x);
     context.wires.set(gate.output, { values });
   },
+  product: (gate, context) => maskProduct(gate.map, context, gate.inputs[0]!),
   deal(gate, context) {
     const { ring } = context;
-    const size = gate.rows * gate.columns;
-    const rho = context.client.words(placeOf(gate, context), "rho", size, ring.bits);
-    const r = maskOf(context, gate.inputs[0]!);
-    const c = ring.sub(applyMap(ring, context.tensors, gate.map, r), rho);
-    context.toServer(gate, pack(c, ring.bits));
+    const bits = widthOf(gate, ring.bits);
+    const rho = context.client.words(placeOf(gate, context), "rho", gate.rows * gate.columns, bits);
+    const c = ring.sub(mapOfMask(gate, context), rho);
+    context.toServer(gate, ring.pack(c, bits));
     context.wires.set(gate.output, { form: "shared" });
   },
   prepare(gate, context) {
     const { ring } = context;
-    const size = gate.rows * gate.columns;
-    const rho = context.random.words(placeOf(gate, context), "rho", size, ring.bits);
-    const r = maskOf(context, gate.inputs[0]!);
-    const share = clientShare(ring, context.tensors, gate.map, r, rho);
+    const bits = widthOf(gate, ring.bits);
+    const rho = context.client.words(placeOf(gate, context), "rho", gate.rows * gate.columns, bits);
+    const share = clientShare(ring, mapOfMask(gate, context), rho);
     context.wires.set(gate.output, { form: "shared", share });
   },
+  idle: () => true,
   client: () => local(),
   server: (gate, context) =>
     local(() => {
       const { ring } = context;
       const x = maskedOf(context, gate.inputs[0]!);
-      const c = unpack(context.fromDealer(gate), gate.rows * gate.columns, ring.bits);
+      const bits = widthOf(gate, ring.bits);
+      const c = ring.unpack(context.fromDealer(gate), gate.rows * gate.columns, bits);
       const share = ring.sub(applyMap(ring, context.tensors, gate.map, x), c);
       context.wires.set(gate.output, { form: "shared", share });
     }),
   cost: (gate, ringBits) => ({
     ...noCost,
-    dealerToServer: packedBytes(gate.rows * gate.columns, ringBits),
+    dealerToServer: packedBytes(gate.rows * gate.columns, widthOf(gate, ringBits)),
     multiplyAdds: multiplyAdds(gate, gate.map),
   }),
 };

@@ -11,7 +11,7 @@ const kernels = referenceRingKernels();
 const rings = [3, 8, 33, 64].map((bits) => new Ring(kernels, bits));
 
 /** Wire 0 shared, 1 client-masked, 2 client-masked, all [3, 4]; words "b" [6, 4] at S. */
-function given(ring: Ring, gates: RunOptions["gates"]): RunOptions {
+function given(ring: Ring, gates: RunOptions["gates"], bits = ring.bits): RunOptions {
   const words = (seed: number) => uniform(seed, 12, ring.bits);
   const b = {
     rows: 6,
@@ -24,17 +24,20 @@ function given(ring: Ring, gates: RunOptions["gates"]): RunOptions {
     gates,
     inputs: new Map([
       [0, sharedWire(ring, words(1), 4)],
-      [1, maskedWire(ring, words(2), 5)],
-      [2, maskedWire(ring, words(3), 6)],
+      [1, maskedWire(ring, words(2), 5, bits)],
+      [2, maskedWire(ring, words(3), 6, bits)],
     ]),
     random: seeded(kernels, ring.bits),
     tensors: makeTensors(ring, new Map([["b", b]])),
   };
 }
 
-/** Runs, checks, and sees that nothing was sent. */
-function silent(options: RunOptions): void {
-  expect(checkGates(options).messages).toEqual([]);
+/** Runs with whole and with narrower words, checks, and sees that nothing was sent. */
+function silent(ring: Ring, gates: RunOptions["gates"]): void {
+  for (const bits of [ring.bits, ring.bits - 1, 1]) {
+    const needed = gates.map((spec) => ({ ...spec, bits }));
+    expect(checkGates(given(ring, needed, bits)).messages).toEqual([]);
+  }
 }
 
 describe("local gates", () => {
@@ -43,9 +46,9 @@ describe("local gates", () => {
       for (const offline of [true, false]) {
         for (const from of [undefined, 0, 3]) {
           const shared = { form: "shared", constant: "b", from, offline } as const;
-          silent(given(ring, [gate("bias", { from: [0], to: 9 }, [3, 4], shared)]));
+          silent(ring, [gate("bias", { from: [0], to: 9 }, [3, 4], shared)]);
           const client = { form: "client", constant: "b", from, offline } as const;
-          silent(given(ring, [gate("bias", { from: [1], to: 9 }, [3, 4], client)]));
+          silent(ring, [gate("bias", { from: [1], to: 9 }, [3, 4], client)]);
         }
       }
     });
@@ -60,22 +63,20 @@ describe("local gates", () => {
       ]) {
         for (const offline of [true, false]) {
           const rest = { shifts: [0, 2], offline } as const;
-          silent(given(ring, [gate("sum", { from, to: 9 }, [3, 4], rest)]));
+          silent(ring, [gate("sum", { from, to: 9 }, [3, 4], rest)]);
         }
       }
     });
 
     test(`center, concat and slice on ${ring.bits} bits`, () => {
       for (const offline of [true, false]) {
-        silent(given(ring, [gate("center", { from: [0], to: 9 }, [3, 4], { offline })]));
+        silent(ring, [gate("center", { from: [0], to: 9 }, [3, 4], { offline })]);
       }
-      silent(
-        given(ring, [
-          gate("concat", { from: [1, 2], to: 9 }, [6, 4], {}),
-          gate("slice", { from: [9], to: 10 }, [2, 4], { from: 2 }),
-          gate("slice", { from: [9], to: 11 }, [1, 4], { from: 5 }),
-        ]),
-      );
+      silent(ring, [
+        gate("concat", { from: [1, 2], to: 9 }, [6, 4], {}),
+        gate("slice", { from: [9], to: 10 }, [2, 4], { from: 2 }),
+        gate("slice", { from: [9], to: 11 }, [1, 4], { from: 5 }),
+      ]);
     });
 
     test(`store and load on ${ring.bits} bits carry a client-masked wire`, () => {
@@ -93,6 +94,18 @@ describe("local gates", () => {
       }
     });
   }
+
+  test("a sum needs fewer bits of an operand that it shifts", () => {
+    for (const ring of rings) {
+      const [x, y] = [uniform(1, 12, ring.bits), uniform(2, 12, ring.bits)];
+      const options = given(ring, [
+        gate("sum", { from: [1, 2], to: 9 }, [3, 4], { shifts: [0, 2], offline: true }),
+      ]);
+      const wide = maskedWire(ring, x, 3);
+      const narrow = maskedWire(ring, y, 4, ring.bits - 2);
+      checkGates({ ...options, inputs: new Map([...options.inputs!, [1, wide], [2, narrow]]) });
+    }
+  });
 
   test("centring is columns * z - sum z", () => {
     const ring = rings[3]!;

@@ -2,6 +2,7 @@
 // shared wires are added and centred; wires are carried from segment to segment.
 
 import { ensure } from "../errors.ts";
+import { appended, isGrown } from "../ring/memory.ts";
 import type { Ring, Words } from "../ring/ring.ts";
 import type { ClientWire, DealerWire, FixedWire, ServerWire } from "../share/wires.ts";
 import { maskedOf, maskOf, shareOf, wire } from "./access.ts";
@@ -60,6 +61,11 @@ function constantOf(ring: Ring, words: Words, gate: Bias): Words {
   return words.subarray(from * columns, (from + rows) * columns);
 }
 
+/** Adding S's words leaves C's part as it is. */
+function passBy<W>(gate: Bias, context: { readonly wires: Map<number, W> }): void {
+  context.wires.set(gate.output, wire(context, gate.inputs[0]!));
+}
+
 export const bias: Gate<Bias> = {
   reference(gate, context) {
     const { ring } = context;
@@ -67,13 +73,19 @@ export const bias: Gate<Bias> = {
     const constant = constantOf(ring, context.tensors.words(gate.constant), gate);
     context.wires.set(gate.output, { ...x, values: ring.add(x.values, constant) });
   },
-  deal: (gate, context) => void context.wires.set(gate.output, wire(context, gate.inputs[0]!)),
-  prepare(gate, context) {
-    if (gate.offline) context.wires.set(gate.output, wire(context, gate.inputs[0]!));
+  mask(gate, context) {
+    if (gate.form === "client") passBy(gate, context as States<ClientWire | DealerWire>);
   },
+  deal(gate, context) {
+    if (gate.form === "shared") passBy(gate, context);
+  },
+  prepare(gate, context) {
+    if (gate.form === "shared" && gate.offline) passBy(gate, context);
+  },
+  idle: (gate) => gate.offline,
   client: (gate, context) =>
     local(() => {
-      if (!gate.offline) context.wires.set(gate.output, wire(context, gate.inputs[0]!));
+      if (!gate.offline) passBy(gate, context);
     }),
   server: (gate, context) =>
     local(() => {
@@ -89,16 +101,6 @@ export const bias: Gate<Bias> = {
     }),
   cost: () => noCost,
 };
-
-function joined(parts: readonly Words[]): Words {
-  const out = new BigUint64Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
-}
 
 /** A gate that rearranges rows, in every party's view alike. */
 function rowGate<S extends GateBase>(rearrange: (gate: S, operands: Words[]) => Words): Gate<S> {
@@ -121,14 +123,13 @@ function rowGate<S extends GateBase>(rearrange: (gate: S, operands: Words[]) => 
         }),
       });
     },
-    deal(gate, context) {
+    mask(gate, context) {
       const masks = gate.inputs.map((id) => maskOf(context, id));
       context.wires.set(gate.output, { form: "client", mask: rearrange(gate, masks) });
     },
-    prepare(gate, context) {
-      const masks = gate.inputs.map((id) => maskOf(context, id));
-      context.wires.set(gate.output, { form: "client", mask: rearrange(gate, masks) });
-    },
+    deal() {},
+    prepare() {},
+    idle: () => true,
     client: () => local(),
     server: (gate, context) =>
       local(() => {
@@ -139,7 +140,7 @@ function rowGate<S extends GateBase>(rearrange: (gate: S, operands: Words[]) => 
   };
 }
 
-export const concat: Gate<Concat> = rowGate((_gate, parts) => joined(parts));
+export const concat: Gate<Concat> = rowGate((_gate, parts) => appended(parts));
 
 export const slice: Gate<Slice> = rowGate((gate, [whole]) =>
   whole!.slice(gate.from * gate.columns, (gate.from + gate.rows) * gate.columns),
@@ -175,6 +176,7 @@ export const sum: Gate<Sum> = {
   prepare(gate, context) {
     if (gate.offline) clientSum(gate, context);
   },
+  idle: (gate) => gate.offline,
   client: (gate, context) =>
     local(() => {
       if (!gate.offline) clientSum(gate, context);
@@ -207,6 +209,7 @@ export const center: Gate<Center> = {
   prepare(gate, context) {
     if (gate.offline) clientCenter(gate, context);
   },
+  idle: (gate) => gate.offline,
   client: (gate, context) =>
     local(() => {
       if (!gate.offline) clientCenter(gate, context);
@@ -227,6 +230,13 @@ function bringIn<W>(gate: Load, context: States<W>): void {
   context.wires.set(gate.output, state);
 }
 
+/** S's wire as it outlives its segment. */
+function lasting({ ring, wires }: { ring: Ring; wires: Map<number, ServerWire> }, id: number) {
+  const masked = maskedOf({ wires }, id);
+  const stays = ring.memory.lasting || isGrown(masked);
+  return { form: "client", masked: stays ? masked : masked.slice() } as const;
+}
+
 function keep<W extends FixedWire | DealerWire | ClientWire | ServerWire>(
   gate: Store,
   context: States<W>,
@@ -237,8 +247,10 @@ function keep<W extends FixedWire | DealerWire | ClientWire | ServerWire>(
 
 export const load: Gate<Load> = {
   reference: bringIn,
-  deal: bringIn,
-  prepare: bringIn,
+  mask: (gate, context) => bringIn(gate, context as States<ClientWire | DealerWire>),
+  deal() {},
+  prepare() {},
+  idle: () => true,
   client: () => local(),
   server: (gate, context) => local(() => bringIn(gate, context)),
   cost: () => noCost,
@@ -246,9 +258,17 @@ export const load: Gate<Load> = {
 
 export const store: Gate<Store> = {
   reference: keep,
-  deal: keep,
-  prepare: keep,
+  mask: (gate, context) => keep(gate, context as States<ClientWire | DealerWire>),
+  deal() {},
+  prepare() {},
+  idle: () => true,
   client: () => local(),
-  server: (gate, context) => local(() => keep(gate, context)),
+  server: (gate, context) =>
+    local(() => {
+      const kept = lasting(context, gate.inputs[0]!);
+      context.wires.set(gate.output, kept);
+      context.states.set(gate.name, kept);
+      if (gate.replaces !== undefined) context.states.delete(gate.replaces);
+    }),
   cost: () => noCost,
 };

@@ -14,7 +14,7 @@ const wasm = await loadRingKernels();
 function head(
   ring: Ring,
   [m, k, n]: readonly [number, number, number],
-  sent: { shift: number; bits: number; biased: boolean },
+  sent: { shift: number; sentBits: number; biased: boolean },
   seed: number,
 ): RunOptions {
   const tensors = new Map([
@@ -33,15 +33,16 @@ function head(
     map: matrixMap("w", k),
     bias: sent.biased ? "b" : undefined,
     shift: sent.shift,
-    bits: sent.bits,
+    sentBits: sent.sentBits,
     fracBits: 1,
     name: "logits",
   });
-  const bound = 1n << BigInt(Math.min(sent.shift + sent.bits - 4, ring.bits - 4));
+  const bound = 1n << BigInt(Math.min(sent.shift + sent.sentBits - 4, ring.bits - 4));
+  const x = within(ring, bound, seed + 3, m * k);
   return {
     ring,
     gates: [spec],
-    inputs: new Map([[0, maskedWire(ring, within(ring, bound, seed + 3, m * k), seed + 4)]]),
+    inputs: new Map([[0, maskedWire(ring, x, seed + 4, sent.shift + sent.sentBits)]]),
     random: seeded(reference, seed),
     tensors: makeTensors(ring, tensors),
   };
@@ -51,12 +52,12 @@ describe("logits", () => {
   test("secure equals reference, where sent bits and shift fill the ring and where not", () => {
     const side = fc.integer({ min: 1, max: 4 });
     const format = fc.constantFrom(
-      { ringBits: 64, shift: 40, bits: 16 },
-      { ringBits: 64, shift: 1, bits: 16 },
-      { ringBits: 64, shift: 48, bits: 16 },
-      { ringBits: 33, shift: 20, bits: 13 },
-      { ringBits: 8, shift: 2, bits: 6 },
-      { ringBits: 8, shift: 3, bits: 4 },
+      { ringBits: 64, shift: 40, sentBits: 16 },
+      { ringBits: 64, shift: 1, sentBits: 16 },
+      { ringBits: 64, shift: 48, sentBits: 16 },
+      { ringBits: 33, shift: 20, sentBits: 13 },
+      { ringBits: 8, shift: 2, sentBits: 6 },
+      { ringBits: 8, shift: 3, sentBits: 4 },
     );
     fc.assert(
       fc.property(
@@ -77,7 +78,7 @@ describe("logits", () => {
 
   test("within two units of the value, while it fits the sent bits", () => {
     const ring = new Ring(wasm);
-    const options = head(ring, [5, 1, 4], { shift: 30, bits: 16, biased: false }, 6);
+    const options = head(ring, [5, 1, 4], { shift: 30, sentBits: 16, biased: false }, 6);
     const run = checkGates(options);
     const rounded = runReference(options, false).logits.get("logits")!;
     const secure = run.client.logits.get("logits")!;
@@ -89,7 +90,7 @@ describe("logits", () => {
   test("all shares of a small ring: the message is z_S >> shift, low bits and all above cut", () => {
     const ring = new Ring(reference, 6);
     for (let seed = 0; seed < 40; seed++) {
-      checkGates(head(ring, [3, 2, 3], { shift: 2, bits: 4, biased: true }, seed));
+      checkGates(head(ring, [3, 2, 3], { shift: 2, sentBits: 4, biased: true }, seed));
     }
   });
 });

@@ -13,10 +13,12 @@ function oneHotOf(
   ids: readonly number[],
   columns: number,
   fracBits: number,
+  bits?: number,
 ): RunOptions {
   const spec = gate("oneHot", { from: [], to: 0 }, [ids.length, columns], {
     name: "ids",
     fracBits,
+    bits,
   });
   return { ring, gates: [spec], ids: new Map([["ids", ids]]), random: seeded(kernels, 5) };
 }
@@ -30,6 +32,20 @@ describe("oneHot", () => {
           new BigUint64Array(4).fill(1n << BigInt(fracBits)),
         );
       }
+    }
+  });
+
+  test("as many bits as are needed are sent, and are right", () => {
+    const ring = new Ring(kernels, 33);
+    for (const bits of [1, 2, 5, 32]) {
+      for (const fracBits of [0, bits - 1]) {
+        const run = checkGates(oneHotOf(ring, [0, 6, 6, 2], 7, fracBits, bits));
+        expect(run.value(0).reduce((sum, word) => sum + word, 0n)).toBe(4n << BigInt(fracBits));
+        expect(run.messages.map(({ bytes }) => bytes.length)).toEqual([Math.ceil((28 * bits) / 8)]);
+      }
+      // A 1 above what is needed is as good as 0.
+      const above = checkGates(oneHotOf(ring, [1], 7, bits, bits));
+      expect(above.value(0)).toEqual(new BigUint64Array(7));
     }
   });
 

@@ -3,9 +3,10 @@
 // Cost: online C to S one word an entry; no round of its own. Reveals nothing.
 
 import { ensure } from "../errors.ts";
-import { pack, packedBytes, unpack } from "../ring/pack.ts";
-import type { Words } from "../ring/ring.ts";
-import { type Gate, type GateBase, noCost, placeOf } from "./gate.ts";
+import { packedBytes } from "../ring/pack.ts";
+import type { Ring, Words } from "../ring/ring.ts";
+import { maskOf } from "./access.ts";
+import { type Gate, type GateBase, noCost, placeOf, widthOf } from "./gate.ts";
 
 export interface OneHot extends GateBase {
   readonly kind: "oneHot";
@@ -14,9 +15,9 @@ export interface OneHot extends GateBase {
   readonly fracBits: number;
 }
 
-function oneHotWords(gate: OneHot, ids: readonly number[] | undefined): Words {
+function oneHotWords(gate: OneHot, ring: Ring, ids: readonly number[] | undefined): Words {
   ensure(ids?.length === gate.rows, "E_INTERNAL", `${gate.rows} ids were expected`);
-  const words = new BigUint64Array(gate.rows * gate.columns);
+  const words = ring.zeros(gate.rows * gate.columns);
   ids.forEach((id, row) => {
     ensure(id >= 0 && id < gate.columns, "E_TOKENIZER", "a token id exceeds the vocabulary");
     words[row * gate.columns + id] = 1n << BigInt(gate.fracBits);
@@ -28,38 +29,38 @@ export const oneHot: Gate<OneHot> = {
   reference(gate, context) {
     const { ring, parties } = context;
     const size = gate.rows * gate.columns;
+    const bits = widthOf(gate, ring.bits);
     context.wires.set(gate.output, {
-      values: oneHotWords(gate, context.ids.get(gate.name)),
+      values: oneHotWords(gate, ring, context.ids.get(gate.name)),
       ...(parties && {
-        mask: () => parties.client.words(placeOf(gate, context), "mask", size, ring.bits),
+        mask: () => parties.client.words(placeOf(gate, context), "mask", size, bits),
       }),
     });
   },
-  deal(gate, context) {
+  mask(gate, context) {
     const size = gate.rows * gate.columns;
-    const mask = context.client.words(placeOf(gate, context), "mask", size, context.ring.bits);
+    const bits = widthOf(gate, context.ring.bits);
+    const mask = context.client.words(placeOf(gate, context), "mask", size, bits);
     context.wires.set(gate.output, { form: "client", mask });
   },
-  prepare(gate, context) {
-    const size = gate.rows * gate.columns;
-    const mask = context.random.words(placeOf(gate, context), "mask", size, context.ring.bits);
-    context.wires.set(gate.output, { form: "client", mask });
-  },
+  deal() {},
+  prepare() {},
   *client(gate, context) {
     const { ring } = context;
-    const size = gate.rows * gate.columns;
-    const mask = context.random.words(placeOf(gate, context), "mask", size, ring.bits);
-    const masked = ring.add(oneHotWords(gate, context.ids.get(gate.name)), mask);
-    yield { send: pack(masked, ring.bits) };
+    const hot = oneHotWords(gate, ring, context.ids.get(gate.name));
+    const masked = ring.add(hot, maskOf(context, gate.output));
+    yield { send: ring.pack(masked, widthOf(gate, ring.bits)) };
   },
   *server(gate, context) {
+    const { ring } = context;
     const size = gate.rows * gate.columns;
-    const bytes = yield { receive: packedBytes(size, context.ring.bits) };
-    const masked = unpack(bytes, size, context.ring.bits);
+    const bits = widthOf(gate, ring.bits);
+    const bytes = yield { receive: packedBytes(size, bits) };
+    const masked = ring.unpack(bytes, size, bits);
     context.wires.set(gate.output, { form: "client", masked });
   },
   cost(gate, ringBits) {
-    const bytes = packedBytes(gate.rows * gate.columns, ringBits);
+    const bytes = packedBytes(gate.rows * gate.columns, widthOf(gate, ringBits));
     return { ...noCost, online: [{ from: "client", bytes }] };
   },
 };

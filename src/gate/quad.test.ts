@@ -13,31 +13,42 @@ import { Ring } from "../ring/ring.ts";
 const reference = referenceRingKernels();
 const wasm = await loadRingKernels();
 const side = fc.integer({ min: 1, max: 5 });
-const bitsAndShift = fc
-  .constantFrom(3, 4, 5, 6, 8, 9, 33, 63, 64)
-  .chain((bits) => fc.tuple(fc.constant(bits), fc.integer({ min: 1, max: bits - 2 })));
+/** A ring's bits, those of t, the shift, and the bits of the result that are needed. */
+const widths = fc
+  .tuple(fc.constantFrom(3, 4, 5, 6, 8, 9, 33, 63, 64), fc.nat(), fc.nat(), fc.nat(), fc.boolean())
+  .map(([ringBits, a, b, c, whole]) => {
+    const openBits = whole ? ringBits : 3 + (a % (ringBits - 2));
+    const shift = 1 + (b % (openBits - 2));
+    return { ringBits, openBits, shift, bits: whole ? ringBits : 1 + (c % ringBits) };
+  });
 
 const ringOf = (bits: number) => new Ring(bits === 64 ? wasm : reference, bits);
 
 describe("quad", () => {
   test("secure equals reference, also where the square wraps", () => {
     fc.assert(
-      fc.property(bitsAndShift, side, side, fc.nat(), ([bits, shift], m, n, seed) => {
-        const ring = ringOf(bits);
-        const [linear, constant] = uniform(seed + 2, 2, bits);
-        checkGates({
-          ring,
-          gates: [
-            openGate({ from: 0, to: 1 }, [m, n], shift, { squares: "each" }),
-            gate("quad", { from: [1], to: 2 }, [m, n], { linear: linear!, constant: constant! }),
-          ],
-          inputs: new Map([
-            [0, sharedWire(ring, within(ring, 1n << BigInt(bits - 2), seed, m * n), seed + 1)],
-          ]),
-          random: seeded(reference, seed),
-        });
-      }),
-      { numRuns: 120 },
+      fc.property(
+        widths,
+        side,
+        side,
+        fc.nat(),
+        ({ ringBits, openBits, shift, bits }, m, n, seed) => {
+          const ring = ringOf(ringBits);
+          const [linear, constant] = uniform(seed + 2, 2, ringBits);
+          const rest = { linear: linear!, constant: constant!, bits };
+          const values = within(ring, 1n << BigInt(openBits - 2), seed, m * n);
+          checkGates({
+            ring,
+            gates: [
+              openGate({ from: 0, to: 1 }, [m, n], shift, { squares: "each", openBits, bits }),
+              gate("quad", { from: [1], to: 2 }, [m, n], rest),
+            ],
+            inputs: new Map([[0, sharedWire(ring, values, seed + 1)]]),
+            random: seeded(reference, seed),
+          });
+        },
+      ),
+      { numRuns: 200 },
     );
   });
 
@@ -58,21 +69,27 @@ describe("quad", () => {
 describe("sumSquares", () => {
   test("secure equals reference", () => {
     fc.assert(
-      fc.property(bitsAndShift, side, side, fc.nat(), ([bits, shift], m, n, seed) => {
-        const ring = ringOf(bits);
-        checkGates({
-          ring,
-          gates: [
-            openGate({ from: 0, to: 1 }, [m, n], shift, { squares: "rows", offline: seed % 2 > 0 }),
-            gate("sumSquares", { from: [1], to: 2 }, [m, 1], { width: n }),
-          ],
-          inputs: new Map([
-            [0, sharedWire(ring, within(ring, 1n << BigInt(bits - 2), seed, m * n), seed + 1)],
-          ]),
-          random: seeded(reference, seed),
-        });
-      }),
-      { numRuns: 120 },
+      fc.property(
+        widths,
+        side,
+        side,
+        fc.nat(),
+        ({ ringBits, openBits, shift, bits }, m, n, seed) => {
+          const ring = ringOf(ringBits);
+          const opening = { squares: "rows", offline: seed % 2 > 0, openBits, bits } as const;
+          const values = within(ring, 1n << BigInt(openBits - 2), seed, m * n);
+          checkGates({
+            ring,
+            gates: [
+              openGate({ from: 0, to: 1 }, [m, n], shift, opening),
+              gate("sumSquares", { from: [1], to: 2 }, [m, 1], { width: n, bits }),
+            ],
+            inputs: new Map([[0, sharedWire(ring, values, seed + 1)]]),
+            random: seeded(reference, seed),
+          });
+        },
+      ),
+      { numRuns: 200 },
     );
   });
 });

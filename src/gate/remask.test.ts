@@ -19,35 +19,43 @@ describe("remask", () => {
         side,
         side,
         fc.boolean(),
+        fc.oneof(fc.constant(0), fc.nat()),
         fc.nat(),
-        (ring, m, n, offline, seed) => {
+        (ring, m, n, offline, by, seed) => {
           const values = uniform(seed, m * n, ring.bits);
+          const bits = by === 0 ? ring.bits : 1 + (by % ring.bits);
           const run = checkGates({
             ring,
-            gates: [gate("remask", { from: [0], to: 1 }, [m, n], { offline })],
+            gates: [gate("remask", { from: [0], to: 1 }, [m, n], { offline, bits })],
             inputs: new Map([[0, sharedWire(ring, values, seed + 1)]]),
             random: seeded(kernels, seed),
           });
-          expect(run.value(1)).toEqual(values);
+          expect(run.value(1)).toEqual(ring.lowBits(values, bits));
+          const sent = run.messages.map(({ bytes }) => bytes.length);
+          expect(sent).toEqual([Math.ceil((m * n * bits) / 8)]);
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 100 },
     );
   });
 
   test("an opened wire: secure equals reference", () => {
     for (const ring of rings.slice(1)) {
-      checkGates({
-        ring,
-        gates: [
-          openGate({ from: 0, to: 1 }, [4, 3], 2),
-          gate("remask", { from: [1], to: 2 }, [4, 3], { offline: false }),
-        ],
-        inputs: new Map([
-          [0, sharedWire(ring, within(ring, 1n << BigInt(ring.bits - 2), 3, 12), 4)],
-        ]),
-        random: seeded(kernels, ring.bits),
-      });
+      for (const openBits of [ring.bits, ring.bits - 1]) {
+        for (const bits of [ring.bits, openBits - 2, 1]) {
+          checkGates({
+            ring,
+            gates: [
+              openGate({ from: 0, to: 1 }, [4, 3], 2, { openBits, bits }),
+              gate("remask", { from: [1], to: 2 }, [4, 3], { offline: false, bits }),
+            ],
+            inputs: new Map([
+              [0, sharedWire(ring, within(ring, 1n << BigInt(openBits - 2), 3, 12), 4)],
+            ]),
+            random: seeded(kernels, ring.bits),
+          });
+        }
+      }
     }
   });
 });

@@ -30,10 +30,16 @@ function tableOf(shift: number, domainBits: number, knotCount: number, seed: num
   };
 }
 
-function splineOn(ring: Ring, table: SplineTable, values: Words, random: AllRandomness) {
+function splineOn(
+  ring: Ring,
+  table: SplineTable,
+  values: Words,
+  random: AllRandomness,
+  bits = ring.bits,
+) {
   return {
     ring,
-    gates: [splineGate({ from: 0, to: 1 }, values.length, table)],
+    gates: [splineGate({ from: 0, to: 1 }, values.length, table, bits)],
     inputs: new Map([[0, sharedWire(ring, values, 77)]]),
     random,
   };
@@ -55,14 +61,15 @@ describe("spline", () => {
       fc.property(
         domain,
         fc.integer({ min: 1, max: 9 }),
+        fc.constantFrom(64, 64, 63, 40, 33, 9, 1),
         fc.nat(),
-        ([bits, shift], count, seed) => {
-          const table = tableOf(shift, bits, count, seed);
+        ([domainBits, shift], count, bits, seed) => {
+          const table = tableOf(shift, domainBits, count, seed);
           const values = argumentsOf(table, seed);
-          checkGates(splineOn(new Ring(wasm), table, values, seeded(reference, seed)));
+          checkGates(splineOn(new Ring(wasm), table, values, seeded(reference, seed), bits));
         },
       ),
-      { numRuns: 30 },
+      { numRuns: 50 },
     );
   });
 
@@ -94,8 +101,23 @@ describe("spline", () => {
       };
       const server = { bytes: () => new Uint8Array(0), words: zeros.words };
       const values = BigUint64Array.from(pairs, ([v]) => v);
-      checkGates(splineOn(ring, table, values, { ...random, client, server }));
+      for (const bits of [6, 4, 1]) {
+        checkGates(splineOn(ring, table, values, { ...random, client, server }, bits));
+      }
     }
+  });
+
+  test("only the argument's own bits are sent and masked, packed one after the other", () => {
+    const ring = new Ring(wasm);
+    const table = tableOf(0, 21, 5, 3);
+    const values = argumentsOf(table, 3).slice(0, 8);
+    const { messages } = checkGates(splineOn(ring, table, values, seeded(reference, 3), 40));
+    const online = messages.filter(({ channel }) => !channel.startsWith("dealer"));
+    expect(online.map(({ bytes }) => bytes.length)).toEqual([21, 21]); // 8 words
+    const [forServer, forClient] = ["dealer-server", "dealer-client"].map(
+      (name) => messages.find(({ channel }) => channel === name)!.bytes.length,
+    );
+    expect(forServer! - forClient!).toBe(40);
   });
 
   test("an argument outside the domain is E_RANGE, naming the wire", () => {

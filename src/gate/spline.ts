@@ -16,19 +16,11 @@
 
 import { ensure } from "../errors.ts";
 import { keyLayout } from "../kernel/function-key.ts";
-import { pack, packedBytes, trim, unpack } from "../ring/pack.ts";
-import type { Place } from "../ring/prg.ts";
+import type { FunctionPrg } from "../kernel/ring-kernels.ts";
+import { joinBytes, packedBytes } from "../ring/pack.ts";
 import type { Ring, Words } from "../ring/ring.ts";
 import { shareOf, wire } from "./access.ts";
-import {
-  type ClientContext,
-  type FixedContext,
-  type Gate,
-  type GateBase,
-  noCost,
-  placeOf,
-  type ServerContext,
-} from "./gate.ts";
+import { type FixedContext, type Gate, type GateBase, noCost, placeOf, widthOf } from "./gate.ts";
 
 /** Knots 0 = a_0 < a_1 < ... < 2^domainBits; c0[k] + c1[k] v holds on a_k <= v < a_(k+1). */
 export interface SplineTable {
@@ -57,14 +49,19 @@ function inTheClear(table: SplineTable, v: bigint): bigint {
   return table.c0[k]! + table.c1[k]! * v;
 }
 
+/** Bits of V, and of V^, that matter. */
+export const argumentBits = ({ table }: Spline, ringBits: number) =>
+  Math.min(ringBits, table.shift + table.domainBits);
+
 function dither(gate: Spline, context: FixedContext): Words {
   const { ring, parties } = context;
   const { shift } = gate.table;
   const half = shift === 0 ? 0n : 1n << BigInt(shift - 1);
   if (!parties) return new BigUint64Array(gate.rows).fill(half);
   const place = placeOf(gate, context);
-  const own = parties.client.words(place, "mask", gate.rows, ring.bits);
-  const other = parties.server.words(place, "mask", gate.rows, ring.bits);
+  const bits = argumentBits(gate, ring.bits);
+  const own = parties.client.words(place, "mask", gate.rows, bits);
+  const other = parties.server.words(place, "mask", gate.rows, bits);
   return ring.lowBits(ring.add(own, other), shift);
 }
 
@@ -113,6 +110,17 @@ function layOut(table: SplineTable): SplineRun {
   return run;
 }
 
+/** Layouts by table: all tokens of a plan share a layer's table. */
+const layouts = new WeakMap<SplineTable, SplineRun>();
+
+function layoutOf(table: SplineTable): SplineRun {
+  const known = layouts.get(table);
+  if (known) return known;
+  const made = layOut(table);
+  layouts.set(table, made);
+  return made;
+}
+
 /** How many knots lie at or below a: at least one, since the first is 0. */
 function knotsUpTo(knots: readonly bigint[], a: bigint): number {
   let [low, high] = [1, knots.length];
@@ -129,20 +137,20 @@ function evaluateRows(
   gate: Spline,
   ring: Ring,
   masked: Words,
-  keys: { party: 0 | 1; bytes: Uint8Array; rn: Words },
+  keys: { party: 0 | 1; bytes: Uint8Array; rn: Words; prg: FunctionPrg },
 ): Words {
   const { table, rows } = gate;
   const { knots, domainBits } = table;
   const { party, rn } = keys;
   const { kernels } = ring;
   const count = knots.length;
-  const run = layOut(table);
+  const run = layoutOf(table);
   const a = ring.lowBits(ring.shiftRight(masked, table.shift), domainBits);
-  const offsets = new BigUint64Array(rows * count);
-  const factors = new BigUint64Array(rows * count * PAYLOAD_WORDS);
-  const slopes = new BigUint64Array(factors.length);
+  const offsets = ring.words(rows * count);
+  const factors = ring.words(rows * count * PAYLOAD_WORDS);
+  const slopes = ring.words(factors.length);
   // The indicator of the segment that holds A ends at a knot where F counts as 1 without a key.
-  const ends = new BigUint64Array(rows);
+  const ends = ring.words(rows);
   for (let row = 0; row < rows; row++) {
     const word = a[row]!;
     const plain = knotsUpTo(knots, word);
@@ -152,11 +160,11 @@ function evaluateRows(
     const [c0, c1] = [table.c0[plain - 1]!, table.c1[plain - 1]!];
     ends[row] = BigInt.asUintN(64, (party === 1 ? c0 + c1 * word : 0n) - c1 * rn[row]!);
   }
-  const points = new BigUint64Array(rows * count);
+  const points = ring.words(rows * count);
   kernels.add(points, offsets, ring.spread(a, count));
-  trim(points, domainBits);
-  const out = new BigUint64Array(factors.length);
-  const shape = { domainBits, words: PAYLOAD_WORDS };
+  kernels.lowBits(points, points, domainBits);
+  const out = ring.words(factors.length);
+  const shape = { domainBits, words: PAYLOAD_WORDS, prg: keys.prg };
   kernels.dcfEvaluateMany({ ...shape, party, keys: keys.bytes, points, out });
   kernels.mul(slopes, slopes, ring.spread(a, PAYLOAD_WORDS * count));
   kernels.add(factors, factors, slopes);
@@ -164,14 +172,26 @@ function evaluateRows(
   return ring.add(ring.sumRows(factors, PAYLOAD_WORDS * count), ends);
 }
 
-const rnShare = (context: ClientContext, place: Place, rows: number): Words =>
-  context.random.words(place, "shareA", rows, context.ring.bits);
+/** V_party + r_party, and the part of the other that comes in bytes. */
+class MaskedArgument {
+  readonly #ring: Ring;
+  readonly #bits: number;
+  readonly #own: Words;
 
-/** V_party + r_party. */
-function maskedPart(gate: Spline, context: ClientContext | ServerContext): Words {
-  const { ring } = context;
-  const mask = context.random.words(placeOf(gate, context), "mask", gate.rows, ring.bits);
-  return ring.add(shareOf(context as ClientContext, gate.inputs[0]!), mask);
+  constructor(gate: Spline, ring: Ring, { share, mask }: { share: Words; mask: Words }) {
+    this.#ring = ring;
+    this.#bits = argumentBits(gate, ring.bits);
+    this.#own = ring.add(share, mask);
+  }
+
+  get packed(): Uint8Array {
+    return this.#ring.pack(this.#own, this.#bits);
+  }
+
+  /** V^. */
+  with(bytes: Uint8Array): Words {
+    return this.#ring.add(this.#own, this.#ring.unpack(bytes, this.#own.length, this.#bits));
+  }
 }
 
 export const spline: Gate<Spline> = {
@@ -192,8 +212,8 @@ export const spline: Gate<Spline> = {
     const place = placeOf(gate, context);
     const { rows, table } = gate;
     const r = ring.add(
-      context.client.words(place, "mask", rows, ring.bits),
-      context.server.words(place, "mask", rows, ring.bits),
+      context.client.words(place, "mask", rows, argumentBits(gate, ring.bits)),
+      context.server.words(place, "mask", rows, argumentBits(gate, ring.bits)),
     );
     const rn = truncatedMask(ring, table, r);
     const roots = context.own.bytes(place, "keys", rows * ROOT_BYTES);
@@ -202,48 +222,54 @@ export const spline: Gate<Spline> = {
     const [forClient, second] = ring.kernels.dcfGenerateMany({
       domainBits: table.domainBits,
       words: PAYLOAD_WORDS,
+      prg: context.functionPrg,
       alphas: rn,
       payloads,
       random: roots,
     });
-    const share = ring.sub(rn, context.client.words(place, "shareA", rows, ring.bits));
-    const forServer = new Uint8Array(second.length + packedBytes(rows, ring.bits));
-    forServer.set(second);
-    forServer.set(pack(share, ring.bits), second.length);
+    const bits = widthOf(gate, ring.bits);
+    const share = ring.sub(rn, context.client.words(place, "shareA", rows, bits));
     context.toClient(gate, forClient);
-    context.toServer(gate, forServer);
+    context.toServer(gate, joinBytes([second, ring.pack(share, bits)]));
     context.wires.set(gate.output, { form: "shared" });
   },
   prepare() {},
   *client(gate, context) {
     const { ring } = context;
-    const own = maskedPart(gate, context);
-    const bytes = yield { receive: packedBytes(gate.rows, ring.bits) };
-    const masked = ring.add(own, unpack(bytes, gate.rows, ring.bits));
-    yield { send: pack(own, ring.bits) };
+    const place = placeOf(gate, context);
+    const bits = argumentBits(gate, ring.bits);
+    const mask = context.client.words(place, "mask", gate.rows, bits);
+    const own = new MaskedArgument(gate, ring, { share: shareOf(context, gate.inputs[0]!), mask });
+    const masked = own.with(yield { receive: packedBytes(gate.rows, bits) });
+    yield { send: own.packed };
     const keys = {
       party: 0 as const,
       bytes: context.fromDealer(gate),
-      rn: rnShare(context, placeOf(gate, context), gate.rows),
+      rn: context.client.words(place, "shareA", gate.rows, widthOf(gate, ring.bits)),
+      prg: context.functionPrg,
     };
     const share = evaluateRows(gate, ring, masked, keys);
     context.wires.set(gate.output, { form: "shared", share });
   },
   *server(gate, context) {
     const { ring } = context;
-    const own = maskedPart(gate, context);
-    yield { send: pack(own, ring.bits) };
-    const bytes = yield { receive: packedBytes(gate.rows, ring.bits) };
-    const masked = ring.add(own, unpack(bytes, gate.rows, ring.bits));
+    const bits = argumentBits(gate, ring.bits);
+    const mask = context.server.words(placeOf(gate, context), "mask", gate.rows, bits);
+    const own = new MaskedArgument(gate, ring, { share: shareOf(context, gate.inputs[0]!), mask });
+    yield { send: own.packed };
+    const masked = own.with(yield { receive: packedBytes(gate.rows, bits) });
     const dealt = context.fromDealer(gate);
-    const split = dealt.length - packedBytes(gate.rows, ring.bits);
-    const rn = unpack(dealt.subarray(split), gate.rows, ring.bits);
-    const keys = { party: 1 as const, bytes: dealt.subarray(0, split), rn };
+    const width = widthOf(gate, ring.bits);
+    const split = dealt.length - packedBytes(gate.rows, width);
+    const rn = ring.unpack(dealt.subarray(split), gate.rows, width);
+    const prg = context.functionPrg;
+    const keys = { party: 1 as const, bytes: dealt.subarray(0, split), rn, prg };
     const share = evaluateRows(gate, ring, masked, keys);
     context.wires.set(gate.output, { form: "shared", share });
   },
   cost(gate, ringBits) {
-    const word = packedBytes(gate.rows, ringBits);
+    const word = packedBytes(gate.rows, argumentBits(gate, ringBits));
+    const share = packedBytes(gate.rows, widthOf(gate, ringBits));
     const keys = gate.rows * keyLayout("dcf", gate.table.domainBits, PAYLOAD_WORDS).keyBytes;
     return {
       ...noCost,
@@ -251,7 +277,7 @@ export const spline: Gate<Spline> = {
         { from: "server", bytes: word },
         { from: "client", bytes: word },
       ],
-      dealerToServer: keys + word,
+      dealerToServer: keys + share,
       dealerToClient: keys,
     };
   },

@@ -7,30 +7,12 @@ import type { RingKernels } from "../kernel/ring-kernels.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { encodePrompt } from "../model/prompt.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import { type MaskTensors, maskTensors } from "../plan/tensors.ts";
-import { Prg } from "../ring/prg.ts";
-import { Ring } from "../ring/ring.ts";
-import { decodeItems, ItemStore } from "../run/items.ts";
-import {
-  type ClientStates,
-  clientJobs,
-  type PreparedSegment,
-  prepareBundle,
-} from "../run/party.ts";
-import { Scheduler } from "../run/scheduler.ts";
 import type { Channel } from "../wire/channel.ts";
 import { type Clock, systemClock } from "../wire/clock.ts";
-import { decodeBundle, expect, fromHex, greet, type MessageOf, tell } from "./messages.ts";
-import { Picker, type PickerOptions, privateIds } from "./picker.ts";
-import {
-  generationOptions,
-  IDS,
-  LOGITS,
-  type Plan,
-  PlanCache,
-  type PlannedSegment,
-  realLogits,
-} from "./plan.ts";
+import { ClientRun, type OpenedRun, type RunOptions } from "./client-run.ts";
+import { expect, fromHex, greet, type MessageOf, tell } from "./messages.ts";
+import { generationOptions, PlanCache } from "./plan.ts";
+import { inlinePreparer, type StartPreparer } from "./preparer.ts";
 import type { Generation } from "./report.ts";
 import { type BundleStore, memoryStore } from "./store.ts";
 
@@ -41,14 +23,15 @@ export interface ClientOptions {
   /** Longest wait for a peer's next message, in milliseconds. Default 120,000. */
   readonly timeoutMs?: number;
   readonly clock?: Clock;
+  /** How bundles are prepared; default on the caller's thread, each when it is needed. */
+  readonly startPreparer?: StartPreparer;
 }
 
-export interface GenerateOptions extends PickerOptions {
+export interface GenerateOptions extends RunOptions {
   /** Opens a connection to the server. */
   readonly connectServer: () => Promise<Channel>;
   /** Opens a connection to the dealer. */
   readonly connectDealer: () => Promise<Channel>;
-  readonly prompt: string;
   /** Defaults of these three come from the model's config. */
   readonly maxTokens?: number;
   readonly chunk?: number;
@@ -57,8 +40,6 @@ export interface GenerateOptions extends PickerOptions {
   readonly expectedConfig?: ModelConfig;
   /** Refuse a model of another recipe. */
   readonly recipe?: string;
-  /** Aborts between messages with E_INTERRUPTED. */
-  readonly signal?: AbortSignal;
 }
 
 /** What S offered, understood. */
@@ -68,20 +49,20 @@ interface Offer {
   readonly message: MessageOf<"offer">;
 }
 
-/** Models whose D_W a client keeps at one time. */
-const MODELS_KEPT = 4;
-
-/** A client; keeps plans and the D_W of models that it has used. */
+/** A client; keeps plans and tokenizers of models that it has used. */
 export class Client {
   readonly #options: Required<ClientOptions>;
-  readonly #ring: Ring;
   readonly #plans = new PlanCache();
-  readonly #masks = new Map<string, MaskTensors>();
   readonly #tokenizers = new Map<string, Tokenizer>();
 
   constructor(options: ClientOptions) {
-    this.#options = { store: memoryStore(), timeoutMs: 120_000, clock: systemClock, ...options };
-    this.#ring = new Ring(options.kernels);
+    this.#options = {
+      store: memoryStore(),
+      timeoutMs: 120_000,
+      clock: systemClock,
+      startPreparer: inlinePreparer,
+      ...options,
+    };
   }
 
   /**
@@ -103,8 +84,8 @@ export class Client {
       const ids = encodePrompt(options.prompt, offer.config, offer.tokenizer);
       const run = await this.#open(server, offer, ids, options);
       dealer = await options.connectDealer();
-      await this.#join(dealer, offer, run.plan);
-      const generation = await new Run(this.#options, this.#ring, run, options, {
+      await this.#join(dealer, run);
+      const generation = await new ClientRun(this.#options, run, options, {
         server,
         dealer,
       }).finish();
@@ -144,31 +125,32 @@ export class Client {
     return tokenizer;
   }
 
-  async #open(server: Channel, offer: Offer, ids: readonly number[], options: GenerateOptions) {
-    const { config } = offer;
+  async #open(
+    server: Channel,
+    offer: Offer,
+    ids: readonly number[],
+    options: GenerateOptions,
+  ): Promise<OpenedRun> {
+    const { config, tokenizer, message } = offer;
     const asked = generationOptions(config, ids.length, options);
     const plan = await this.#plans.get(config, asked);
-    await tell(server, { type: "open", options: asked, digest: plan.digest });
+    const { functionPrgs } = this.#options.kernels;
+    const functionPrg = functionPrgs.find((prg) => message.functionPrgs.includes(prg));
+    ensure(functionPrg, "E_PROTOCOL", "the server offers no generator of function keys");
+    await tell(server, { type: "open", options: asked, digest: plan.digest, functionPrg });
     const { modelBytes } = await expect(server, "opened", this.#options.timeoutMs);
-    return { plan, offer, ids, modelBytes, masks: this.#masksOf(offer, plan) };
+    const { model, session } = message;
+    const maskSeed = fromHex(message.maskSeed);
+    return { plan, tokenizer, ids, model, session, maskSeed, modelBytes, functionPrg };
   }
 
-  #masksOf({ message }: Offer, plan: Plan): MaskTensors {
-    const known = this.#masks.get(message.model);
-    if (known) return known;
-    const made = maskTensors(this.#options.kernels, plan.tensors, fromHex(message.maskSeed));
-    if (this.#masks.size >= MODELS_KEPT) this.#masks.delete([...this.#masks.keys()][0]!);
-    this.#masks.set(message.model, made);
-    return made;
-  }
-
-  async #join(dealer: Channel, { message }: Offer, plan: Plan): Promise<void> {
+  async #join(dealer: Channel, run: OpenedRun): Promise<void> {
     const { timeoutMs } = this.#options;
     const role = await greet(dealer, "client", timeoutMs);
     ensure(role === "dealer", "E_PROTOCOL", "the peer is not a dealer");
-    const { model, session } = message;
+    const { model, session, plan, functionPrg } = run;
     const { options, digest } = plan;
-    await tell(dealer, { type: "session", session, model, options, digest });
+    await tell(dealer, { type: "session", session, model, options, digest, functionPrg });
     await expect(dealer, "ready", timeoutMs);
   }
 }
@@ -179,167 +161,4 @@ function checkOffer(config: ModelConfig, { expectedConfig, recipe }: GenerateOpt
   ensure(same, "E_DIGEST", "the server offers another model than the one that was named");
   const fits = recipe === undefined || recipe === config.recipe;
   ensure(fits, "E_CONFIG", `the server's model has the recipe ${config.recipe}, not ${recipe}`);
-}
-
-interface OpenedRun {
-  readonly plan: Plan;
-  readonly offer: Offer;
-  readonly ids: readonly number[];
-  readonly modelBytes: number;
-  readonly masks: MaskTensors;
-}
-
-/** One generation after its session has been opened. */
-class Run {
-  readonly #client: Required<ClientOptions>;
-  readonly #ring: Ring;
-  readonly #run: OpenedRun;
-  readonly #options: GenerateOptions;
-  readonly #server: Channel;
-  readonly #dealer: Channel;
-  readonly #scheduler = new Scheduler();
-  readonly #states: ClientStates = new Map();
-  readonly #picker: Picker;
-  #roundTrips = 0;
-  #onlineMs = 0;
-  #offlineMs = 0;
-  readonly #online = { sent: 0, received: 0 };
-  #uploaded = 0;
-
-  constructor(
-    client: Required<ClientOptions>,
-    ring: Ring,
-    run: OpenedRun,
-    options: GenerateOptions,
-    channels: { server: Channel; dealer: Channel },
-  ) {
-    this.#client = client;
-    this.#ring = ring;
-    this.#run = run;
-    this.#options = options;
-    this.#server = channels.server;
-    this.#dealer = channels.dealer;
-    this.#picker = new Picker(run.offer.config, run.offer.tokenizer, options);
-  }
-
-  async finish(): Promise<Generation> {
-    const { plan } = this.#run;
-    for (let bundle = 0; bundle < plan.bundles.length && !this.#picker.ended; bundle++) {
-      const { prepared, random } = await this.#prepare(bundle);
-      try {
-        await this.#runOnline(plan.bundles[bundle]!, prepared);
-      } finally {
-        random.erase();
-      }
-    }
-    await tell(this.#dealer, { type: "end" });
-    await tell(this.#server, { type: "end" });
-    const ended = await expect(this.#server, "ended", this.#client.timeoutMs);
-    return this.#report(ended.dealerToServerBytes);
-  }
-
-  /** Asks D for a bundle, computes C's offline part of it and uploads it to S. */
-  async #prepare(bundle: number): Promise<{ prepared: PreparedSegment[]; random: Prg }> {
-    const { clock, timeoutMs, store, kernels } = this.#client;
-    const started = clock.now();
-    this.#checkSignal();
-    await tell(this.#dealer, { type: "deal", bundle });
-    const { payload } = await this.#dealer.receive({ timeoutMs, kinds: ["bundle"] });
-    const key = `${this.#run.offer.message.session}/${bundle}/client`;
-    await store.put(key, payload);
-    const { seed, items } = decodeBundle(await store.take(key), bundle);
-    const dealt = new ItemStore();
-    dealt.add(decodeItems(items));
-    const random = new Prg(kernels, seed);
-    const { prepared, upload } = prepareBundle({
-      ring: this.#ring,
-      segments: this.#run.plan.bundles[bundle]!,
-      states: this.#states,
-      tensors: this.#run.masks,
-      random,
-      dealt,
-    });
-    const before = this.#server.counters.sentBytes;
-    await this.#server.send("upload", upload);
-    this.#uploaded += this.#server.counters.sentBytes - before;
-    this.#offlineMs += clock.now() - started;
-    return { prepared, random };
-  }
-
-  /** Runs a bundle's segments; after each head, picks tokens and may stop. */
-  async #runOnline(
-    segments: readonly PlannedSegment[],
-    prepared: readonly PreparedSegment[],
-  ): Promise<void> {
-    const { clock } = this.#client;
-    const { sentBytes, receivedBytes } = this.#server.counters;
-    const started = clock.now();
-    for (const [index, { segment }] of segments.entries()) {
-      this.#scheduler.add(clientJobs(prepared[index]!, this.#privateInputs(segment)));
-      if (segment.kind !== "head") continue;
-      await this.#drive();
-      const logits = prepared[index]!.context.logits.get(LOGITS)!;
-      this.#picker.pick(realLogits(this.#run.plan, logits));
-      if (this.#picker.ended) break;
-    }
-    if (!this.#picker.ended) {
-      await this.#drive();
-      ensure(!this.#scheduler.unclaimed, "E_PROTOCOL", "the server sent what no gate asks for");
-    }
-    await this.#flush();
-    this.#onlineMs += clock.now() - started;
-    this.#online.sent += this.#server.counters.sentBytes - sentBytes;
-    this.#online.received += this.#server.counters.receivedBytes - receivedBytes;
-  }
-
-  #privateInputs(segment: PlannedSegment["segment"]): Map<string, readonly number[]> {
-    const ids = privateIds(segment, this.#run.ids, this.#picker.tokens);
-    return new Map(ids ? [[IDS, ids]] : []);
-  }
-
-  /** Runs what has been added to its end. */
-  async #drive(): Promise<void> {
-    const { timeoutMs } = this.#client;
-    for (;;) {
-      this.#scheduler.advance();
-      if (this.#scheduler.done) return;
-      this.#checkSignal();
-      await this.#flush();
-      const { payload } = await this.#server.receive({ timeoutMs, kinds: ["online"] });
-      this.#roundTrips++;
-      this.#scheduler.deliver(payload);
-    }
-  }
-
-  async #flush(): Promise<void> {
-    const out = this.#scheduler.takeOutbox();
-    if (out) await this.#server.send("online", out);
-  }
-
-  #checkSignal(): void {
-    ensure(!this.#options.signal?.aborted, "E_INTERRUPTED", "the generation was interrupted");
-  }
-
-  #report(dealerToServerBytes: number): Generation {
-    return {
-      input: this.#options.prompt,
-      text: this.#picker.finish(),
-      tokens: this.#picker.tokens,
-      mode: "secure",
-      stopped: this.#picker.ended ? "end" : "length",
-      online: {
-        seconds: this.#onlineMs / 1000,
-        roundTrips: this.#roundTrips,
-        clientSentBytes: this.#online.sent,
-        serverSentBytes: this.#online.received,
-      },
-      offline: {
-        seconds: this.#offlineMs / 1000,
-        dealerToServerBytes,
-        dealerToClientBytes: this.#dealer.counters.receivedBytes,
-        clientToServerBytes: this.#uploaded,
-        serverToDealerBytes: this.#run.modelBytes,
-      },
-    };
-  }
 }

@@ -2,15 +2,24 @@
 // client of a session. It takes part in the offline phase only; it never sees C and S talk.
 
 import { ensure, MergenError } from "../errors.ts";
-import type { RingKernels } from "../kernel/ring-kernels.ts";
+import type { FunctionPrg, RingKernels } from "../kernel/ring-kernels.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
-import { RingTensors } from "../plan/tensors.ts";
+import { slabLengths } from "../plan/masks.ts";
+import { type MaskedTensor, RingTensors } from "../plan/tensors.ts";
 import { Prg } from "../ring/prg.ts";
 import { Ring, type Words } from "../ring/ring.ts";
 import { type DealerStates, dealBundle } from "../run/dealer.ts";
 import type { Channel } from "../wire/channel.ts";
-import { check, encodeBundle, expect, greet, type MessageOf, tell } from "./messages.ts";
-import { modelDigest } from "./model-digest.ts";
+import {
+  BUNDLE_HEADER_BYTES,
+  check,
+  expect,
+  greet,
+  type MessageOf,
+  sealBundle,
+  tell,
+} from "./messages.ts";
+import { ModelHash } from "./model-digest.ts";
 import { type Plan, PlanCache } from "./plan.ts";
 import { bundleLabels, freshSeeds, type SeedSource } from "./seeds.ts";
 
@@ -69,12 +78,16 @@ export class Dealer {
   async #serveServer(channel: Channel): Promise<void> {
     const { timeoutMs } = this.#options;
     const stated = await expect(channel, "model", timeoutMs);
-    if (!this.#use(stated.model)) await this.#receiveModel(channel, stated);
-    else await tell(channel, { type: "have", have: true });
+    const { functionPrgs } = this.#options.kernels;
+    const have = this.#use(stated.model) !== undefined;
+    await tell(channel, { type: "have", have, functionPrgs: [...functionPrgs] });
+    if (!have) await this.#receiveModel(channel, stated);
     const next = await channel.receiveControl({ timeoutMs });
     if (next.type === "end") return;
     const message = check(next, "session");
     ensure(message.model === stated.model, "E_PROTOCOL", "a session names another model");
+    const known = functionPrgs.includes(message.functionPrg ?? "chacha12");
+    ensure(known, "E_PROTOCOL", "a session asks for a generator that is not here");
     ensure(!this.#announced.has(message.session), "E_PROTOCOL", "a session was announced twice");
     this.#announced.set(message.session, { server: channel, message });
     await tell(channel, { type: "ready" });
@@ -92,24 +105,41 @@ export class Dealer {
   }
 
   async #receiveModel(channel: Channel, stated: MessageOf<"model">): Promise<void> {
-    const { timeoutMs, kernels, maxModels } = this.#options;
     const config = parseConfig(stated.config, "the server's config");
-    await tell(channel, { type: "have", have: false });
-    const tensors = await this.#plans.tensors(config);
-    const words = new Map<string, Words>();
-    for (const { key, rows, columns } of tensors) {
-      const { payload } = await channel.receive({ timeoutMs, kinds: ["model"] });
-      const fits = payload.length === 8 * rows * columns;
-      ensure(fits, "E_PROTOCOL", "a masked tensor has the wrong size");
-      words.set(key, new BigUint64Array(payload.buffer, payload.byteOffset, rows * columns));
+    const tensors = new RingTensors(this.#options.kernels);
+    const hash = new ModelHash(config);
+    for (const tensor of await this.#plans.tensors(config)) {
+      tensors.add(tensor, await this.#receiveTensor(channel, tensor, hash));
     }
-    const digest = await modelDigest(config, [...words.values()]);
+    const digest = await hash.digest();
     ensure(digest === stated.model, "E_DIGEST", "masked weights do not have the stated digest");
-    const isNew = !this.#models.has(digest); // Another connection may have brought it meanwhile.
-    if (isNew && this.#models.size >= maxModels) this.#models.delete([...this.#models.keys()][0]!);
-    const masked = new RingTensors(kernels, tensors, ({ key }) => words.get(key)!);
-    this.#models.set(digest, { config, tensors: masked });
+    this.#keep(digest, { config, tensors });
     await tell(channel, { type: "stored" });
+  }
+
+  async #receiveTensor(channel: Channel, tensor: MaskedTensor, hash: ModelHash): Promise<Words> {
+    const { timeoutMs } = this.#options;
+    const words = new BigUint64Array(tensor.rows * tensor.columns);
+    let at = 0;
+    for (const length of slabLengths(tensor)) {
+      const { payload } = await channel.receive({ timeoutMs, kinds: ["model"] });
+      const fits = payload.length === 8 * length;
+      ensure(fits, "E_PROTOCOL", "a part of a masked tensor has the wrong size");
+      const slab = new BigUint64Array(payload.buffer, payload.byteOffset, length);
+      await hash.add(slab);
+      words.set(slab, at);
+      at += length;
+    }
+    return words;
+  }
+
+  /** Keeps a model, in the place of the one unused for longest where there are too many. */
+  #keep(digest: string, model: StoredModel): void {
+    // Another connection may have brought it meanwhile.
+    if (!this.#models.has(digest) && this.#models.size >= this.#options.maxModels) {
+      this.#models.delete([...this.#models.keys()][0]!);
+    }
+    this.#models.set(digest, model);
   }
 
   /** A client joins a session that its server has announced, and asks for bundle after bundle. */
@@ -132,6 +162,9 @@ export class Dealer {
     message: MessageOf<"session">,
   ): Promise<void> {
     ensure(message.model === byServer.model, "E_DIGEST", "the parties name different models");
+    const { functionPrg = "chacha12" } = byServer;
+    const agreed = (message.functionPrg ?? "chacha12") === functionPrg;
+    ensure(agreed, "E_PROTOCOL", "the parties name different generators");
     const model = this.#use(message.model);
     ensure(model, "E_PROTOCOL", "the session's model is not known here");
     const plan = await this.#plans.get(model.config, message.options);
@@ -145,7 +178,8 @@ export class Dealer {
       const next = await channel.receiveControl({ timeoutMs: this.#options.timeoutMs });
       if (next.type === "end") return;
       ensure(check(next, "deal").bundle === bundle, "E_PROTOCOL", "a bundle is asked for twice");
-      await this.#dealBundle({ channel, server, plan, bundle, states, model, generation });
+      const common = { plan, bundle, states, model, generation, functionPrg };
+      await this.#dealBundle({ ...common, channel, server });
     }
     await expect(channel, "end", this.#options.timeoutMs);
   }
@@ -158,6 +192,7 @@ export class Dealer {
     states: DealerStates;
     model: StoredModel;
     generation: string;
+    functionPrg: FunctionPrg;
   }): Promise<void> {
     const { kernels, seeds } = this.#options;
     const labels = bundleLabels(work.generation, work.bundle);
@@ -174,10 +209,15 @@ export class Dealer {
       client,
       server,
       own,
+      functionPrg: work.functionPrg,
+      headerBytes: BUNDLE_HEADER_BYTES,
     });
     for (const prg of prgs) prg.erase();
-    await work.server.send("bundle", encodeBundle(work.bundle, serverSeed, forServer));
-    await work.channel.send("bundle", encodeBundle(work.bundle, clientSeed, forClient));
+    // C's part is small: it can prepare while S's part is still on its way.
+    await Promise.all([
+      work.server.send("bundle", sealBundle(forServer, work.bundle, serverSeed)),
+      work.channel.send("bundle", sealBundle(forClient, work.bundle, clientSeed)),
+    ]);
     for (const seed of [clientSeed, serverSeed, keySeed]) seed.fill(0);
   }
 }

@@ -8,7 +8,8 @@ import type { ModelConfig } from "../model/config.ts";
 import { encodePrompt } from "../model/prompt.ts";
 import type { Weights } from "../model/safetensors.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
-import { maskTensors, ServerTensors } from "../plan/tensors.ts";
+import { MaskTensors } from "../plan/masks.ts";
+import { ServerTensors } from "../plan/tensors.ts";
 import { Prg } from "../ring/prg.ts";
 import { Ring } from "../ring/ring.ts";
 import { type FixedStates, runFixed } from "../run/fixed.ts";
@@ -135,13 +136,13 @@ export function fixedBench(model: LocalModel, kernels: RingKernels, seed: number
   const seeds = insecureSeeds(seed);
   const plans = new PlanCache();
   const ring = new Ring(kernels);
-  let shared: Promise<{ tensors: ServerTensors; masks: ReturnType<typeof maskTensors> }>;
+  let shared: Promise<{ tensors: ServerTensors; masks: MaskTensors }>;
   let generation = 0;
   const prepare = async () => {
     const tensors = await plans.tensors(config);
     return {
       tensors: new ServerTensors({ kernels, weights, numbers: config, tensors }),
-      masks: maskTensors(kernels, tensors, await seeds(WEIGHTS_LABEL)),
+      masks: new MaskTensors(kernels, tensors, await seeds(WEIGHTS_LABEL)),
     };
   };
   return async (options) => {

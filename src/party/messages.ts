@@ -7,6 +7,8 @@ import { SEED_BYTES } from "../ring/prg.ts";
 import type { Channel } from "../wire/channel.ts";
 import { PROTOCOL_VERSION } from "./plan.ts";
 
+/** Generators of function keys that a party has, best first. */
+const prgs = z.array(z.enum(["chacha12", "aes128"])).max(8);
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`));
 const generation = z.strictObject({
   promptPositions: z
@@ -36,14 +38,22 @@ const schemas = {
     config: z.unknown(),
     maskSeed: hex(SEED_BYTES),
     session: hex(16),
+    /** What both S and D have. */
+    functionPrgs: prgs,
   }),
   /** C to S. */
-  open: z.strictObject({ type: z.literal("open"), options: generation, digest: hex(32) }),
+  open: z.strictObject({
+    type: z.literal("open"),
+    options: generation,
+    digest: hex(32),
+    /** Of the offered ones; without it ChaCha12. */
+    functionPrg: prgs.element.optional(),
+  }),
   /** S to C, once D expects the session. */
   opened: z.strictObject({ type: z.literal("opened"), modelBytes: z.int().nonnegative() }),
   /** S to D: which model; D answers whether it has its masked weights. */
   model: z.strictObject({ type: z.literal("model"), model: hex(32), config: z.unknown() }),
-  have: z.strictObject({ type: z.literal("have"), have: z.boolean() }),
+  have: z.strictObject({ type: z.literal("have"), have: z.boolean(), functionPrgs: prgs }),
   stored: z.strictObject({ type: z.literal("stored") }),
   /** S and C to D. */
   session: z.strictObject({
@@ -52,6 +62,8 @@ const schemas = {
     model: hex(32),
     options: generation,
     digest: hex(32),
+    /** Of the offered ones; without it ChaCha12. */
+    functionPrg: prgs.element.optional(),
   }),
   ready: z.strictObject({ type: z.literal("ready") }),
   /** C to D: the next bundle. */
@@ -116,12 +128,11 @@ export async function greet(
 /** A dealt payload: bundle number u32, the party's seed, then items. */
 export const BUNDLE_HEADER_BYTES = 4 + SEED_BYTES;
 
-export function encodeBundle(bundle: number, seed: Uint8Array, items: Uint8Array): Uint8Array {
-  const out = new Uint8Array(BUNDLE_HEADER_BYTES + items.length);
-  new DataView(out.buffer).setUint32(0, bundle, true);
-  out.set(seed, 4);
-  out.set(items, BUNDLE_HEADER_BYTES);
-  return out;
+/** Writes the header into a payload that leads with room for it. */
+export function sealBundle(payload: Uint8Array, bundle: number, seed: Uint8Array): Uint8Array {
+  new DataView(payload.buffer, payload.byteOffset).setUint32(0, bundle, true);
+  payload.set(seed, 4);
+  return payload;
 }
 
 /** @throws E_PROTOCOL when it is not the bundle that is due */

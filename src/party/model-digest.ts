@@ -5,14 +5,23 @@
 import type { ModelConfig } from "../model/config.ts";
 import type { Words } from "../ring/ring.ts";
 
-/** Hexadecimal. Hashes each tensor apart, so no copy of the whole is made. */
-export async function modelDigest(config: ModelConfig, masked: readonly Words[]): Promise<string> {
-  const parts = [new TextEncoder().encode(JSON.stringify(config))];
-  for (const words of masked) {
-    const bytes = new Uint8Array(words.buffer as ArrayBuffer, words.byteOffset, words.byteLength);
-    parts.push(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
+/** Takes the slabs of all tensors in their order (plan/masks.ts); hashes each apart. */
+export class ModelHash {
+  readonly #parts: Uint8Array<ArrayBuffer>[] = [];
+
+  constructor(config: ModelConfig) {
+    this.#parts.push(new TextEncoder().encode(JSON.stringify(config)));
   }
-  const joined = new Uint8Array(await new Blob(parts).arrayBuffer());
-  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", joined));
-  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+  async add(slab: Words): Promise<void> {
+    const bytes = new Uint8Array(slab.buffer as ArrayBuffer, slab.byteOffset, slab.byteLength);
+    this.#parts.push(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
+  }
+
+  /** Hexadecimal. */
+  async digest(): Promise<string> {
+    const joined = new Uint8Array(await new Blob(this.#parts).arrayBuffer());
+    const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", joined));
+    return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  }
 }

@@ -8,10 +8,11 @@ import type { ModelConfig } from "../model/config.ts";
 import { cacheInputs, decoder, embed, head } from "../model/decoder.ts";
 import { lower, type StateNames } from "../plan/lower.ts";
 import { type MaskedTensor, maskedTensors } from "../plan/tensors.ts";
+import { withWidths } from "../plan/widths.ts";
 import type { NumberedSegment } from "../run/dealer.ts";
 
 /** Bumped whenever messages, formats or gates change. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 export interface GenerationOptions {
   /** Positions of the prompt: public. */
@@ -84,7 +85,7 @@ export async function planGeneration(
       `${config.positionCount}: ask for fewer tokens`,
   );
   const listed = schedule(options);
-  const segments = listed.map((segment) => planSegment(config, segment));
+  const segments = withWidths(listed.map((segment) => planSegment(config, segment)));
   const byId = new Map(segments.map((planned) => [planned.id, planned]));
   const groups = bundles(listed, options.chunk);
   const tensors = maskedTensors(segments.map(({ gates }) => gates));
@@ -186,7 +187,9 @@ function inputName(graph: Graph, tensor: Tensor): string {
 /** Truncated logits, as the gate gives them, in real units. */
 export function realLogits(plan: Plan, logits: Int16Array): Float32Array {
   const unit = 2 ** -logitFracBits(plan);
-  return Float32Array.from(logits, (value) => value * unit);
+  const real = new Float32Array(logits.length);
+  for (let i = 0; i < real.length; i++) real[i] = logits[i]! * unit;
+  return real;
 }
 
 /** Bits after the point of the logits that C gets. */

@@ -1,5 +1,6 @@
 // What a generation will cost, exactly, without running it: the same figures that it reports.
 
+import { slabLengths } from "../plan/masks.ts";
 import { computeCost, offlineCost, onlineCost } from "../run/cost.ts";
 import { frameBytes } from "../wire/frame.ts";
 import { BUNDLE_HEADER_BYTES } from "./messages.ts";
@@ -38,7 +39,7 @@ export function predict(plan: Plan): Prediction {
       dealerToServerBytes: total(offline.map((cost) => cost.dealerToServer + BUNDLE_HEADER_BYTES)),
       dealerToClientBytes: total(offline.map((cost) => cost.dealerToClient + BUNDLE_HEADER_BYTES)),
       clientToServerBytes: total(offline.map((cost) => cost.clientToServer)),
-      serverToDealerBytes: total(plan.tensors.map(({ rows, columns }) => 8 * rows * columns)),
+      serverToDealerBytes: total(plan.tensors.flatMap(slabLengths).map((words) => 8 * words)),
     },
     multiplyAdds: { server: multiplyAdds, client: multiplyAdds, dealer: multiplyAdds },
     digest: plan.digest,

@@ -2,23 +2,19 @@
 // which it sees masked wires and public numbers alone.
 
 import { ensure, MergenError } from "../errors.ts";
-import type { RingKernels } from "../kernel/ring-kernels.ts";
+import type { FunctionPrg, RingKernels } from "../kernel/ring-kernels.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import type { Weights } from "../model/safetensors.ts";
 import { checkBounds } from "../plan/bounds.ts";
-import { type MaskedTensor, maskTensors, ServerTensors } from "../plan/tensors.ts";
-import { Prg } from "../ring/prg.ts";
-import { Ring } from "../ring/ring.ts";
-import { decodeItems, ItemStore } from "../run/items.ts";
-import { type ServerStates, serverJobs } from "../run/party.ts";
-import { Scheduler } from "../run/scheduler.ts";
+import { MaskTensors, maskedSlabs } from "../plan/masks.ts";
+import { type MaskedTensor, ServerTensors } from "../plan/tensors.ts";
 import type { Channel } from "../wire/channel.ts";
-import { decodeControl } from "../wire/control.ts";
 import { frameBytes } from "../wire/frame.ts";
-import { check, decodeBundle, expect, greet, tell, toHex } from "./messages.ts";
-import { modelDigest } from "./model-digest.ts";
-import { generationOptions, type Plan, PlanCache, serverGroups } from "./plan.ts";
+import { expect, greet, tell, toHex } from "./messages.ts";
+import { ModelHash } from "./model-digest.ts";
+import { generationOptions, PlanCache } from "./plan.ts";
 import { freshSeeds, type SeedSource, WEIGHTS_LABEL } from "./seeds.ts";
+import { ServerSession } from "./server-session.ts";
 import { type BundleStore, memoryStore } from "./store.ts";
 
 export interface ServerOptions {
@@ -43,6 +39,7 @@ export interface ServerOptions {
 interface Served {
   readonly tensors: ServerTensors;
   readonly listed: readonly MaskedTensor[];
+  readonly masks: MaskTensors;
   readonly maskSeed: Uint8Array;
   readonly digest: string;
   /** Frames of B, header and payload: sent to D once per model. */
@@ -51,15 +48,15 @@ interface Served {
 
 export class Server {
   readonly #options: Required<ServerOptions>;
-  readonly #ring: Ring;
   readonly #plans = new PlanCache();
   readonly #served: Served;
+  /** What D said that it has, once it was asked. */
+  #dealerPrgs: readonly FunctionPrg[] = ["chacha12"];
   #sessions = 0;
 
   private constructor(options: Required<ServerOptions>, served: Served) {
     this.#options = options;
     this.#served = served;
-    this.#ring = new Ring(options.kernels);
   }
 
   /**
@@ -81,11 +78,17 @@ export class Server {
     checkBounds(config, weights);
     const tensors = new ServerTensors({ kernels, weights, numbers: config, tensors: listed });
     const maskSeed = await options.seeds(WEIGHTS_LABEL);
-    const masks = maskTensors(kernels, listed, maskSeed);
-    const masked = listed.map(({ key }) => tensors.masked(key, masks));
-    const digest = await modelDigest(config, masked);
-    const maskedBytes = masked.reduce((sum, words) => sum + frameBytes(8 * words.length), 0);
-    return new Server(options, { tensors, listed, maskSeed, digest, maskedBytes });
+    const masks = new MaskTensors(kernels, listed, maskSeed);
+    const hash = new ModelHash(config);
+    let maskedBytes = 0;
+    for (const tensor of listed) {
+      for (const slab of maskedSlabs(kernels, { weights: tensors, masks }, tensor)) {
+        await hash.add(slab);
+        maskedBytes += frameBytes(slab.byteLength);
+      }
+    }
+    const digest = await hash.digest();
+    return new Server(options, { tensors, listed, masks, maskSeed, digest, maskedBytes });
   }
 
   /** Hexadecimal name of the served model; see model-digest.ts. */
@@ -124,131 +127,50 @@ export class Server {
   }
 
   async #session(channel: Channel): Promise<void> {
-    const { timeoutMs, config, tokenizer } = this.#options;
+    const { timeoutMs, config, tokenizer, kernels, store } = this.#options;
     const role = await greet(channel, "server", timeoutMs);
     ensure(role === "client", "E_PROTOCOL", "the peer is not a client");
     const session = toHex(crypto.getRandomValues(new Uint8Array(16)));
-    const { digest: model, maskSeed } = this.#served;
-    await tell(channel, { type: "offer", model, config, maskSeed: toHex(maskSeed), session });
+    const { digest: model, maskSeed, tensors } = this.#served;
+    const functionPrgs = kernels.functionPrgs.filter((prg) => this.#dealerPrgs.includes(prg));
+    const offer = { type: "offer", model, config, session, functionPrgs } as const;
+    await tell(channel, { ...offer, maskSeed: toHex(maskSeed) });
     await channel.send("model", tokenizer);
-    const { options, digest } = await expect(channel, "open", timeoutMs);
+    const opened = await expect(channel, "open", timeoutMs);
+    const { options, digest, functionPrg = "chacha12" } = opened;
+    ensure(functionPrgs.includes(functionPrg), "E_PROTOCOL", "a generator that was not offered");
     const asked = generationOptions(config, options.promptPositions, options);
     const plan = await this.#plans.get(config, asked);
     ensure(plan.digest === digest, "E_DIGEST", "the client holds another plan");
     const dealer = await this.#options.connectDealer();
     try {
       await this.#introduce(dealer);
-      await tell(dealer, { type: "session", session, model, options, digest });
+      await tell(dealer, { type: "session", session, model, options, digest, functionPrg });
       await expect(dealer, "ready", timeoutMs);
       await tell(channel, { type: "opened", modelBytes: this.#served.maskedBytes });
-      await this.#generate({ channel, dealer, plan, session });
+      const shared = { kernels, tensors, timeoutMs, store, functionPrg };
+      await new ServerSession(shared, { channel, dealer, plan, session }).run();
     } finally {
       await dealer.close();
-      await this.#options.store.drop(session);
+      await store.drop(session);
     }
   }
 
   /** Says hello to D and sees to it that D has the masked weights. */
   async #introduce(dealer: Channel): Promise<void> {
     const { timeoutMs, config, kernels } = this.#options;
-    const { digest, listed, maskSeed, tensors } = this.#served;
+    const { digest, listed, tensors, masks } = this.#served;
     const role = await greet(dealer, "server", timeoutMs);
     ensure(role === "dealer", "E_PROTOCOL", "the peer is not a dealer");
     await tell(dealer, { type: "model", model: digest, config });
-    const { have } = await expect(dealer, "have", timeoutMs);
+    const { have, functionPrgs } = await expect(dealer, "have", timeoutMs);
+    this.#dealerPrgs = functionPrgs;
     if (have) return;
-    const masks = maskTensors(kernels, listed, maskSeed);
-    for (const { key } of listed) {
-      const words = tensors.masked(key, masks);
-      await dealer.send("model", new Uint8Array(words.buffer));
+    for (const tensor of listed) {
+      for (const slab of maskedSlabs(kernels, { weights: tensors, masks }, tensor)) {
+        await dealer.send("model", new Uint8Array(slab.buffer));
+      }
     }
     await expect(dealer, "stored", timeoutMs);
-  }
-
-  async #generate(session: {
-    channel: Channel;
-    dealer: Channel;
-    plan: Plan;
-    session: string;
-  }): Promise<void> {
-    const { channel, dealer, plan } = session;
-    const states: ServerStates = new Map();
-    const scheduler = new Scheduler();
-    let ended = false;
-    for (let bundle = 0; bundle < plan.bundles.length && !ended; bundle++) {
-      const received = await this.#receiveBundle({ ...session, bundle });
-      if (!received) {
-        ended = true;
-        break;
-      }
-      const { random, dealt, uploaded } = received;
-      const { tensors } = this.#served;
-      const common = { ring: this.#ring, states, tensors, random, dealt, uploaded };
-      try {
-        for (const group of serverGroups(plan.bundles[bundle]!)) {
-          for (const segment of group) scheduler.add(serverJobs({ ...common, segment }));
-          ended = await this.#runOnline(channel, scheduler);
-          if (ended) break;
-        }
-        await this.#flush(channel, scheduler);
-      } finally {
-        random.erase();
-      }
-    }
-    if (!ended) {
-      await expect(channel, "end", this.#options.timeoutMs);
-      ensure(!scheduler.unclaimed, "E_PROTOCOL", "the client sent what no gate asks for");
-    }
-    const dealerToServerBytes = dealer.counters.receivedBytes;
-    await tell(channel, { type: "ended", dealerToServerBytes });
-  }
-
-  /**
-   * Waits for a bundle's two parts, from C and from D, and records the bundle as used before its
-   * first online frame. Undefined when C ends the generation instead.
-   */
-  async #receiveBundle(work: {
-    channel: Channel;
-    dealer: Channel;
-    session: string;
-    bundle: number;
-  }) {
-    const { timeoutMs, store, kernels } = this.#options;
-    const upload = await work.channel.receive({ timeoutMs, kinds: ["upload", "control"] });
-    if (upload.kind === "control") {
-      check(decodeControl(upload.payload), "end");
-      return undefined;
-    }
-    const dealtMessage = await work.dealer.receive({ timeoutMs, kinds: ["bundle"] });
-    const key = `${work.session}/${work.bundle}`;
-    await store.put(`${key}/dealt`, dealtMessage.payload);
-    await store.put(`${key}/upload`, upload.payload);
-    const { seed, items } = decodeBundle(await store.take(`${key}/dealt`), work.bundle);
-    const dealt = new ItemStore();
-    dealt.add(decodeItems(items));
-    const uploaded = new ItemStore();
-    uploaded.add(decodeItems(await store.take(`${key}/upload`)));
-    return { random: new Prg(kernels, seed), dealt, uploaded };
-  }
-
-  /** Runs what has been added; true when C ended the generation meanwhile. */
-  async #runOnline(channel: Channel, scheduler: Scheduler): Promise<boolean> {
-    const { timeoutMs } = this.#options;
-    for (;;) {
-      scheduler.advance();
-      if (scheduler.done) return false;
-      await this.#flush(channel, scheduler);
-      const message = await channel.receive({ timeoutMs, kinds: ["online", "control"] });
-      if (message.kind === "control") {
-        check(decodeControl(message.payload), "end");
-        return true;
-      }
-      scheduler.deliver(message.payload);
-    }
-  }
-
-  async #flush(channel: Channel, scheduler: Scheduler): Promise<void> {
-    const out = scheduler.takeOutbox();
-    if (out) await channel.send("online", out);
   }
 }

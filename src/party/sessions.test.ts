@@ -7,6 +7,9 @@ import { mergedModel } from "../../test/merged-model.ts";
 import { createWorld, type Link, type World, type WorldOptions } from "../../test/parties.ts";
 import { type ErrorCode, MergenError } from "../errors.ts";
 import { loadRingKernels } from "../kernel/load-node.ts";
+import type { FunctionPrg, RingKernels } from "../kernel/ring-kernels.ts";
+import { packedBytes } from "../ring/pack.ts";
+import { encodeItems } from "../run/items.ts";
 import { Channel } from "../wire/channel.ts";
 import type { FrameKind } from "../wire/frame.ts";
 import { FrameReader } from "../wire/frame.ts";
@@ -71,6 +74,15 @@ async function joined(world: World) {
   await tell(dealer, join);
   await receive(dealer, "ready", timeoutMs);
   return { server, dealer, join };
+}
+
+/** The prompt's one-hot rows, as long as they are to be, all zeros. */
+async function oneHotRows(): Promise<Uint8Array> {
+  const { segments } = await planGeneration(model.config, asked);
+  const { id, kind, rows, columns, bits } = segments[0]!.gates[0]!;
+  expect(kind).toBe("oneHot");
+  const bytes = new Uint8Array(packedBytes(rows * columns, bits!));
+  return encodeItems([{ segment: 0, gate: id, bytes }]);
 }
 
 describe("a server refuses", () => {
@@ -172,10 +184,40 @@ describe("a server refuses", () => {
         const { server, dealer } = await joined(world);
         await tell(dealer, { type: "deal", bundle: 0 });
         await server.send("upload", new Uint8Array(0));
-        const ids = new Uint8Array(12 + 2 * 263 * 8);
-        new DataView(ids.buffer).setUint32(8, ids.length - 12, true);
-        await server.send("online", ids);
+        await server.send("online", await oneHotRows());
         return server;
+      },
+    ],
+    [
+      "an upload that has a correlation twice",
+      "E_PROTOCOL",
+      async (world) => {
+        const { server, dealer } = await joined(world);
+        await tell(dealer, { type: "deal", bundle: 0 });
+        const item = { segment: 0, gate: 3, bytes: new Uint8Array(4) };
+        await server.send("upload", encodeItems([item, item]));
+        return server;
+      },
+    ],
+    [
+      "more uploads than the plan has bundles",
+      "E_PROTOCOL",
+      async (world) => {
+        const { server, dealer } = await joined(world);
+        await tell(dealer, { type: "deal", bundle: 0 });
+        const { bundles } = await planGeneration(model.config, asked);
+        for (let i = 0; i <= bundles.length; i++) await server.send("upload", new Uint8Array(0));
+        return server;
+      },
+    ],
+    [
+      "a generator of function keys that it does not offer",
+      "E_PROTOCOL",
+      async (world) => {
+        const { channel } = await offered(world);
+        const { digest } = await planGeneration(model.config, asked);
+        await tell(channel, { type: "open", options: asked, digest, functionPrg: "aes128" });
+        return channel;
       },
     ],
     [
@@ -336,6 +378,42 @@ describe("a dealer refuses", () => {
       },
     ],
     [
+      "a client whose generator of function keys is not its server's",
+      "E_PROTOCOL",
+      async (world) => {
+        const { channel, offer } = await offered(world);
+        const { digest } = await planGeneration(model.config, asked);
+        await tell(channel, { type: "open", options: asked, digest });
+        await receive(channel, "opened", timeoutMs);
+        const dealer = await greeted(world.connectDealer, "client");
+        const { session, model: name } = offer;
+        const join = { type: "session", session, model: name, options: asked, digest } as const;
+        await tell(dealer, { ...join, functionPrg: "aes128" });
+        return dealer;
+      },
+    ],
+    [
+      "a server's session with a generator of function keys that it does not have",
+      "E_PROTOCOL",
+      async (world) => {
+        await world.server.register();
+        const channel = await greeted(world.connectDealer, "server");
+        const { modelDigest: name } = world.server;
+        await tell(channel, { type: "model", model: name, config: model.config });
+        await receive(channel, "have", timeoutMs);
+        const [session, digest] = [hex("1", 16), hex("3", 32)];
+        const announced = {
+          type: "session",
+          session,
+          model: name,
+          options: asked,
+          digest,
+        } as const;
+        await tell(channel, { ...announced, functionPrg: "aes128" });
+        return channel;
+      },
+    ],
+    [
       "a model whose weights do not have its name",
       "E_DIGEST",
       async (world) => {
@@ -463,6 +541,7 @@ describe("a client refuses", () => {
     config: model.config as unknown,
     maskSeed: hex("b", 32),
     session: hex("c", 16),
+    functionPrgs: ["chacha12"] as ("chacha12" | "aes128")[],
   } as const;
 
   const badServers: [name: string, code: ErrorCode, play: (c: Channel) => Promise<void>][] = [
@@ -505,6 +584,73 @@ describe("a client refuses", () => {
   it.each(badServers)("a server %s", async (_name, code, play) => {
     const { result } = await against(play);
     await rejectionOf(code, () => result);
+  });
+});
+
+describe("the generator of function keys", () => {
+  /** Kernels that say they have these; ChaCha12 alone is what they really have. */
+  const having = (...functionPrgs: FunctionPrg[]): RingKernels =>
+    new Proxy(kernels, {
+      get(target, name) {
+        if (name === "functionPrgs") return functionPrgs;
+        const value: unknown = Reflect.get(target, name, target);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+  const [both, one] = [having("aes128", "chacha12"), having("chacha12")];
+
+  it.each([
+    ["of all that server and dealer have, best first", both, both, ["aes128", "chacha12"]],
+    ["not what the dealer lacks", both, one, ["chacha12"]],
+    ["not what the server lacks", one, both, ["chacha12"]],
+  ] as const)("is offered %s", async (_name, atServer, atDealer, expected) => {
+    const here = await world({ server: { kernels: atServer }, dealer: { kernels: atDealer } });
+    await here.server.register();
+    const { channel, offer } = await offered(here);
+    expect(offer.functionPrgs).toEqual(expected);
+    await channel.close();
+  });
+
+  it("is ChaCha12 until the dealer has said what it has", async () => {
+    const here = await world({ server: { kernels: both }, dealer: { kernels: both } });
+    const { channel, offer } = await offered(here);
+    expect(offer.functionPrgs).toEqual(["chacha12"]);
+    await channel.close();
+  });
+
+  it("is the best that the client has of those, and all three use it", async () => {
+    const named: unknown[] = [];
+    const here = await world({
+      server: { kernels: both },
+      dealer: { kernels: both },
+      client: { kernels: one },
+      connect: (link) => {
+        const [near, far] = memoryPair();
+        const reader = new FrameReader({ maxMessageBytes: 2 ** 28 });
+        const send = (bytes: Uint8Array) => {
+          const message = reader.push(bytes);
+          if (message?.kind === "control") {
+            const { type, functionPrg } = JSON.parse(new TextDecoder().decode(message.payload));
+            if (type === "open" || type === "session") named.push([link, type, functionPrg]);
+          }
+          return near.send(bytes);
+        };
+        return [{ ...spied(near), send }, far];
+      },
+    });
+    await here.server.register();
+    expect((await here.generate(settings)).tokens).toEqual(right.tokens);
+    expect(named).toEqual([
+      ["client-server", "open", "chacha12"],
+      ["server-dealer", "session", "chacha12"],
+      ["client-dealer", "session", "chacha12"],
+    ]);
+  });
+
+  it("that nobody has in common ends the session", async () => {
+    const here = await world({ client: { kernels: having("aes128") } });
+    await rejectionOf("E_PROTOCOL", () => here.generate(settings));
+    expect(await endOf(here, "client-server")).toBe("E_PROTOCOL");
   });
 });
 

@@ -3,7 +3,7 @@ import { fineEnd, SPLINE_ERROR } from "../../test/compare.ts";
 import { errorOf } from "../../test/errors.ts";
 import type { SplineTable } from "../gate/spline.ts";
 import { Random } from "../model/random.ts";
-import { ensureFits, NORM_EXCESS, type NormScales, normScales, STATE_BITS } from "./format.ts";
+import { NORM_EXCESS, type NormScales, normScales, openingBits, STATE_BITS } from "./format.ts";
 
 /**
  * Relative error of the table where the variance was seen: half a chord's, of 16 an octave. The
@@ -149,10 +149,33 @@ describe("bounds that do not fit", () => {
   });
 
   it("a wire fits below 62 bits and not at 62", () => {
-    ensureFits("x", 50, 2 ** 12 - 1);
+    openingBits("x", 50, 2 ** 12 - 1);
     for (const magnitude of [2 ** 12, 2 ** 40, Number.POSITIVE_INFINITY]) {
-      const { message } = errorOf("E_PLAN", () => ensureFits("layers.1.u", 50, magnitude));
+      const { message } = errorOf("E_PLAN", () => openingBits("layers.1.u", 50, magnitude));
       expect(message).toContain("layers.1.u");
     }
+  });
+});
+
+describe("the width of an opening", () => {
+  it("leaves |z| < 2^(bits - 2), with a little room for the bound's own rounding", () => {
+    const random = new Random(6);
+    for (let i = 0; i < 500; i++) {
+      const fracBits = Math.floor(40 * random.uniform());
+      const magnitude = 2 ** (20 * random.uniform() - 2);
+      const bits = openingBits("x", fracBits, magnitude);
+      const greatest = magnitude * 2 ** fracBits;
+      expect(greatest * (1 + 2 ** -11)).toBeLessThan(2 ** (bits - 2));
+      // And is no more than a bit too wide.
+      expect(greatest).toBeGreaterThan(2 ** (bits - 3) * (1 - 2 ** -9));
+    }
+  });
+
+  it("takes one bit more at a power of two, and never more than the ring has", () => {
+    expect(openingBits("x", 10, 4 * (1 - 2 ** -8))).toBe(14);
+    expect(openingBits("x", 10, 4)).toBe(15);
+    expect(openingBits("x", 10, 4 * (1 - 2 ** -14))).toBe(15);
+    expect(openingBits("x", 50, 2 ** 12 * (1 - 2 ** -40))).toBe(64);
+    expect(openingBits("x", 50, 2 ** 12 * (1 - 2 ** -8))).toBe(64);
   });
 });

@@ -28,8 +28,11 @@ export interface Numbers {
 export const STATE_BITS = 24;
 /** Bits of the activation's input and of the norm's operands that are aimed at. */
 export const OPERAND_BITS = 12;
+export const RING_BITS = 64;
 /** A shared value must stay below 2^(64 - 2) to be opened. */
-export const HEADROOM_BITS = 62;
+export const HEADROOM_BITS = RING_BITS - 2;
+/** Room for the rounding of a stated bound, which is a floating-point number. */
+const ROUNDING_BITS = 2 ** -10;
 /** Bits after the point of a spline's value before truncation, at least. */
 const SPLINE_BITS = 38;
 /** Bits of a logit as C sees it. */
@@ -48,8 +51,11 @@ export const NORM_EXCESS = 1.1;
 /** How far beyond the seen range the fine knots reach, either way. */
 const CALIBRATION_MARGIN = 1.5;
 
-/** Refuses a wire whose magnitude (real units) at this scale needs more than the ring has. */
-export function ensureFits(wireName: string, fracBits: number, magnitude: number): void {
+/**
+ * Bits of the ring in which a wire of this magnitude (real units) is opened: |z| < 2^(bits - 2).
+ * @throws E_PLAN naming a wire that needs more than the ring has
+ */
+export function openingBits(wireName: string, fracBits: number, magnitude: number): number {
   const bits = fracBits + Math.log2(magnitude);
   ensure(
     bits < HEADROOM_BITS,
@@ -57,6 +63,7 @@ export function ensureFits(wireName: string, fracBits: number, magnitude: number
     `wire ${wireName} needs ${bits.toFixed(1)} bits of ${HEADROOM_BITS}: its bound does not fit ` +
       "the ring; export the model with fewer fractional bits, or allow calibrated bounds",
   );
+  return Math.min(RING_BITS, Math.ceil(bits + ROUNDING_BITS) + 2);
 }
 
 /** Scales of one normalised layer's operands. */

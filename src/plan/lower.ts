@@ -5,16 +5,18 @@
 import { ensure, MergenError } from "../errors.ts";
 import type { GateSpec } from "../gate/index.ts";
 import type { LinearMap } from "../gate/linear.ts";
+import { openBitsOf } from "../gate/open.ts";
 import type { Graph, Tensor } from "../graph/graph.ts";
 import { type Op, type OpKind, operands } from "../graph/ops.ts";
 import {
-  ensureFits,
   type LayerRange,
   LOGIT_BITS,
   type NormScales,
   type Numbers,
   normScales,
   OPERAND_BITS,
+  openingBits,
+  RING_BITS,
   STATE_BITS,
 } from "./format.ts";
 
@@ -351,9 +353,14 @@ class Lowering {
     const x = this.#activation(op.x);
     const wireName = `layers.${layer}.u`;
     const range = this.#range(layer);
-    ensureFits(wireName, x.fracBits, this.#bound(range.u));
     const bits = this.#activationBits(layer, leading);
-    const opened = this.#open(x, x.fracBits - bits, "each", wireName);
+    const magnitude = this.#bound(range.u);
+    const opened = this.#open(x, {
+      shift: x.fracBits - bits,
+      squares: "each",
+      wireName,
+      magnitude,
+    });
     const { rows, columns } = x;
     const wire = this.#emit(
       {
@@ -393,11 +400,12 @@ class Lowering {
     const wireName = `layers.${layer}.norm`;
     const proven = this.#varianceBound(range);
     const scales = normScales(wireName, columns, op.eps, { ...range.variance, proven });
-    ensureFits(wireName, x.fracBits, columns * Math.sqrt(columns * proven));
+    const magnitude = columns * Math.sqrt(columns * proven);
     const { offline } = x;
     const centred = this.#emit({ kind: "center", offline }, [x.wire], rows, columns);
     const shift = x.fracBits + scales.growth - scales.operandBits;
-    const y = this.#open({ ...x, wire: centred }, shift, "rows", wireName);
+    const how = { shift, squares: "rows", wireName, magnitude } as const;
+    const y = this.#open({ ...x, wire: centred }, how);
     const squares = this.#emit({ kind: "sumSquares", width: columns }, [y.wire], rows, 1);
     const { table } = scales;
     const factor = this.#emit(
@@ -420,33 +428,43 @@ class Lowering {
       offline: false,
     });
     const factorShift = scales.table.fracBits - scales.factorBits;
-    ensureFits(`${wireName}.factor`, scales.table.fracBits, scales.greatestFactor);
-    const g = this.#open(column, factorShift, "none", `${wireName}.factor`);
-    const shifts = [this.#shiftOf(y.wire), factorShift] as const;
-    const wire = this.#emit({ kind: "product", shifts }, [y.wire, g.wire], rows, columns);
+    const g = this.#open(column, {
+      shift: factorShift,
+      squares: "none",
+      wireName: `${wireName}.factor`,
+      magnitude: scales.greatestFactor,
+    });
+    const upperBits = [this.#upperBitsOf(y.wire), this.#upperBitsOf(g.wire)] as const;
+    const wire = this.#emit({ kind: "product", upperBits }, [y.wire, g.wire], rows, columns);
     const fracBits = scales.operandBits + scales.factorBits;
     return activation({ wire, form: "shared", rows, columns, fracBits, offline: false });
   }
 
+  /** Opens a shared wire of which |x| <= magnitude is known, in real units. */
   #open(
     x: Activation,
-    shift: number,
-    squares: "none" | "each" | "rows",
-    wireName: string,
+    how: {
+      shift: number;
+      squares: "none" | "each" | "rows";
+      wireName: string;
+      magnitude: number;
+    },
   ): Activation {
+    const { shift, squares, wireName, magnitude } = how;
     ensure(x.form === "shared", "E_PLAN", `wire ${wireName} is opened but not shared`);
     ensure(shift >= 1, "E_PLAN", `wire ${wireName} has too few fractional bits to be truncated`);
+    const openBits = Math.max(openingBits(wireName, x.fracBits, magnitude), shift + 2);
     const { rows, columns, offline } = x;
-    const body = { kind: "open", shift, squares, offline, wireName } as const;
+    const body = { kind: "open", shift, openBits, squares, offline, wireName } as const;
     const wire = this.#emit(body, [x.wire], rows, columns);
     const fracBits = x.fracBits - shift;
     return activation({ wire, form: "opened", rows, columns, fracBits, offline: false });
   }
 
-  #shiftOf(wire: number): number {
+  #upperBitsOf(wire: number): number {
     const gate = this.#gates.find((other) => other.output === wire)!;
     ensure(gate.kind === "open", "E_INTERNAL", "the wire was not opened");
-    return gate.shift;
+    return openBitsOf(gate, RING_BITS) - gate.shift;
   }
 
   // ---- conversions -----------------------------------------------------------------------------
@@ -469,8 +487,8 @@ class Lowering {
   #truncatedSum(x: Activation): Activation {
     const layer = Math.max(0, this.#quads - 1);
     const wireName = `layers.${layer}.o`;
-    ensureFits(wireName, x.fracBits, this.#bound(this.#range(layer).o));
-    return this.#open(x, x.fracBits - STATE_BITS, "none", wireName);
+    const magnitude = this.#bound(this.#range(layer).o);
+    return this.#open(x, { shift: x.fracBits - STATE_BITS, squares: "none", wireName, magnitude });
   }
 
   #store(tensor: Tensor, target: { name: string; replaces: string | undefined }): void {
@@ -496,7 +514,7 @@ class Lowering {
       map,
       bias: constant && `${constant.name}@${scale}`,
       shift: scale - fracBits,
-      bits: LOGIT_BITS,
+      sentBits: LOGIT_BITS,
       fracBits,
       name,
     } as const;

@@ -6,21 +6,23 @@ import { Random } from "../model/random.ts";
 import {
   type MaskedTensor,
   maskedTensors,
-  maskTensors,
   quantise,
   RingTensors,
   ServerTensors,
+  type TensorForm,
+  widened,
 } from "./tensors.ts";
 
 const kernels = await loadRingKernels();
 const numbers = { weightFracBits: { a: 12, b: 12, s: 4 } };
 const real = (entries: Record<string, number[]>) =>
   new Map(Object.entries(entries).map(([name, data]) => [name, { data: Float32Array.from(data) }]));
-const tensor = (key: string, rows: number, columns: number): MaskedTensor => ({
-  key,
-  rows,
-  columns,
-});
+const tensor = (
+  key: string,
+  rows: number,
+  columns: number,
+  ...forms: readonly TensorForm[]
+): MaskedTensor => ({ key, rows, columns, forms });
 const words = (values: readonly (number | bigint)[]) =>
   BigUint64Array.from(values, (value) => BigInt.asUintN(64, BigInt(value)));
 
@@ -59,14 +61,15 @@ describe("quantise", () => {
 
 describe("the server's tensors", () => {
   const weights = real({ a: [1, 2, 3, 4, 5, -6], b: [0.5, -0.25], s: [2, 3, 4] });
-  const listed = [tensor("a", 2, 3), tensor("a*s", 2, 3)];
+  const listed = [tensor("a", 2, 3, "transposed"), tensor("a*s", 2, 3, "plain")];
   const make = () => {
     const small = real({ a: [1, 1, 1, 0.5, 0.5, -1], b: [0.5, -0.25], s: [2, 3, 4] });
     return new ServerTensors({ kernels, weights: small, numbers, tensors: listed });
   };
 
   it("multiply plain and transposed", () => {
-    const tensors = new ServerTensors({ kernels, weights, numbers, tensors: [tensor("a", 2, 3)] });
+    const both = [tensor("a", 2, 3, "matrix", "transposed")];
+    const tensors = new ServerTensors({ kernels, weights, numbers, tensors: both });
     const out = new BigUint64Array(3);
     kernels.matmul(out, words([1, 1]), tensors.matrix("a"));
     expect(out).toEqual(words([5 * 4096, 7 * 4096, -3 * 4096]));
@@ -89,43 +92,87 @@ describe("the server's tensors", () => {
     errorOf("E_MODEL", () => new ServerTensors({ ...given, tensors: [tensor("a", 3, 3)] }));
     errorOf("E_INTERNAL", () => make().words("b"));
     errorOf("E_INTERNAL", () => make().matrix("c"));
+    errorOf("E_INTERNAL", () => make().attention("b"));
+  });
+
+  it("hold matrices in the forms that the plan names, and in no other", () => {
+    const tensors = make();
+    expect([tensors.matrix("a^T").rows, tensors.matrix("a^T").columns]).toEqual([3, 2]);
+    errorOf("E_INTERNAL", () => tensors.matrix("a"));
+    errorOf("E_INTERNAL", () => tensors.matrix("a*s"));
+  });
+
+  it("give constant attention its int16 entries, all rows", () => {
+    const { weights: entries, held } = make().attention("a*s");
+    expect(entries).toEqual(Int16Array.of(8192, 12288, 16384, 4096, 6144, -16384));
+    expect(held).toBeUndefined();
+  });
+
+  it("turn a matrix of more than a block of rows and columns", () => {
+    const [rows, columns] = [37, 70];
+    const random = new Random(2);
+    const values = Array.from({ length: rows * columns }, () => random.normal());
+    const form = [tensor("a", rows, columns, "transposed")];
+    const large = new ServerTensors({
+      kernels,
+      weights: real({ a: values }),
+      numbers,
+      tensors: form,
+    });
+    const entries = large.entries("a");
+    const one = new BigUint64Array(columns);
+    const out = new BigUint64Array(rows);
+    for (const column of [0, 31, 32, 63, 69]) {
+      one.fill(0n)[column] = 1n;
+      kernels.matmul(out, one, large.matrix("a^T"));
+      const wanted = Array.from({ length: rows }, (_, row) => entries[row * columns + column]!);
+      expect(out).toEqual(words(wanted));
+    }
   });
 });
 
-describe("masks", () => {
-  const random = new Random(5);
-  const values = Array.from({ length: 12 }, () => random.normal());
-  const listed = [tensor("a", 3, 4), tensor("b", 4, 3)];
-  const weights = real({ a: values, b: values });
-  const server = new ServerTensors({ kernels, weights, numbers, tensors: listed });
-  const seed = new Uint8Array(32).fill(3);
+describe("the dealer's tensors", () => {
+  const values = words(Array.from({ length: 40 * 33 }, (_, i) => BigInt(i) * 0x9e3779b97f4a7c15n));
 
-  it("D_W and B = W - D_W add up to W", () => {
-    const masks = maskTensors(kernels, listed, seed);
-    for (const { key } of listed) {
-      const sum = new BigUint64Array(12);
-      kernels.add(sum, server.masked(key, masks), masks.words(key));
-      expect(sum).toEqual(server.words(key));
+  it("multiply plain and transposed, and give words, in the forms that the plan names", () => {
+    const tensors = new RingTensors(kernels);
+    tensors.add(tensor("m", 40, 33, "matrix", "plain"), values);
+    tensors.add(tensor("t", 40, 33, "transposed"), values);
+    const x = words(Array.from({ length: 40 }, (_, i) => 7 - i));
+    const [out, turned] = [new BigUint64Array(33), new BigUint64Array(40)];
+    kernels.matmul(out, x, tensors.matrix("m"));
+    kernels.matmul(turned, x.slice(0, 33), tensors.matrix("t^T"));
+    const sum = (length: number, at: (k: number) => bigint) =>
+      BigInt.asUintN(
+        64,
+        x.subarray(0, length).reduce((total, word, k) => total + word * at(k), 0n),
+      );
+    for (const column of [0, 31, 32]) {
+      expect(out[column]).toBe(sum(40, (k) => values[k * 33 + column]!));
     }
-  });
-
-  it("follow from the seed, and differ from tensor to tensor", () => {
-    const [one, same] = [maskTensors(kernels, listed, seed), maskTensors(kernels, listed, seed)];
-    const other = maskTensors(kernels, listed, new Uint8Array(32).fill(4));
-    expect(one.words("a")).toEqual(same.words("a"));
-    const all = [one.words("a"), one.words("b"), other.words("a"), other.words("b")];
-    expect(new Set(all.flatMap((list) => [...list])).size).toBe(48);
-  });
-
-  it("of the same weights hide them: B alone is as good as random", () => {
-    const masks = maskTensors(kernels, listed, seed);
-    expect(server.masked("a", masks)).not.toEqual(server.masked("b", masks));
+    for (const row of [0, 31, 32, 39]) {
+      expect(turned[row]).toBe(sum(33, (k) => values[row * 33 + k]!));
+    }
+    expect(tensors.words("m")).toEqual(values);
+    expect(tensors.attention("m")).toEqual({ weights: values, held: undefined });
+    for (const missing of ["m^T", "t", "z"]) errorOf("E_INTERNAL", () => tensors.matrix(missing));
+    for (const missing of ["t", "z"]) errorOf("E_INTERNAL", () => tensors.words(missing));
+    tensors.free();
+    errorOf("E_INTERNAL", () => tensors.matrix("m"));
+    errorOf("E_INTERNAL", () => tensors.words("m"));
   });
 
   it("are refused at another size", () => {
-    const wrong = new RingTensors(kernels, listed, () => new BigUint64Array(5));
-    errorOf("E_INTERNAL", () => wrong.words("a"));
-    errorOf("E_INTERNAL", () => wrong.words("z"));
+    const tensors = new RingTensors(kernels);
+    errorOf("E_INTERNAL", () => tensors.add(tensor("m", 4, 3, "plain"), new BigUint64Array(11)));
+    errorOf("E_INTERNAL", () => tensors.words("m"));
+  });
+});
+
+describe("int16 entries as words", () => {
+  it("keep their signs", () => {
+    const entries = Int16Array.of(0, 1, -1, 32767, -32768);
+    expect(widened(entries)).toEqual(words([0, 1, -1, 32767, -32768]));
   });
 });
 
@@ -162,9 +209,14 @@ describe("maskedTensors", () => {
       },
     ] as unknown as GateSpec[];
     expect(maskedTensors([gates, gates])).toEqual([
-      tensor("e", 5, 8),
-      tensor("g", 1, 8),
-      tensor("c", 12, 6),
+      tensor("e", 5, 8, "matrix", "transposed"),
+      tensor("g", 1, 8, "plain"),
+      tensor("c", 12, 6, "plain"),
     ]);
+    // Whatever order it is met in, its forms are listed alike: they are a part of the digest.
+    expect(maskedTensors([gates.toReversed()]).at(0)).toEqual(
+      tensor("e", 5, 8, "matrix", "transposed"),
+    );
+    expect(maskedTensors([gates.slice(1)]).map(({ key }) => key)).toEqual(["g", "c", "e"]);
   });
 });

@@ -1,20 +1,23 @@
-// The model's tensors as the secure modes use them: which ones a plan needs, as integers at S, as
-// masks at C and as their difference at D.
+// The model's tensors as the secure modes use them: which ones a plan needs, as integers at S, and
+// less their masks at D. The masks themselves, which C and S make from a seed: masks.ts.
 
 import { ensure } from "../errors.ts";
-import type { Tensors } from "../gate/gate.ts";
+import type { AttentionWeights, Tensors } from "../gate/gate.ts";
 import type { GateSpec } from "../gate/index.ts";
 import type { LinearMap } from "../gate/linear.ts";
 import type { RingKernels, RingMatrix } from "../kernel/ring-kernels.ts";
-import { Prg } from "../ring/prg.ts";
 import type { Words } from "../ring/ring.ts";
 import type { Numbers } from "./format.ts";
 
-/** A tensor that S masks for D once per model; `^T` keys read the same tensor transposed. */
+/** How linear maps read a tensor: as a matrix, as its transpose (`^T` keys), or plain. */
+export type TensorForm = "matrix" | "transposed" | "plain";
+
+/** A tensor that S masks for D once per model. */
 export interface MaskedTensor {
   readonly key: string;
   readonly rows: number;
   readonly columns: number;
+  readonly forms: readonly TensorForm[];
 }
 
 /** Real weights by name, as a checkpoint has them. */
@@ -27,8 +30,8 @@ export function maskedTensors(segments: Iterable<readonly GateSpec[]>): MaskedTe
     for (const gate of gates) {
       if (gate.kind !== "linear" && gate.kind !== "logits") continue;
       const tensor = tensorOf(gate.map, gate.columns);
-      const known = found.get(tensor.key);
-      if (!known) found.set(tensor.key, tensor);
+      const forms = new Set([...(found.get(tensor.key)?.forms ?? []), ...tensor.forms]);
+      found.set(tensor.key, { ...tensor, forms: [...forms].sort() });
     }
   }
   return [...found.values()];
@@ -38,23 +41,22 @@ function tensorOf(map: LinearMap, columns: number): MaskedTensor {
   switch (map.type) {
     case "matrix": {
       const { key, transposed } = splitKey(map.weight);
-      if (transposed) return { key, rows: columns, columns: map.inner };
-      return { key, rows: map.inner, columns };
+      if (transposed) return { key, rows: columns, columns: map.inner, forms: ["transposed"] };
+      return { key, rows: map.inner, columns, forms: ["matrix"] };
     }
     case "diagonal":
-      return { key: map.weight, rows: 1, columns };
-    case "attention":
-      return {
-        key: map.weight,
-        rows: map.dims.heads * map.dims.positions,
-        columns: map.dims.positions,
-      };
+      return { key: map.weight, rows: 1, columns, forms: ["plain"] };
+    case "attention": {
+      const { heads, positions } = map.dims;
+      const [rows, forms] = [heads * positions, ["plain"] as const];
+      return { key: map.weight, rows, columns: positions, forms };
+    }
     default:
       return map satisfies never;
   }
 }
 
-function splitKey(key: string): { key: string; transposed: boolean } {
+export function splitKey(key: string): { key: string; transposed: boolean } {
   return key.endsWith("^T")
     ? { key: key.slice(0, -2), transposed: true }
     : { key, transposed: false };
@@ -89,9 +91,8 @@ function realOf(weights: RealWeights, name: string): Float32Array {
 
 /** S's view: integer weights for products, and biases at any scale. */
 export class ServerTensors implements Tensors {
-  readonly #kernels: RingKernels;
   readonly #weights: RealWeights;
-  readonly #tensors = new Map<string, { tensor: MaskedTensor; values: Int16Array }>();
+  readonly #tensors = new Map<string, Int16Array>();
   readonly #matrices = new Map<string, RingMatrix>();
   readonly #words = new Map<string, Words>();
 
@@ -101,40 +102,50 @@ export class ServerTensors implements Tensors {
     numbers: Numbers;
     tensors: readonly MaskedTensor[];
   }) {
-    this.#kernels = options.kernels;
     this.#weights = options.weights;
     for (const tensor of options.tensors) {
       const values = quantise(options.weights, tensor, options.numbers);
       ensure(values.length === tensor.rows * tensor.columns, "E_MODEL", `${tensor.key}: bad size`);
-      this.#tensors.set(tensor.key, { tensor, values });
+      this.#tensors.set(tensor.key, values);
+      this.#load(options.kernels, tensor, values);
+    }
+  }
+
+  #load(kernels: RingKernels, tensor: MaskedTensor, values: Int16Array): void {
+    const { key, rows, columns, forms } = tensor;
+    if (forms.includes("matrix")) {
+      this.#matrices.set(key, kernels.loadInt16(values, rows, columns));
+    }
+    if (forms.includes("transposed")) {
+      const turned = transpose(values, tensor, new Int16Array(values.length));
+      this.#matrices.set(`${key}^T`, kernels.loadInt16(turned, columns, rows));
     }
   }
 
   matrix(key: string): RingMatrix {
-    return cached(this.#matrices, key, () => {
-      const { tensor, values, transposed } = this.#find(key);
-      if (!transposed) return this.#kernels.loadInt16(values, tensor.rows, tensor.columns);
-      const turned = transpose(values, tensor, new Int16Array(values.length));
-      return this.#kernels.loadInt16(turned, tensor.columns, tensor.rows);
-    });
+    return listed(this.#matrices, key);
+  }
+
+  attention(key: string): AttentionWeights {
+    return { weights: listed(this.#tensors, key), held: undefined };
   }
 
   /** A tensor's words, or with `name@bits` a bias at that scale. */
   words(key: string): Words {
-    return cached(this.#words, key, () => {
-      const at = key.lastIndexOf("@");
-      if (at >= 0) return this.#biasWords(key.slice(0, at), Number(key.slice(at + 1)));
-      return BigUint64Array.from(this.#find(key).values, (value) =>
-        BigInt.asUintN(64, BigInt(value)),
-      );
-    });
+    const known = this.#words.get(key);
+    if (known) return known;
+    const at = key.lastIndexOf("@");
+    const made =
+      at >= 0
+        ? this.#biasWords(key.slice(0, at), Number(key.slice(at + 1)))
+        : widened(listed(this.#tensors, key));
+    this.#words.set(key, made);
+    return made;
   }
 
-  /** B = W - D_W of one tensor, what D gets once per model. */
-  masked(key: string, masks: MaskTensors): Words {
-    const out = new BigUint64Array(this.words(key).length);
-    this.#kernels.sub(out, this.words(key), masks.words(key));
-    return out;
+  /** The int16 entries of one tensor. */
+  entries(key: string): Int16Array {
+    return listed(this.#tensors, key);
   }
 
   #biasWords(name: string, bits: number): Words {
@@ -146,13 +157,23 @@ export class ServerTensors implements Tensors {
       return BigInt.asUintN(64, toInteger(real, bits));
     });
   }
+}
 
-  #find(key: string) {
-    const split = splitKey(key);
-    const found = this.#tensors.get(split.key);
-    ensure(found, "E_INTERNAL", `tensor ${key} is not part of the plan`);
-    return { ...found, transposed: split.transposed };
+function listed<V>(map: ReadonlyMap<string, V>, key: string): V {
+  const found = map.get(key);
+  ensure(found, "E_INTERNAL", `tensor ${key} is not part of the plan in this form`);
+  return found;
+}
+
+/** int16 entries as ring words. */
+export function widened(values: Int16Array): Words {
+  const out = new BigUint64Array(values.length);
+  const halves = new Int32Array(out.buffer);
+  for (let i = 0; i < values.length; i++) {
+    halves[2 * i] = values[i]!;
+    halves[2 * i + 1] = values[i]! >> 31;
   }
+  return out;
 }
 
 /** round(real * 2^bits), exact beyond 53 bits where the real number is. */
@@ -161,83 +182,82 @@ function toInteger(real: number, bits: number): bigint {
   return BigInt(Math.round(real * 2 ** coarse)) << BigInt(bits - coarse);
 }
 
-/** Full-width tensors: D_W at C (and at S while it masks), B at D. */
+/** D's view: B at full width. Takes one tensor after the other and keeps it as gates read it. */
 export class RingTensors implements Tensors {
   readonly #kernels: RingKernels;
-  readonly #tensors: ReadonlyMap<string, MaskedTensor>;
-  readonly #wordsOf: (tensor: MaskedTensor, index: number) => Words;
-  readonly #index = new Map<string, number>();
   readonly #matrices = new Map<string, RingMatrix>();
   readonly #words = new Map<string, Words>();
 
-  constructor(
-    kernels: RingKernels,
-    tensors: readonly MaskedTensor[],
-    wordsOf: (tensor: MaskedTensor, index: number) => Words,
-  ) {
+  constructor(kernels: RingKernels) {
     this.#kernels = kernels;
-    this.#tensors = new Map(tensors.map((tensor) => [tensor.key, tensor]));
-    for (const [index, tensor] of tensors.entries()) this.#index.set(tensor.key, index);
-    this.#wordsOf = wordsOf;
+  }
+
+  /** @throws E_INTERNAL when the words are not those of the tensor's shape */
+  add(tensor: MaskedTensor, words: Words): void {
+    const { key, rows, columns, forms } = tensor;
+    ensure(words.length === rows * columns, "E_INTERNAL", `tensor ${key} has a bad size`);
+    if (forms.includes("plain")) this.#words.set(key, words);
+    if (forms.includes("matrix")) {
+      this.#matrices.set(key, this.#kernels.loadRing(words, rows, columns));
+    }
+    if (forms.includes("transposed")) {
+      const turned = new BigUint64Array(words.length);
+      transposeWords(words, tensor, turned);
+      this.#matrices.set(`${key}^T`, this.#kernels.loadRing(turned, columns, rows));
+    }
   }
 
   matrix(key: string): RingMatrix {
-    return cached(this.#matrices, key, () => {
-      const split = splitKey(key);
-      const tensor = this.#find(split.key);
-      const words = this.words(split.key);
-      if (!split.transposed) return this.#kernels.loadRing(words, tensor.rows, tensor.columns);
-      const turned = transpose(words, tensor, new BigUint64Array(words.length));
-      return this.#kernels.loadRing(turned, tensor.columns, tensor.rows);
-    });
+    return listed(this.#matrices, key);
+  }
+
+  attention(key: string): AttentionWeights {
+    return { weights: listed(this.#words, key), held: undefined };
   }
 
   words(key: string): Words {
-    return cached(this.#words, key, () => {
-      const tensor = this.#find(key);
-      const words = this.#wordsOf(tensor, this.#index.get(key)!);
-      const fits = words.length === tensor.rows * tensor.columns;
-      ensure(fits, "E_INTERNAL", `tensor ${key} has a bad size`);
-      return words;
-    });
+    return listed(this.#words, key);
   }
 
-  #find(key: string): MaskedTensor {
-    const found = this.#tensors.get(key);
-    ensure(found, "E_INTERNAL", `tensor ${key} is not part of the plan`);
-    return found;
+  /** Gives the matrices' memory back; nothing can be read afterwards. */
+  free(): void {
+    for (const matrix of this.#matrices.values()) matrix.free();
+    this.#matrices.clear();
+    this.#words.clear();
   }
 }
 
-export type MaskTensors = RingTensors;
+/** Rows and columns of a block that is turned at one time: both its sides stay in the cache. */
+const BLOCK = 32;
 
-/** D_W of a plan's tensors from the model's mask seed, known to C and S, not to D. */
-export function maskTensors(
-  kernels: RingKernels,
-  tensors: readonly MaskedTensor[],
-  seed: Uint8Array,
-): MaskTensors {
-  const prg = new Prg(kernels, seed);
-  return new RingTensors(kernels, tensors, (tensor, index) =>
-    prg.words({ segment: index, gate: 0 }, "weights", tensor.rows * tensor.columns, 64),
-  );
-}
-
-function cached<V>(map: Map<string, V>, key: string, make: () => V): V {
-  const known = map.get(key);
-  if (known !== undefined) return known;
-  const made = make();
-  map.set(key, made);
-  return made;
-}
-
-function transpose<A extends Int16Array | BigUint64Array>(
-  source: A,
+/** [rows, columns] to [columns, rows], block by block. */
+function transpose(
+  source: Int16Array,
   { rows, columns }: MaskedTensor,
-  target: A,
-): A {
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < columns; j++) target[j * rows + i] = source[i * columns + j]!;
+  target: Int16Array,
+): Int16Array {
+  for (let top = 0; top < rows; top += BLOCK) {
+    const bottom = Math.min(rows, top + BLOCK);
+    for (let j = 0; j < columns; j++) {
+      for (let i = top; i < bottom; i++) target[j * rows + i] = source[i * columns + j]!;
+    }
   }
   return target;
+}
+
+/** The same for words, as pairs of 32-bit halves: bigint elements would be made one by one. */
+function transposeWords(source: Words, shape: MaskedTensor, target: Words): void {
+  const { rows, columns } = shape;
+  const from = new Int32Array(source.buffer, source.byteOffset, 2 * source.length);
+  const to = new Int32Array(target.buffer, target.byteOffset, 2 * target.length);
+  for (let top = 0; top < rows; top += BLOCK) {
+    const bottom = Math.min(rows, top + BLOCK);
+    for (let j = 0; j < columns; j++) {
+      for (let i = top; i < bottom; i++) {
+        const at = 2 * (j * rows + i);
+        to[at] = from[2 * (i * columns + j)]!;
+        to[at + 1] = from[2 * (i * columns + j) + 1]!;
+      }
+    }
+  }
 }

@@ -4,7 +4,7 @@
 
 import { ensure } from "../errors.ts";
 import type { RingKernels } from "../kernel/ring-kernels.ts";
-import { trim } from "./pack.ts";
+import { type Memory, ownMemory } from "./memory.ts";
 import type { Words } from "./ring.ts";
 
 export const SEED_BYTES = 32;
@@ -36,7 +36,7 @@ export interface Place {
 
 /** A source of words by place and purpose; tests put enumerated randomness in its stead. */
 export interface Randomness {
-  /** `count` uniform words of `bits` bits. */
+  /** `count` uniform words of 0 <= `bits` <= 64 bits. */
   words(place: Place, purpose: Purpose, count: number, bits: number): Words;
   /** `count` uniform bytes. */
   bytes(place: Place, purpose: Purpose, count: number): Uint8Array;
@@ -45,18 +45,32 @@ export interface Randomness {
 export class Prg implements Randomness {
   readonly #kernels: RingKernels;
   readonly #seed: Uint8Array;
-  #erased = false;
+  readonly #memory: Memory;
+  /** Shared by all that were made from one. */
+  readonly #state: { erased: boolean };
 
-  constructor(kernels: RingKernels, seed: Uint8Array) {
+  constructor(
+    kernels: RingKernels,
+    seed: Uint8Array,
+    { memory = ownMemory, of }: { memory?: Memory; of?: Prg } = {},
+  ) {
     ensure(seed.length === SEED_BYTES, "E_INTERNAL", "a PRG seed has 32 bytes");
     this.#kernels = kernels;
-    this.#seed = seed.slice();
+    this.#seed = of ? seed : seed.slice();
+    this.#memory = memory;
+    this.#state = of ? of.#state : { erased: false };
+  }
+
+  /** The same source with its words in this memory; erased together with it. */
+  within(memory: Memory): Prg {
+    return new Prg(this.#kernels, this.#seed, { memory, of: this });
   }
 
   words(place: Place, purpose: Purpose, count: number, bits: number): Words {
-    const words = new BigUint64Array(count);
-    this.#fill(new Uint8Array(words.buffer), place, purpose);
-    trim(words, bits);
+    const words = this.#memory.words(count);
+    if (bits === 0) return words.fill(0n);
+    this.#fill(new Uint8Array(words.buffer, words.byteOffset, words.byteLength), place, purpose);
+    if (bits < 64) this.#kernels.lowBits(words, words, bits);
     return words;
   }
 
@@ -68,19 +82,25 @@ export class Prg implements Randomness {
 
   /** Overwrites the seed; asked for words afterwards, the PRG throws E_INTERNAL. */
   erase(): void {
-    this.#erased = true;
+    this.#state.erased = true;
     this.#seed.fill(0);
   }
 
   #fill(out: Uint8Array, place: Place, purpose: Purpose): void {
-    ensure(!this.#erased, "E_INTERNAL", "a PRG was used after its seed had been erased");
-    const nonce = new Uint8Array(12);
-    const view = new DataView(nonce.buffer);
-    view.setUint32(0, place.segment, true);
-    view.setUint32(4, place.gate, true);
-    view.setUint32(8, purposes[purpose], true);
-    this.#kernels.chacha12(out, this.#seed, nonce, 0);
+    const usable = !this.#state.erased;
+    ensure(usable, "E_INTERNAL", "a PRG was used after its seed had been erased");
+    this.#kernels.chacha12(out, this.#seed, nonceOf(place, purpose), 0);
   }
+}
+
+/** The ChaCha12 nonce of a place and purpose: three 32-bit numbers, little-endian. */
+export function nonceOf(place: Place, purpose: Purpose): Uint8Array {
+  const nonce = new Uint8Array(12);
+  const view = new DataView(nonce.buffer);
+  view.setUint32(0, place.segment, true);
+  view.setUint32(4, place.gate, true);
+  view.setUint32(8, purposes[purpose], true);
+  return nonce;
 }
 
 /** 32 bytes from the platform's secure generator. */

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { errorOf } from "../../test/errors.ts";
 import { referenceRingKernels } from "../kernel/reference.ts";
+import { packedBytes } from "./pack.ts";
 import { Ring, type Words } from "./ring.ts";
 
 const kernels = referenceRingKernels();
@@ -105,8 +106,47 @@ describe("ring", () => {
     expect(on.signed(16n)).toBe(-16n);
     expect(on.signed(31n)).toBe(-1n);
     expect(on.residue(-1n)).toBe(31n);
-    expect(on.wordBytes).toBe(1);
-    expect(new Ring(kernels, 33).wordBytes).toBe(5);
+  });
+
+  test("packed words are a dense string of bits and come back, whatever lies above them", () => {
+    fc.assert(
+      fc.property(operands, fc.nat(), fc.nat({ max: 9 }), ({ ring: on, a }, by, at) => {
+        const bits = 1 + (by % 64);
+        const before = a.slice();
+        const bytes = on.pack(a, bits);
+        expect(a).toEqual(before);
+        expect(bytes.length).toBe(packedBytes(a.length, bits));
+        const low = a.map((x) => BigInt.asUintN(bits, x));
+        const whole = low.reduceRight((sum, x) => (sum << BigInt(bits)) | x, 0n);
+        const read = bytes.reduceRight((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
+        expect(read).toBe(whole);
+        // As a part of a message, at any address.
+        const message = new Uint8Array(bytes.length + at + 3).fill(255);
+        message.set(bytes, at);
+        expect(on.unpack(message.subarray(at, at + bytes.length), a.length, bits)).toEqual(low);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test("bytes of another length, or with a bit to spare set, are E_FRAME", () => {
+    const on = new Ring(kernels);
+    for (let bits = 1; bits <= 64; bits++) {
+      for (const count of [1, 3, 6, 8]) {
+        const bytes = on.pack(new BigUint64Array(count).fill(on.residue(-1n)), bits);
+        expect(on.unpack(bytes, count, bits)[count - 1]).toBe((1n << BigInt(bits)) - 1n);
+        errorOf("E_FRAME", () => on.unpack(bytes.subarray(1), count, bits));
+        errorOf("E_FRAME", () => on.unpack(Uint8Array.of(...bytes, 0), count, bits));
+        const spare = 8 * bytes.length - count * bits;
+        for (let bit = 8 - spare; bit < 8; bit++) {
+          const dirty = bytes.slice();
+          dirty[dirty.length - 1] = (1 << bit) | 1;
+          errorOf("E_FRAME", () => on.unpack(dirty, count, bits));
+        }
+      }
+    }
+    expect(on.unpack(new Uint8Array(0), 0, 17)).toHaveLength(0);
+    errorOf("E_FRAME", () => on.unpack(new Uint8Array(1), 0, 17));
   });
 
   test("rows and columns", () => {
@@ -128,6 +168,15 @@ describe("ring", () => {
         const entry = (i: number, j: number) =>
           [0, 1, 2].reduce((sum, k) => sum + x[3 * i + k]! * w[2 * k + j]!, 0n);
         same(on, product, [entry(0, 0), entry(0, 1), entry(1, 0), entry(1, 1)]);
+        // The same matrix as the keystream that it is, and turned.
+        const key = Uint8Array.from({ length: 32 }, (_, i) => i + seed);
+        const stream = { rows: 3, columns: 2, key, nonce: new Uint8Array(12), transposed: false };
+        const made = new BigUint64Array(6);
+        kernels.chacha12(new Uint8Array(made.buffer), key, stream.nonce, 0);
+        expect(on.matmul(x, stream)).toEqual(on.matmul(x, kernels.loadRing(made, 3, 2)));
+        const turned = made.map((_, i) => made[(i % 3) * 2 + Math.floor(i / 3)]!);
+        const back = on.matmul(x, { ...stream, transposed: true });
+        expect(back).toEqual(on.matmul(x, kernels.loadRing(turned, 2, 3)));
         // Two heads of one column, three positions, the last row new; later positions unused.
         const dims = { heads: 2, positions: 3, start: 1, columns: 2 };
         const mixed = (head: number) =>

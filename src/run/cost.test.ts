@@ -2,15 +2,14 @@
 // counters are compared in test/differential.test.ts.
 
 import { describe, expect, it } from "vitest";
+import { partyTensors } from "../../test/masked-tensors.ts";
 import { mergedModel } from "../../test/merged-model.ts";
 import { loadRingKernels } from "../kernel/load-node.ts";
 import { clientGroups, type Plan, planGeneration, serverGroups } from "../party/plan.ts";
-import { maskTensors, RingTensors, ServerTensors } from "../plan/tensors.ts";
 import { Prg } from "../ring/prg.ts";
 import { Ring } from "../ring/ring.ts";
 import { computeCost, offlineCost, onlineCost } from "./cost.ts";
 import { dealBundle } from "./dealer.ts";
-import { decodeItems, ItemStore } from "./items.ts";
 import { prepareBundle } from "./party.ts";
 
 const kernels = await loadRingKernels();
@@ -28,32 +27,27 @@ describe("offline", () => {
   it("a bundle's three payloads are as long as stated", async () => {
     const plan = await planOf();
     const seed = (value: number) => new Uint8Array(32).fill(value);
-    const masks = maskTensors(kernels, plan.tensors, seed(9));
-    const { weights, config } = model;
-    const server = new ServerTensors({ kernels, weights, numbers: config, tensors: plan.tensors });
-    const masked = new RingTensors(kernels, plan.tensors, ({ key }) => server.masked(key, masks));
+    const tensors = partyTensors(kernels, model, plan.tensors, seed(9));
     const ring = new Ring(kernels);
     const [dealerStates, clientStates] = [new Map(), new Map()];
     for (const [index, segments] of plan.bundles.entries()) {
-      const [client, serverPrg, own] = [1, 2, 3].map((n) => new Prg(kernels, seed(n + 10 * index)));
+      const [client, server, own] = [1, 2, 3].map((n) => new Prg(kernels, seed(n + 10 * index)));
       const dealt = dealBundle({
         ring,
         segments,
         states: dealerStates,
-        tensors: masked,
+        tensors: tensors.dealer,
         client: client!,
-        server: serverPrg!,
+        server: server!,
         own: own!,
+        functionPrg: "chacha12",
       });
-      const store = new ItemStore();
-      store.add(decodeItems(dealt.forClient));
       const { upload } = prepareBundle({
         ring,
         segments,
         states: clientStates,
-        tensors: masks,
+        tensors: tensors.client,
         random: client!,
-        dealt: store,
       });
       expect(offlineCost(segments)).toEqual({
         dealerToServer: dealt.forServer.length,

@@ -132,6 +132,10 @@ class Feeder {
     return segment.gates.map((gate) => ({
       segment: segment.id,
       gate: gate.id,
+      inputs: gate.inputs,
+      output: gate.output,
+      loads: gate.kind === "load" ? gate.name : undefined,
+      stores: gate.kind === "store" ? gate.name : undefined,
       ready: () =>
         gate.inputs.every((id) => wires.has(id)) &&
         (gate.kind !== "load" || this.#states.has(gate.name)),

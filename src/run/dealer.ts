@@ -3,10 +3,12 @@
 
 import type { DealerContext, GateBase, Tensors } from "../gate/gate.ts";
 import { type GateSpec, gateOf } from "../gate/index.ts";
+import type { FunctionPrg } from "../kernel/ring-kernels.ts";
 import type { Randomness } from "../ring/prg.ts";
 import type { Ring } from "../ring/ring.ts";
 import type { DealerWire } from "../share/wires.ts";
 import { encodeItems, type Item } from "./items.ts";
+import { prepareMasks } from "./offline.ts";
 
 /** Gates of one segment with its number in the session. */
 export interface NumberedSegment {
@@ -27,20 +29,32 @@ export function dealBundle(options: {
   client: Randomness;
   server: Randomness;
   own: Randomness;
+  functionPrg: FunctionPrg;
+  /** Zeros that lead each payload. */
+  headerBytes?: number;
 }): { forServer: Uint8Array; forClient: Uint8Array } {
   const forServer: Item[] = [];
   const forClient: Item[] = [];
-  for (const { id, gates } of options.segments) {
+  const work = options.segments.map(({ id, gates }) => {
     const context: DealerContext = {
       ...options,
       segment: id,
       wires: new Map(),
+      products: new Map(),
       toServer: (gate: GateBase, bytes) =>
         void forServer.push({ segment: id, gate: gate.id, bytes }),
       toClient: (gate: GateBase, bytes) =>
         void forClient.push({ segment: id, gate: gate.id, bytes }),
     };
+    return { gates, context };
+  });
+  prepareMasks(options.ring, work);
+  for (const { gates, context } of work) {
     for (const gate of gates) gateOf(gate).deal(gate, context);
   }
-  return { forServer: encodeItems(forServer), forClient: encodeItems(forClient) };
+  const { headerBytes = 0 } = options;
+  return {
+    forServer: encodeItems(forServer, headerBytes),
+    forClient: encodeItems(forClient, headerBytes),
+  };
 }

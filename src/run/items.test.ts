@@ -1,7 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { errorOf } from "../../test/errors.ts";
-import { decodeItems, encodeItems, ITEM_HEADER_BYTES, ItemStore, itemsBytes } from "./items.ts";
+import {
+  decodeItems,
+  encodeItems,
+  ITEM_HEADER_BYTES,
+  ItemStore,
+  itemKey,
+  itemsBytes,
+  writeItems,
+} from "./items.ts";
 
 const item = fc.record({
   segment: fc.nat(2 ** 32 - 1),
@@ -25,11 +33,35 @@ describe("items", () => {
     );
   });
 
+  it("have keys of their own, up to the greatest numbers", () => {
+    const numbers = [0, 1, 255, 256, 65_535];
+    const keys = [...numbers, 65_536, 2 ** 32 - 1].flatMap((segment) =>
+      numbers.map((gate) => itemKey(segment, gate)),
+    );
+    expect(new Set(keys).size).toBe(7 * 5);
+    for (const key of keys) expect(Number.isSafeInteger(key)).toBe(true);
+  });
+
   it("a layout as documented", () => {
     const [bytes] = [
       encodeItems([{ segment: 0x01020304, gate: 0x0506, bytes: Uint8Array.of(9, 8) }]),
     ];
     expect([...bytes]).toEqual([4, 3, 2, 1, 6, 5, 0, 0, 2, 0, 0, 0, 9, 8]);
+  });
+
+  it("leave room for a header, and overwrite whatever memory held", () => {
+    const items = [
+      { segment: 7, gate: 1, bytes: Uint8Array.of(1, 2, 3) },
+      { segment: 7, gate: 2, bytes: new Uint8Array(0) },
+    ];
+    const plain = encodeItems(items);
+    const led = encodeItems(items, 36);
+    expect([...led]).toEqual([...new Uint8Array(36), ...plain]);
+    const dirty = new Uint8Array(plain.length + 9).fill(255);
+    writeItems(dirty.subarray(5, 5 + plain.length), items);
+    expect([...dirty.subarray(5, 5 + plain.length)]).toEqual([...plain]);
+    expect([...dirty].filter((byte) => byte === 255).length).toBeGreaterThanOrEqual(9);
+    expect([dirty[4], dirty[5 + plain.length]]).toEqual([255, 255]);
   });
 
   it("are refused when they are cut, too long or not zero where they must be", () => {

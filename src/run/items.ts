@@ -6,6 +6,11 @@ import { ensure } from "../errors.ts";
 /** Segment u32, gate u16, zero u16, length u32, little-endian. */
 export const ITEM_HEADER_BYTES = 12;
 
+/** A number for a gate, or a wire, of a segment. */
+export function itemKey(segment: number, gate: number): number {
+  return segment * 65_536 + gate;
+}
+
 export interface Item {
   readonly segment: number;
   readonly gate: number;
@@ -17,18 +22,26 @@ export function itemsBytes(sizes: readonly number[]): number {
   return sizes.reduce((sum, size) => sum + ITEM_HEADER_BYTES + size, 0);
 }
 
-export function encodeItems(items: readonly Item[]): Uint8Array {
-  const out = new Uint8Array(itemsBytes(items.map((item) => item.bytes.length)));
-  const view = new DataView(out.buffer);
+/** One payload; `headerBytes` zeros lead it. */
+export function encodeItems(items: readonly Item[], headerBytes = 0): Uint8Array {
+  const sizes = items.map((item) => item.bytes.length);
+  const out = new Uint8Array(headerBytes + itemsBytes(sizes));
+  writeItems(out.subarray(headerBytes), items);
+  return out;
+}
+
+/** Writes items into memory of exactly their size. */
+export function writeItems(out: Uint8Array, items: readonly Item[]): void {
+  const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
   let at = 0;
   for (const { segment, gate, bytes } of items) {
     view.setUint32(at, segment, true);
     view.setUint16(at + 4, gate, true);
+    view.setUint16(at + 6, 0, true);
     view.setUint32(at + 8, bytes.length, true);
     out.set(bytes, at + ITEM_HEADER_BYTES);
     at += ITEM_HEADER_BYTES + bytes.length;
   }
-  return out;
 }
 
 /** @throws E_FRAME when a length exceeds the payload or a reserved field is not zero */
@@ -51,11 +64,11 @@ export function decodeItems(payload: Uint8Array): Item[] {
 
 /** Items that are handed out once each. */
 export class ItemStore {
-  readonly #items = new Map<string, Uint8Array>();
+  readonly #items = new Map<number, Uint8Array>();
 
   add(items: readonly Item[]): void {
     for (const { segment, gate, bytes } of items) {
-      const key = `${segment}:${gate}`;
+      const key = itemKey(segment, gate);
       ensure(!this.#items.has(key), "E_PROTOCOL", "a correlation was sent twice");
       this.#items.set(key, bytes);
     }
@@ -63,7 +76,7 @@ export class ItemStore {
 
   /** @throws E_CORRELATION when there is none, or it was taken before */
   take(segment: number, gate: number): Uint8Array {
-    const key = `${segment}:${gate}`;
+    const key = itemKey(segment, gate);
     const bytes = this.#items.get(key);
     ensure(bytes, "E_CORRELATION", "a correlation is missing or was used before");
     this.#items.delete(key);

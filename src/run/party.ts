@@ -1,26 +1,34 @@
 // C's and S's interpreters. C prepares a bundle before its input exists; then both run the gates'
 // online parts through a scheduler each.
 
-import type { ClientContext, ServerContext, Tensors } from "../gate/gate.ts";
+import type {
+  GateBase,
+  OfflineClientContext,
+  OnlineClientContext,
+  ServerContext,
+  Tensors,
+} from "../gate/gate.ts";
 import { type GateSpec, gateOf } from "../gate/index.ts";
+import type { FunctionPrg } from "../kernel/ring-kernels.ts";
 import type { Randomness } from "../ring/prg.ts";
 import type { Ring } from "../ring/ring.ts";
 import type { ClientWire, ServerWire } from "../share/wires.ts";
 import type { NumberedSegment } from "./dealer.ts";
 import { encodeItems, type Item, type ItemStore } from "./items.ts";
+import { prepareMasks } from "./offline.ts";
 import type { Job } from "./scheduler.ts";
 
 export type ClientStates = Map<string, ClientWire>;
 export type ServerStates = Map<string, ServerWire>;
 
-/** A segment that C has prepared: its masks and offline shares. */
-export interface PreparedSegment {
-  readonly segment: NumberedSegment;
-  readonly context: ClientContext;
-}
+/**
+ * What C knows of a segment before its input exists, and needs then: wires' masks and offline
+ * shares.
+ */
+export type PreparedWires = Map<number, ClientWire>;
 
 /**
- * C's offline part of a bundle: its shares of all linear layers (z_C = -(r D_W + rho)) and the
+ * C's offline part of a bundle: its shares of all linear layers (z_C = -(r D_W + rho)), and the
  * words to upload to S.
  */
 export function prepareBundle(options: {
@@ -30,46 +38,86 @@ export function prepareBundle(options: {
   /** D_W. */
   tensors: Tensors;
   random: Randomness;
-  dealt: ItemStore;
-}): { prepared: PreparedSegment[]; upload: Uint8Array } {
+}): { wires: PreparedWires[]; upload: Uint8Array } {
   const uploads: Item[] = [];
-  const prepared = options.segments.map((segment) => {
-    const context: ClientContext = {
-      ring: options.ring,
+  const work = options.segments.map((segment) => {
+    const upload = (gate: GateBase, bytes: Uint8Array) =>
+      void uploads.push({ segment: segment.id, gate: gate.id, bytes });
+    const { ring, states, tensors, random: client } = options;
+    const context: OfflineClientContext = {
+      ring,
+      states,
+      tensors,
+      client,
       segment: segment.id,
-      states: options.states,
-      tensors: options.tensors,
-      random: options.random,
       wires: new Map(),
-      ids: new Map(),
-      logits: new Map(),
-      upload: (gate, bytes) => void uploads.push({ segment: segment.id, gate: gate.id, bytes }),
-      fromDealer: (gate) => options.dealt.take(segment.id, gate.id),
+      products: new Map(),
+      upload,
     };
-    for (const gate of segment.gates) gateOf(gate).prepare(gate, context);
-    return { segment, context };
+    return { gates: segment.gates, context };
   });
-  return { prepared, upload: encodeItems(uploads) };
+  prepareMasks(options.ring, work);
+  for (const { gates, context } of work) {
+    for (const gate of gates) gateOf(gate).prepare(gate, context);
+  }
+  const wires = work.map(({ gates, context }) => neededOnline(gates, context.wires));
+  return { wires, upload: encodeItems(uploads) };
 }
 
-/** C's online jobs of a prepared segment; `ids` are its private inputs by name. */
-export function clientJobs(
-  prepared: PreparedSegment,
-  ids: ReadonlyMap<string, readonly number[]> = new Map(),
-): Job[] {
-  const { segment, context } = prepared;
-  for (const [name, values] of ids) context.ids.set(name, values);
-  return segment.gates.map((gate) => ({
+const isIdle = (gate: GateSpec) => gateOf(gate).idle?.(gate) ?? false;
+
+/** The wires that C's online gates read, and those that they find made already. */
+function neededOnline(gates: readonly GateSpec[], wires: PreparedWires): PreparedWires {
+  const needed = new Map<number, ClientWire>();
+  for (const gate of gates) {
+    if (isIdle(gate)) continue;
+    for (const id of [...gate.inputs, gate.output]) {
+      const wire = wires.get(id);
+      if (wire) needed.set(id, wire);
+    }
+  }
+  return needed;
+}
+
+/** C's online part of a prepared segment. */
+export interface ClientSegment {
+  readonly context: OnlineClientContext;
+  readonly jobs: readonly Job[];
+}
+
+export function clientSegment(options: {
+  ring: Ring;
+  segment: NumberedSegment;
+  wires: PreparedWires;
+  random: Randomness;
+  functionPrg: FunctionPrg;
+  dealt: ItemStore;
+  /** C's private inputs by name. */
+  ids?: ReadonlyMap<string, readonly number[]>;
+}): ClientSegment {
+  const { ring, segment, wires, functionPrg } = options;
+  const context: OnlineClientContext = {
+    ring,
+    wires,
+    functionPrg,
     segment: segment.id,
-    gate: gate.id,
-    ready: () => gate.inputs.every((id) => context.wires.has(id) || isCarried(gate)),
-    start: () => gateOf(gate).client(gate, context),
-  }));
+    client: options.random,
+    ids: options.ids ?? new Map(),
+    logits: new Map(),
+    fromDealer: (gate) => options.dealt.take(segment.id, gate.id),
+  };
+  const jobs = segment.gates
+    .filter((gate) => !isIdle(gate))
+    .map((gate) => ({
+      ...named(segment, gate),
+      ready: () => gate.inputs.every((id) => wires.has(id)),
+      start: () => gateOf(gate).client(gate, context),
+    }));
+  return { context, jobs };
 }
 
-/** Carried wires are C's masks, known since the bundle was prepared. */
-function isCarried(gate: GateSpec): boolean {
-  return gate.kind === "store" || gate.kind === "load";
+function named(segment: NumberedSegment, gate: GateSpec) {
+  return { segment: segment.id, gate: gate.id, inputs: gate.inputs, output: gate.output };
 }
 
 /** S's online jobs of a segment. */
@@ -80,6 +128,7 @@ export function serverJobs(options: {
   /** W, and biases. */
   tensors: Tensors;
   random: Randomness;
+  functionPrg: FunctionPrg;
   dealt: ItemStore;
   uploaded: ItemStore;
 }): Job[] {
@@ -89,14 +138,16 @@ export function serverJobs(options: {
     segment: segment.id,
     states,
     tensors: options.tensors,
-    random: options.random,
+    server: options.random,
+    functionPrg: options.functionPrg,
     wires: new Map(),
     fromDealer: (gate) => options.dealt.take(segment.id, gate.id),
     fromClient: (gate) => options.uploaded.take(segment.id, gate.id),
   };
   return segment.gates.map((gate) => ({
-    segment: segment.id,
-    gate: gate.id,
+    ...named(segment, gate),
+    loads: gate.kind === "load" ? gate.name : undefined,
+    stores: gate.kind === "store" ? gate.name : undefined,
     ready: () =>
       gate.inputs.every((id) => context.wires.has(id)) &&
       (gate.kind !== "load" || states.has(gate.name)),

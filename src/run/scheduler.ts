@@ -1,16 +1,22 @@
-// Runs the online parts of gates at one party. Every gate whose inputs exist is run until it waits
-// for the peer; what all of them want to send goes out as one message when nothing more can run.
-// So gates that are ready together share a round without being told to.
+// Runs the online parts of gates at one party. A gate is run as soon as its inputs exist, until it
+// waits for the peer; what all of them want to send goes out as one message when nothing more can
+// run. So gates that are ready together share a round without being told to.
 
 import { ensure } from "../errors.ts";
 import type { Online } from "../gate/gate.ts";
-import { decodeItems, encodeItems, type Item } from "./items.ts";
+import { decodeItems, encodeItems, type Item, itemKey } from "./items.ts";
 
 /** One gate of a segment that has not finished. */
 export interface Job {
   readonly segment: number;
   readonly gate: number;
-  /** Whether its inputs exist. */
+  /** Wires of its segment that it reads, and the one that it writes. */
+  readonly inputs: readonly number[];
+  readonly output: number;
+  /** The carried wire that it waits for, or that it makes, by name. */
+  readonly loads?: string | undefined;
+  readonly stores?: string | undefined;
+  /** Whether what it reads exists. */
   ready(): boolean;
   start(): Online;
 }
@@ -24,29 +30,41 @@ interface Running {
 
 /** Most bytes of items that may wait for gates which have not been added yet. */
 const INBOX_LIMIT = 1 << 30;
+const nothing = new Uint8Array(0);
 
 export class Scheduler {
-  #running: Running[] = [];
+  /** Called when the last gate of a segment that was added has finished. */
+  onSegment: ((segment: number) => void) | undefined;
+  /** What can be run now, in order. */
+  #runnable: Running[] = [];
+  /** Started, and waiting for an item of this key. */
+  readonly #waiting = new Map<number, Running>();
+  /** Not started: by each wire or carried wire that is missing. */
+  readonly #blocked = new Map<number | string, Running[]>();
+  /** Unfinished gates by segment. */
+  readonly #left = new Map<number, number>();
   #outbox: Item[] = [];
-  readonly #inbox = new Map<string, Uint8Array[]>();
+  readonly #inbox = new Map<number, Uint8Array[]>();
   #inboxBytes = 0;
 
   add(jobs: readonly Job[]): void {
-    for (const job of jobs) this.#running.push({ job, online: undefined, expects: 0 });
+    for (const job of jobs) {
+      const entry: Running = { job, online: undefined, expects: 0 };
+      this.#left.set(job.segment, (this.#left.get(job.segment) ?? 0) + 1);
+      if (job.ready()) this.#runnable.push(entry);
+      else this.#block(entry);
+    }
   }
 
   /** Whether every gate that was added has finished. */
   get done(): boolean {
-    return this.#running.length === 0;
+    return this.#left.size === 0;
   }
 
   /** Runs all that can run. */
   advance(): void {
-    for (let progress = true; progress; ) {
-      progress = false;
-      for (const entry of this.#running) if (this.#step(entry)) progress = true;
-      if (progress) this.#running = this.#running.filter((entry) => entry.expects >= 0);
-    }
+    for (let i = 0; i < this.#runnable.length; i++) this.#start(this.#runnable[i]!);
+    this.#runnable = [];
   }
 
   /** What is to be sent now, as one payload; undefined when there is nothing. */
@@ -57,16 +75,26 @@ export class Scheduler {
     return payload;
   }
 
-  /** @throws E_FRAME, E_PROTOCOL on a malformed message */
+  /**
+   * Takes a message and runs what it lets run.
+   * @throws E_FRAME, E_PROTOCOL on a malformed message
+   */
   deliver(payload: Uint8Array): void {
-    for (const { segment, gate, bytes } of decodeItems(payload)) {
-      const key = `${segment}:${gate}`;
+    for (const item of decodeItems(payload)) {
+      const key = itemKey(item.segment, item.gate);
+      const entry = this.#waiting.get(key);
+      if (entry) {
+        this.#waiting.delete(key);
+        this.#resume(entry, item.bytes);
+        continue;
+      }
       const queue = this.#inbox.get(key);
-      if (queue) queue.push(bytes);
-      else this.#inbox.set(key, [bytes]);
-      this.#inboxBytes += bytes.length;
+      if (queue) queue.push(item.bytes);
+      else this.#inbox.set(key, [item.bytes]);
+      this.#inboxBytes += item.bytes.length;
     }
     ensure(this.#inboxBytes <= INBOX_LIMIT, "E_PROTOCOL", "too many messages run ahead");
+    this.advance();
   }
 
   /** Whether items came that no gate has asked for: a fault once a generation has ended. */
@@ -74,44 +102,82 @@ export class Scheduler {
     return this.#inbox.size > 0;
   }
 
-  /** Starts or continues one gate; true if it moved. `expects` becomes -1 when it has finished. */
-  #step(entry: Running): boolean {
-    const { job } = entry;
-    if (entry.expects < 0) return false;
-    let answer = new Uint8Array(0);
-    if (!entry.online) {
-      if (!job.ready()) return false;
-      entry.online = job.start();
-    } else {
-      const item = this.#claim(entry);
-      if (!item) return false;
-      answer = item as Uint8Array<ArrayBuffer>;
-    }
-    for (;;) {
-      const next = entry.online.next(answer);
-      if (next.done) {
-        entry.expects = -1;
-        return true;
-      }
-      if ("send" in next.value) {
-        this.#outbox.push({ segment: job.segment, gate: job.gate, bytes: next.value.send });
-        continue;
-      }
-      entry.expects = next.value.receive;
-      const item = this.#claim(entry);
-      if (!item) return true;
-      answer = item as Uint8Array<ArrayBuffer>;
+  #block(entry: Running): void {
+    const { segment, inputs, loads } = entry.job;
+    for (const wire of inputs) this.#blockOn(itemKey(segment, wire), entry);
+    if (loads !== undefined) this.#blockOn(loads, entry);
+  }
+
+  #blockOn(key: number | string, entry: Running): void {
+    const list = this.#blocked.get(key);
+    if (list) list.push(entry);
+    else this.#blocked.set(key, [entry]);
+  }
+
+  /** What was missing is there. */
+  #wake(key: number | string): void {
+    const list = this.#blocked.get(key);
+    if (!list) return;
+    this.#blocked.delete(key);
+    for (const entry of list) {
+      if (!entry.online && entry.job.ready()) this.#runnable.push(entry);
     }
   }
 
-  #claim(entry: Running): Uint8Array | undefined {
-    const key = `${entry.job.segment}:${entry.job.gate}`;
+  #start(entry: Running): void {
+    if (entry.online) return; // Woken twice: both its inputs came at one time.
+    entry.online = entry.job.start();
+    this.#run(entry, nothing);
+  }
+
+  #resume(entry: Running, item: Uint8Array): void {
+    ensure(item.length === entry.expects, "E_PROTOCOL", "a gate's message has the wrong length");
+    this.#run(entry, item);
+  }
+
+  /** Runs a gate until it has finished or waits for an item that is not here. */
+  #run(entry: Running, first: Uint8Array): void {
+    const { segment, gate } = entry.job;
+    let answer = first;
+    for (;;) {
+      const next = entry.online!.next(answer as Uint8Array<ArrayBuffer>);
+      if (next.done) {
+        this.#finish(entry.job);
+        return;
+      }
+      if ("send" in next.value) {
+        this.#outbox.push({ segment, gate, bytes: next.value.send });
+        continue;
+      }
+      entry.expects = next.value.receive;
+      const item = this.#claim(itemKey(segment, gate));
+      if (!item) {
+        this.#waiting.set(itemKey(segment, gate), entry);
+        return;
+      }
+      ensure(item.length === entry.expects, "E_PROTOCOL", "a gate's message has the wrong length");
+      answer = item;
+    }
+  }
+
+  #claim(key: number): Uint8Array | undefined {
     const queue = this.#inbox.get(key);
     const item = queue?.shift();
     if (!item) return undefined;
     if (queue!.length === 0) this.#inbox.delete(key);
     this.#inboxBytes -= item.length;
-    ensure(item.length === entry.expects, "E_PROTOCOL", "a gate's message has the wrong length");
     return item;
+  }
+
+  #finish({ segment, output, stores }: Job): void {
+    this.#wake(itemKey(segment, output));
+    if (stores !== undefined) this.#wake(stores);
+    const left = this.#left.get(segment)! - 1;
+    if (left > 0) {
+      this.#left.set(segment, left);
+    } else {
+      this.#left.delete(segment);
+      this.onSegment?.(segment);
+    }
   }
 }

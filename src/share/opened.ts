@@ -4,23 +4,29 @@
 import type { Ring, Words } from "../ring/ring.ts";
 import type { OpenedWire } from "./wires.ts";
 
-/** The constant part of t: |z| < 2^(l-2) becomes t = z + r + 2^(l-2). */
-export function offset(ring: Ring): bigint {
-  return 1n << BigInt(ring.bits - 2);
+/** The constant part of t, of `bits` bits: |z| < 2^(bits-2) becomes t = z + r + 2^(bits-2). */
+export function offset(bits: number): bigint {
+  return 1n << BigInt(bits - 2);
 }
 
-/** a and m of an opened wire from the upper bits of t, [n] words of l - shift bits. */
-export function fromUpper(ring: Ring, upper: Words, shift: number): { a: Words; m: Words } {
-  const a = ring.addConstant(upper, -(1n << BigInt(ring.bits - 2 - shift)));
-  const msb = ring.shiftRight(upper, ring.bits - 1 - shift);
+/** a and m of an opened wire from the upper bits of t, [n] words of `upperBits`. */
+export function fromUpper(ring: Ring, upper: Words, upperBits: number): { a: Words; m: Words } {
+  const a = ring.addConstant(upper, -(1n << BigInt(upperBits - 2)));
+  const msb = ring.shiftRight(upper, upperBits - 1);
   const m = ring.addConstant(ring.negate(msb), 1n);
   return { a, m };
 }
 
-/** What y differs from the public a by: this party's share of y - a = m 2^(l-shift) b - r1. */
+/** Bits of a share of b that matter to y modulo 2^bits. */
+export const liftBits = (bits: number, upperBits: number) => Math.max(0, bits - upperBits);
+
+/** Bits of a share of b r1 that matter to y^2 modulo 2^bits. */
+export const crossBits = (bits: number, upperBits: number) => Math.max(0, bits - upperBits - 1);
+
+/** What y differs from the public a by: this party's share of y - a = m 2^u b - r1. */
 export function hiddenShare(ring: Ring, wire: OpenedWire): Words {
   const lift = ring.mul(wire.m, wire.b);
-  return ring.addScaled(ring.negate(wire.r1), lift, 1n << BigInt(ring.bits - wire.shift));
+  return ring.addScaled(ring.negate(wire.r1), lift, 1n << BigInt(wire.upperBits));
 }
 
 /** This party's share of y; the server adds the public part. */
@@ -31,14 +37,13 @@ export function valueShare(ring: Ring, wire: OpenedWire, isServer: boolean): Wor
 
 /**
  * This party's share of y^2 without the dealt r1^2:
- * a^2 - 2 a r1 + m [2^(l+1-shift) (a b - b r1) + 2^(2l-2 shift) b].
+ * a^2 - 2 a r1 + m [2^(u+1) (a b - b r1) + 2^(2u) b].
  */
 function crossTerms(ring: Ring, wire: OpenedWire, br: Words, isServer: boolean): Words {
-  const { a, m, r1, b, shift } = wire;
-  const l = ring.bits;
+  const { a, m, r1, b, upperBits } = wire;
   const inner = ring.sub(ring.mul(a, b), br);
-  let wrap = ring.scale(inner, 1n << BigInt(l + 1 - shift));
-  if (2 * shift > l) wrap = ring.addScaled(wrap, b, 1n << BigInt(2 * l - 2 * shift));
+  let wrap = ring.scale(inner, 1n << BigInt(upperBits + 1));
+  if (2 * upperBits < 64) wrap = ring.addScaled(wrap, b, 1n << BigInt(2 * upperBits));
   let out = ring.addScaled(ring.mul(m, wrap), ring.mul(a, r1), -2n);
   if (isServer) out = ring.add(out, ring.mul(a, a));
   return out;

@@ -11,18 +11,20 @@ export type Form = "shared" | "client" | "opened";
 
 /**
  * A wire opened with truncation by `shift` bits, as C or S sees it: y = (z + (r mod 2^shift)) >>
- * shift, written with a = (t >> shift) - 2^(l-2-shift) and m = 1 - msb(t), both public to C and S,
- * and shares of r1 = r >> shift and b = msb(r), known whole to D only.
+ * shift. With t of l bits and u = l - shift, it is written with a = (t >> shift) - 2^(u-2) and
+ * m = 1 - msb(t), both public to C and S, and shares of r1 = r >> shift and b = msb(r), known
+ * whole to D only.
  */
 export interface OpenedWire {
   readonly form: "opened";
-  readonly shift: number;
+  /** u. */
+  readonly upperBits: number;
   readonly a: Words;
   readonly m: Words;
   readonly r1: Words;
-  /** Share of b modulo 2^shift. */
+  /** Share of b, of as many bits as matter. */
   readonly b: Words;
-  /** Share of b r1 modulo 2^shift, where squares are asked for. */
+  /** Share of b r1, of as many bits as matter, where squares are asked for. */
   readonly br: Words | undefined;
   /** Share of r1^2, each or summed over a row, where squares are asked for. */
   readonly squares: Words | undefined;
@@ -41,7 +43,7 @@ export type ServerWire =
 export type DealerWire =
   | { readonly form: "shared" }
   | { readonly form: "client"; readonly mask: Words }
-  | { readonly form: "opened"; readonly shift: number; readonly r1: Words; readonly b: Words };
+  | { readonly form: "opened"; readonly upperBits: number; readonly r1: Words; readonly b: Words };
 
 /** The value itself: the fixed interpreter's wire. */
 export interface FixedWire {

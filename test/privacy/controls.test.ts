@@ -5,13 +5,15 @@ import { describe, expect, test } from "vitest";
 import { shareOf } from "../../src/gate/access.ts";
 import type { Gate } from "../../src/gate/gate.ts";
 import { type GateSpec, gateOf } from "../../src/gate/index.ts";
-import { type Open, open } from "../../src/gate/open.ts";
-import { pack, packedBytes, unpack } from "../../src/ring/pack.ts";
+import { type Open, open, openBitsOf } from "../../src/gate/open.ts";
+import { type Remask, remask } from "../../src/gate/remask.ts";
+import { packedBytes } from "../../src/ring/pack.ts";
+import type { Randomness } from "../../src/ring/prg.ts";
 import type { Ring } from "../../src/ring/ring.ts";
 import { offset } from "../../src/share/opened.ts";
 import { type Experiment, explore } from "./explore.ts";
 import { gate, matrixMap, openGate, splineGate } from "./gates.ts";
-import { type InputWire, makeTensors } from "./harness.ts";
+import { type InputWire, type Message, makeTensors } from "./harness.ts";
 import { type Fault, greatestDistance, type Lanes } from "./lanes.ts";
 
 /** A leak that deserves the name: far from any rounding of counts. */
@@ -39,12 +41,19 @@ const zeroed =
   (party, place, drawn) =>
     party === "client" && place.gate === gateId && drawn === purpose ? "zero" : undefined;
 
-const oneOpening: Experiment<bigint> = {
-  bits: 3,
+/** Where t and the result have all bits of the ring, and where they have fewer. */
+const widths = [
+  { bits: 3, openBits: 3, needed: 3 },
+  { bits: 4, openBits: 3, needed: 3 },
+];
+
+const openingOf = ({ bits, openBits, needed }: (typeof widths)[number]): Experiment<bigint> => ({
+  bits,
   outputs: [1],
-  gates: (lanes) => [openGate({ from: 0, to: 1 }, [lanes, 1], 1)],
+  gates: (lanes) => [openGate({ from: 0, to: 1 }, [lanes, 1], 1, { openBits, bits: needed })],
   inputs: (lanes, z, ring) => new Map([[0, shared(lanes, ring, 0, z)]]),
-};
+});
+const oneOpening = openingOf(widths[0]!);
 
 /** An opening that sends t whole: its low bits say how the dither fell. */
 const untruncated: Gate<Open> = {
@@ -52,22 +61,24 @@ const untruncated: Gate<Open> = {
   *client(spec, context) {
     const { ring } = context;
     const size = spec.rows * spec.columns;
+    const bits = openBitsOf(spec, ring.bits);
     const inner = open.client(spec, context);
     inner.next();
-    const t = unpack(yield { receive: packedBytes(size, ring.bits) }, size, ring.bits);
-    inner.next(pack(ring.shiftRight(t, spec.shift), ring.bits - spec.shift));
+    const t = ring.unpack(yield { receive: packedBytes(size, bits) }, size, bits);
+    inner.next(ring.pack(ring.shiftRight(t, spec.shift), bits - spec.shift));
   },
   *server(spec, context) {
     const { ring } = context;
     const size = spec.rows * spec.columns;
+    const bits = openBitsOf(spec, ring.bits);
     const upload = context.fromClient(spec);
     const inner = open.server(spec, { ...context, fromClient: () => upload });
     inner.next();
     const place = { segment: context.segment, gate: spec.id };
-    const mask = context.random.words(place, "mask", size, ring.bits);
+    const mask = context.server.words(place, "mask", size, bits);
     const own = ring.add(shareOf(context, spec.inputs[0]!), mask);
-    const sum = ring.add(own, unpack(upload, size, ring.bits));
-    yield { send: pack(ring.addConstant(sum, offset(ring)), ring.bits) };
+    const sum = ring.add(own, ring.unpack(upload, size, bits));
+    yield { send: ring.pack(ring.addConstant(sum, offset(bits)), bits) };
     inner.next();
   },
 };
@@ -75,7 +86,68 @@ const untruncated: Gate<Open> = {
 const withUntruncated = ((spec: GateSpec) =>
   spec.kind === "open" ? untruncated : gateOf(spec)) as typeof gateOf;
 
-describe("the comparison flags", () => {
+/** Re-masking with a mask that is a bit short. */
+const narrow: Gate<Remask> = {
+  ...remask,
+  mask(spec, context) {
+    const client: Randomness = {
+      ...context.client,
+      words: (place, purpose, count, bits) => context.client.words(place, purpose, count, bits - 1),
+    };
+    remask.mask!(spec, { ...context, client });
+  },
+};
+
+const withNarrow = ((spec: GateSpec) =>
+  spec.kind === "remask" ? narrow : gateOf(spec)) as typeof gateOf;
+
+describe.each(widths)("the comparison flags, %j", (given) => {
+  const opening = openingOf(given);
+  const { needed } = given;
+  const remasking = (lanes: number) => [
+    gate("remask", { from: [0], to: 1 }, [lanes, 1], { offline: false, bits: needed }),
+  ];
+
+  test("re-masking without a fresh mask", () => {
+    const experiment = { ...opening, gates: remasking, fault: zeroed(1, "mask") };
+    expect(greatestDistance(explore(experiment, [0n, 1n]).server)).toBeGreaterThan(CLEAR);
+  });
+
+  test("re-masking with a mask that is one bit short", () => {
+    const experiment = { ...opening, gates: remasking, implementation: withNarrow };
+    const top = 1n << BigInt(needed - 1);
+    expect(greatestDistance(explore(experiment, [0n, top]).server)).toBeGreaterThan(CLEAR);
+  });
+
+  test("an opening that sends t untruncated, seen together with the result", () => {
+    const layout = ({ channel, gate: { rows: count } }: Message) =>
+      channel === "server-client" ? [{ count, bits: given.openBits }] : undefined;
+    const experiment = { ...opening, implementation: withUntruncated, layout };
+    const { client } = explore(experiment, [-1n, 0n, 1n]);
+    expect(greatestDistance(client)).toBeGreaterThan(CLEAR);
+    // Without the result the same view says nothing: only the joint comparison finds the fault.
+    expect(greatestDistance(client.map((one) => ({ ...one, given: [] })))).toBe(0);
+  });
+
+  test("S learning the top bit of an opening's mask", () => {
+    const experiment = { ...opening, fault: zeroed(1, "shareB") };
+    expect(greatestDistance(explore(experiment, [-1n, 1n]).server)).toBeGreaterThan(CLEAR);
+  });
+
+  test("an upload without a mask", () => {
+    const experiment = { ...opening, fault: zeroed(1, "mask") };
+    expect(greatestDistance(explore(experiment, [-1n, 1n]).server)).toBeGreaterThan(CLEAR);
+  });
+
+  test("an opening without S's mask, seen by C", () => {
+    const fault: Fault = (party, _place, purpose) =>
+      party === "server" && purpose === "mask" ? "zero" : undefined;
+    const experiment = { ...opening, outputs: [], fault };
+    expect(greatestDistance(explore(experiment, [-1n, 1n]).client)).toBeGreaterThan(CLEAR);
+  });
+});
+
+describe("the comparison also flags", () => {
   test("two openings under one mask", () => {
     const experiment: Experiment<readonly [bigint, bigint]> = {
       bits: 3,
@@ -98,39 +170,6 @@ describe("the comparison flags", () => {
     ]);
     expect(greatestDistance(server)).toBeGreaterThan(CLEAR);
     expect(greatestDistance(client)).toBeGreaterThan(CLEAR);
-  });
-
-  test("re-masking without a fresh mask", () => {
-    const gates = (lanes: number) => [
-      gate("remask", { from: [0], to: 1 }, [lanes, 1], { offline: false }),
-    ];
-    const experiment = { ...oneOpening, gates, fault: zeroed(1, "mask") };
-    expect(greatestDistance(explore(experiment, [0n, 1n]).server)).toBeGreaterThan(CLEAR);
-  });
-
-  test("an opening that sends t untruncated, seen together with the result", () => {
-    const experiment = { ...oneOpening, implementation: withUntruncated };
-    const { client } = explore(experiment, [-1n, 0n, 1n]);
-    expect(greatestDistance(client)).toBeGreaterThan(CLEAR);
-    // Without the result the same view says nothing: only the joint comparison finds the fault.
-    expect(greatestDistance(client.map((one) => ({ ...one, given: [] })))).toBe(0);
-  });
-
-  test("S learning the top bit of an opening's mask", () => {
-    const experiment = { ...oneOpening, fault: zeroed(1, "shareB") };
-    expect(greatestDistance(explore(experiment, [-1n, 1n]).server)).toBeGreaterThan(CLEAR);
-  });
-
-  test("an upload without a mask", () => {
-    const experiment = { ...oneOpening, fault: zeroed(1, "mask") };
-    expect(greatestDistance(explore(experiment, [-1n, 1n]).server)).toBeGreaterThan(CLEAR);
-  });
-
-  test("an opening without S's mask, seen by C", () => {
-    const fault: Fault = (party, _place, purpose) =>
-      party === "server" && purpose === "mask" ? "zero" : undefined;
-    const experiment = { ...oneOpening, outputs: [], fault };
-    expect(greatestDistance(explore(experiment, [-1n, 1n]).client)).toBeGreaterThan(CLEAR);
   });
 
   test("a spline whose rn S knows", () => {
@@ -170,7 +209,7 @@ describe("the comparison flags", () => {
           map: matrixMap("w", 1),
           bias: undefined,
           shift: 0,
-          bits: 4,
+          sentBits: 4,
           fracBits: 1,
           name: "logits",
         }),

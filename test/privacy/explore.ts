@@ -1,5 +1,7 @@
-// What each party sees of some gates, for every value of all randomness and several secrets.
+// What each party sees of some gates, for every value of all randomness and several secrets. What
+// a gate makes counts modulo 2^bits of that gate; a party's own share above that is its own affair.
 
+import { widthOf } from "../../src/gate/gate.ts";
 import type { GateSpec, gateOf } from "../../src/gate/index.ts";
 import { referenceRingKernels } from "../../src/kernel/reference.ts";
 import type { RingKernels } from "../../src/kernel/ring-kernels.ts";
@@ -13,12 +15,14 @@ import {
   type RunOptions,
   runParties,
   runReference,
+  widthOfWire,
 } from "./harness.ts";
 import { type Fault, type Field, Lanes, type Observation } from "./lanes.ts";
+import { type Part, partsOf, unpackParts } from "./layout.ts";
 
 /** Gates on a small ring, and how a secret enters them. */
 export interface Experiment<S> {
-  /** Bits of the ring, at most 8: a word is then one byte of a message. */
+  /** Bits of the ring. */
   readonly bits: number;
   /** The gates for `lanes` rows a row of the gate. */
   gates(lanes: number): readonly GateSpec[];
@@ -29,6 +33,8 @@ export interface Experiment<S> {
   readonly outputs: readonly number[];
   readonly fault?: Fault | undefined;
   readonly implementation?: typeof gateOf | undefined;
+  /** What bytes are that such a gate sends in another form than the right one. */
+  readonly layout?: ((message: Message) => readonly Part[] | undefined) | undefined;
   /**
    * Gates of which C's shares of correlations are held at zero, and S's dealt parts then left out
    * of its view: elsewhere they are shown to be uniform and independent of all else.
@@ -62,13 +68,17 @@ export function explore<S>(experiment: Experiment<S>, secrets: readonly S[]): Ex
   for (const secret of secrets) {
     const { run, options, functions } = runOnce(experiment, lanes, secret);
     if (!experiment.fault && !experiment.implementation) compare(run, options);
-    const given = experiment.outputs.map((wire) => field(`wire ${wire}`, run.value(wire), options));
+    const given = experiment.outputs.map((wire) => ({
+      name: `wire ${wire}`,
+      words: run.value(wire),
+      bits: widthOfWire(options, wire),
+    }));
     if (experiment.logits) given.push(logitField(run, experiment.logits));
     const counted = { lanes: lanes.count, given };
     const seen = (party: "client" | "server") => [
       ...ownFields(lanes, `${party}/`),
       ...inputFields(run, options, party),
-      ...messageFields(experiment, run, lanes, party),
+      ...messageFields(experiment, run, party),
       ...functions[party].fields(options.ring),
       ...(sampled === undefined ? [] : shareFields(run, options, party)),
     ];
@@ -105,14 +115,15 @@ function compare(run: Run, options: RunOptions): void {
   const reference = runReference({ ...options, ring: new Ring(kernels, options.ring.bits) });
   for (const gate of options.gates) {
     if (gate.kind === "logits") {
-      const [got, wanted] = [run.client.logits, reference.logits].map((all) => all.get(gate.name)!);
+      const [got, wanted] = [run.client.logits.get(gate.name), reference.logits.get(gate.name)];
       if (got!.some((logit, i) => logit !== wanted![i])) throw new Error("logits depart");
       continue;
     }
-    const wanted = reference.wires.get(gate.output);
-    if (!wanted) continue;
+    const made = reference.wires.get(gate.output);
+    if (!made) continue;
     const got = run.value(gate.output);
-    const wrong = got.findIndex((word, i) => word !== wanted.values[i]);
+    const wanted = options.ring.lowBits(made.values, widthOf(gate, options.ring.bits));
+    const wrong = got.findIndex((word, i) => word !== wanted[i]);
     if (wrong >= 0) throw new Error(`gate ${gate.kind}: lane ${wrong} departs from the reference`);
   }
 }
@@ -167,7 +178,6 @@ const channelsTo = {
 function messageFields<S>(
   experiment: Experiment<S>,
   run: Run,
-  lanes: Lanes,
   party: "client" | "server",
 ): Field[] {
   const out: Field[] = [];
@@ -175,38 +185,17 @@ function messageFields<S>(
     if (!(channelsTo[party] as readonly string[]).includes(message.channel)) continue;
     const dealt = message.channel === "dealer-server";
     if (dealt && experiment.withoutShares?.includes(message.gate.id)) continue;
-    for (const [index, words] of parts(message, lanes.count).entries()) {
+    const { bits, layout } = experiment;
+    const parts = layout?.(message) ?? partsOf(message, bits, keysOfOneByte);
+    for (const [index, words] of unpackParts(message.bytes, parts).entries()) {
       const name = `${message.channel} ${message.gate.kind} ${message.gate.id}.${index}`;
-      out.push({ name, words, bits: experiment.bits });
+      out.push({ name, words, bits: parts[index]!.bits });
     }
   }
   return out;
 }
 
-/** A message's parts, each of `perLane` one-byte words a lane, as the gate packs them. */
-function parts({ channel, gate, bytes }: Message, lanes: number): Words[] {
-  const perLane = bytes.length / lanes;
-  const rows = gate.rows / lanes;
-  let sizes = [perLane];
-  if (channel === "dealer-server" && gate.kind === "open") {
-    const each = rows * gate.columns;
-    sizes = [each, each];
-    if (gate.squares !== "none") sizes.push(each, gate.squares === "rows" ? rows : each);
-  } else if (channel === "dealer-server" && gate.kind === "product") {
-    sizes = new Array(perLane / (rows * gate.columns)).fill(rows * gate.columns);
-  } else if (channel === "dealer-server" && gate.kind === "spline") {
-    sizes = [rows, rows];
-  }
-  if (sizes.reduce((sum, size) => sum + size, 0) !== perLane) throw new Error("unknown layout");
-  let at = 0;
-  return sizes.map((size) => {
-    const words = new BigUint64Array(size * lanes);
-    const low = new Uint32Array(words.buffer);
-    for (let i = 0; i < words.length; i++) low[2 * i] = bytes[at + i]!;
-    at += size * lanes;
-    return words;
-  });
-}
+const keysOfOneByte = ({ rows }: GateSpec) => [{ count: rows, bits: 8 }];
 
 // ---- ideal function secret sharing -------------------------------------------------------------
 

@@ -30,10 +30,12 @@ export function openGate(
   wires: { readonly from: number; readonly to: number },
   shape: readonly [number, number],
   shift: number,
-  options: Partial<Pick<Spec<"open">, "squares" | "offline">> = {},
+  options: Partial<Pick<Spec<"open">, "squares" | "offline" | "openBits" | "bits">> = {},
 ): Spec<"open"> {
   return gate("open", { from: [wires.from], to: wires.to }, shape, {
     shift,
+    openBits: options.openBits,
+    bits: options.bits,
     squares: options.squares ?? "none",
     offline: options.offline ?? true,
     wireName: `wire${wires.from}`,
@@ -44,7 +46,8 @@ export function splineGate(
   wires: { readonly from: number; readonly to: number },
   rows: number,
   table: SplineTable,
+  bits?: number,
 ): Spec<"spline"> {
   const ends = { from: [wires.from], to: wires.to };
-  return gate("spline", ends, [rows, 1], { table, wireName: `wire${wires.from}` });
+  return gate("spline", ends, [rows, 1], { table, bits, wireName: `wire${wires.from}` });
 }

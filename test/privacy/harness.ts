@@ -1,20 +1,23 @@
 // D, C and S in one thread, gate by gate, with whatever randomness a test hands them, and a record
 // of every byte that each party is given. The gates' own tests and the privacy tests share it.
 
-import type {
-  ClientContext,
-  DealerContext,
-  FixedContext,
-  Online,
-  ServerContext,
-  Tensors,
+import {
+  type DealerContext,
+  type FixedContext,
+  type OfflineClientContext,
+  type Online,
+  type OnlineClientContext,
+  type ServerContext,
+  type Tensors,
+  widthOf,
 } from "../../src/gate/gate.ts";
 import { type GateSpec, gateOf } from "../../src/gate/index.ts";
-import type { RingKernels, RingMatrix } from "../../src/kernel/ring-kernels.ts";
+import type { AttentionDims, FunctionPrg, RingKernels } from "../../src/kernel/ring-kernels.ts";
 import type { Place, Purpose, Randomness } from "../../src/ring/prg.ts";
 import { Prg, SEED_BYTES } from "../../src/ring/prg.ts";
 import type { Ring, Words } from "../../src/ring/ring.ts";
 import { ItemStore } from "../../src/run/items.ts";
+import { prepareMasks } from "../../src/run/offline.ts";
 import { valueShare } from "../../src/share/opened.ts";
 
 /** How bytes reach a party: dealt by D, uploaded before the input exists, or online. */
@@ -48,7 +51,13 @@ export interface AllTensors {
 /** A wire that exists before the gates run: its value and how it is hidden. */
 export type InputWire =
   | { readonly form: "shared"; readonly values: Words; readonly clientShare: Words }
-  | { readonly form: "client"; readonly values: Words; readonly mask: Words };
+  | {
+      readonly form: "client";
+      readonly values: Words;
+      readonly mask: Words;
+      /** Bits of the mask, and of what S holds; default the ring's. */
+      readonly bits?: number | undefined;
+    };
 
 export interface RunOptions {
   readonly ring: Ring;
@@ -58,9 +67,14 @@ export interface RunOptions {
   readonly tensors?: AllTensors;
   readonly ids?: ReadonlyMap<string, readonly number[]>;
   readonly segment?: number;
+  /** Default ChaCha12. */
+  readonly functionPrg?: FunctionPrg | undefined;
   /** Another implementation of some gates: how the controls put faults in. */
   readonly implementation?: typeof gateOf;
 }
+
+/** C's context before the input exists and online, in one. */
+export type ClientContext = OfflineClientContext & OnlineClientContext;
 
 export interface Run {
   readonly messages: readonly Message[];
@@ -69,7 +83,7 @@ export interface Run {
   readonly server: ServerContext;
   /** Correlations and uploads that nobody took. */
   readonly left: number;
-  /** The value of a wire, put together from what C and S hold. */
+  /** The value of a wire, put together from what C and S hold: as many low bits as are needed. */
   value(wire: number): Words;
 }
 
@@ -82,18 +96,34 @@ export function runParties(options: RunOptions): Run {
   const contexts = makeContexts(options, messages, stores);
   const { dealer, client, server } = contexts;
   const implementation = options.implementation ?? gateOf;
-  for (const gate of options.gates) implementation(gate).deal(gate, dealer);
-  for (const gate of options.gates) implementation(gate).prepare(gate, client);
-  for (const gate of options.gates) {
+  const { ring, gates } = options;
+  prepareMasks(ring, [{ gates, context: dealer }], implementation);
+  for (const gate of gates) implementation(gate).deal(gate, dealer);
+  prepareMasks(ring, [{ gates, context: client }], implementation);
+  for (const gate of gates) implementation(gate).prepare(gate, client);
+  for (const { products } of [dealer, client]) {
+    if (products.size > 0) throw new Error("a product of a mask was made and not taken");
+  }
+  for (const gate of gates) {
     const found = implementation(gate);
-    step(gate, [found.client(gate, client), found.server(gate, server)], messages);
+    const online = found.idle?.(gate) ? nothingToDo() : found.client(gate, client);
+    step(gate, [online, found.server(gate, server)], messages);
   }
   return {
     messages,
     ...contexts,
     left: stores.client.size + stores.server.size + stores.upload.size,
-    value: (wire) => together(options.ring, contexts, wire),
+    value: (wire) => ring.lowBits(together(ring, contexts, wire), widthOfWire(options, wire)),
   };
+}
+
+/** Bits of a wire that are to be right: those that its gate states. */
+export function widthOfWire({ ring, gates, inputs }: RunOptions, wire: number): number {
+  const input = inputs?.get(wire);
+  if (input) return input.form === "client" ? (input.bits ?? ring.bits) : ring.bits;
+  const maker = gates.find(({ kind, output }) => kind !== "store" && output === wire);
+  if (!maker) throw new Error(`no gate makes wire ${wire}`);
+  return widthOf(maker, ring.bits);
 }
 
 /** The same gates in the clear, with the parties' randomness as dither. */
@@ -137,17 +167,22 @@ function makeContexts(
     messages.push({ channel, gate: gate as GateSpec, bytes });
   };
   const take = (store: ItemStore) => (gate: { id: number }) => store.take(segment, gate.id);
+  const { functionPrg = "chacha12" } = options;
   const dealer: DealerContext = {
     ...common(options, tensors.dealer),
     client: random.client,
     server: random.server,
     own: random.own,
+    products: new Map(),
+    functionPrg,
     toServer: put(stores.server, "dealer-server"),
     toClient: put(stores.client, "dealer-client"),
   };
   const client: ClientContext = {
     ...common(options, tensors.client),
-    random: random.client,
+    client: random.client,
+    products: new Map(),
+    functionPrg,
     ids: new Map(options.ids),
     logits: new Map(),
     upload: put(stores.upload, "upload"),
@@ -155,7 +190,8 @@ function makeContexts(
   };
   const server: ServerContext = {
     ...common(options, tensors.server),
-    random: random.server,
+    server: random.server,
+    functionPrg,
     fromDealer: take(stores.server),
     fromClient: take(stores.upload),
   };
@@ -168,7 +204,7 @@ function makeContexts(
     } else {
       dealer.wires.set(wire, { form: "client", mask: input.mask });
       client.wires.set(wire, { form: "client", mask: input.mask });
-      const masked = ring.add(input.values, input.mask);
+      const masked = ring.lowBits(ring.add(input.values, input.mask), widthOfWire(options, wire));
       server.wires.set(wire, { form: "client", masked });
     }
   }
@@ -214,6 +250,8 @@ function step(gate: GateSpec, sides: readonly [Online, Online], messages: Messag
 
 const nothing = new Uint8Array(0);
 
+function* nothingToDo(): Online {}
+
 function together(ring: Ring, { client, server }: Contexts, wire: number): Words {
   const [c, s] = [client.wires.get(wire), server.wires.get(wire)];
   if (c?.form === "shared" && s?.form === "shared") return ring.add(c.share, s.share);
@@ -238,16 +276,32 @@ export interface TestTensor {
 export function makeTensors(ring: Ring, tensors: ReadonlyMap<string, TestTensor>): AllTensors {
   const form = (wordsOf: (tensor: TestTensor) => Words): Tensors => ({
     words: (key) => wordsOf(found(tensors, key)),
-    matrix: (key): RingMatrix => {
+    matrix: (key) => {
       const tensor = found(tensors, key);
       return ring.kernels.loadRing(wordsOf(tensor), tensor.rows, tensor.columns);
     },
+    attention: (key) => ({ weights: wordsOf(found(tensors, key)), held: undefined }),
+  });
+  const client = form((tensor) => tensor.mask);
+  // As in the engine, C makes no more of the heads' matrices than the new positions' rows.
+  const attention = (key: string, dims: AttentionDims, rows: number) => ({
+    weights: rowsOfHeads(client.words(key), dims, rows),
+    held: { from: dims.start, count: rows },
   });
   return {
-    client: form((tensor) => tensor.mask),
+    client: { ...client, attention },
     server: form((tensor) => tensor.weights),
     dealer: form((tensor) => ring.sub(tensor.weights, tensor.mask)),
   };
+}
+
+function rowsOfHeads(words: Words, { heads, positions, start }: AttentionDims, rows: number) {
+  const out = new BigUint64Array(heads * rows * positions);
+  for (let head = 0; head < heads; head++) {
+    const from = (head * positions + start) * positions;
+    out.set(words.subarray(from, from + rows * positions), head * rows * positions);
+  }
+  return out;
 }
 
 function found(tensors: ReadonlyMap<string, TestTensor>, key: string): TestTensor {
@@ -256,11 +310,8 @@ function found(tensors: ReadonlyMap<string, TestTensor>, key: string): TestTenso
   return tensor;
 }
 
-const noTensors: AllTensors = {
-  client: { matrix: (key) => missing(key), words: (key) => missing(key) },
-  server: { matrix: (key) => missing(key), words: (key) => missing(key) },
-  dealer: { matrix: (key) => missing(key), words: (key) => missing(key) },
-};
+const none: Tensors = { matrix: missing, words: missing, attention: missing };
+const noTensors: AllTensors = { client: none, server: none, dealer: none };
 
 function missing(key: string): never {
   throw new Error(`no tensor ${key}`);

@@ -1,12 +1,20 @@
 // Why one run over all lanes may stand for one run a lane: gates work row by row.
 
 import { describe, expect, test } from "vitest";
+import { keyLayout } from "../../src/kernel/function-key.ts";
 import { referenceRingKernels } from "../../src/kernel/reference.ts";
 import type { Randomness } from "../../src/ring/prg.ts";
 import { Ring } from "../../src/ring/ring.ts";
 import { gate, openGate, splineGate } from "./gates.ts";
-import { type AllRandomness, type InputWire, type RunOptions, runParties } from "./harness.ts";
+import {
+  type AllRandomness,
+  type InputWire,
+  type Message,
+  type RunOptions,
+  runParties,
+} from "./harness.ts";
 import { greatestDistance, keysOf, Lanes, type Observation } from "./lanes.ts";
+import { partsOf, unpackParts } from "./layout.ts";
 import { uniform } from "./values.ts";
 
 const kernels = referenceRingKernels();
@@ -25,7 +33,7 @@ const gates = (rows: number) => [
     c1: [-1n, 0n, 0n],
   }),
   openGate({ from: 3, to: 4 }, [rows, 1], 1, { offline: false }),
-  gate("product", { from: [1, 4], to: 5 }, [rows, 2], { shifts: [1, 1] }),
+  gate("product", { from: [1, 4], to: 5 }, [rows, 2], { upperBits: [4, 4] }),
   gate("remask", { from: [5], to: 6 }, [rows, 2], { offline: false }),
 ];
 
@@ -53,6 +61,14 @@ function runRows(from: number, rows: number) {
   return runParties(options);
 }
 
+/** A message's words, vector by vector; a key is a run of bytes. */
+function vectors(message: Message) {
+  const parts = partsOf(message, ring.bits, ({ rows, table }) => [
+    { count: rows * keyLayout("dcf", table.domainBits, 2).keyBytes, bits: 8 },
+  ]);
+  return unpackParts(message.bytes, parts);
+}
+
 describe("lanes", () => {
   test("a row of a run over many is what a run of its own is, in messages and in wires", () => {
     const whole = runRows(0, ROWS);
@@ -60,12 +76,14 @@ describe("lanes", () => {
       const alone = runRows(row, 1);
       expect(alone.messages.length).toBe(whole.messages.length);
       alone.messages.forEach((message, i) => {
-        const { channel, bytes } = whole.messages[i]!;
-        expect(message.channel).toBe(channel);
-        expect(bytes.length).toBe(ROWS * message.bytes.length);
-        if (channel.startsWith("dealer")) return; // Several parts: seen in the shares below.
-        const each = message.bytes.length;
-        expect(message.bytes).toEqual(bytes.slice(row * each, (row + 1) * each));
+        const all = whole.messages[i]!;
+        expect(message.channel).toBe(all.channel);
+        const columns = vectors(all);
+        for (const [part, words] of vectors(message).entries()) {
+          const each = words.length;
+          expect(columns[part]).toHaveLength(ROWS * each);
+          expect(words).toEqual(columns[part]!.slice(row * each, (row + 1) * each));
+        }
       });
       for (const wire of [2, 3, 5, 6]) {
         for (const party of ["client", "server"] as const) {

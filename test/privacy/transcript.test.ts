@@ -10,24 +10,17 @@ import type { RingKernels } from "../../src/kernel/ring-kernels.ts";
 import { encodePrompt } from "../../src/model/prompt.ts";
 import type { LocalModel } from "../../src/party/local.ts";
 import { IDS, LOGITS, type Plan, planGeneration } from "../../src/party/plan.ts";
-import { maskTensors, RingTensors, ServerTensors } from "../../src/plan/tensors.ts";
-import { packedBytes, unpack } from "../../src/ring/pack.ts";
 import { Prg } from "../../src/ring/prg.ts";
 import { Ring } from "../../src/ring/ring.ts";
 import { dealBundle } from "../../src/run/dealer.ts";
 import { decodeItems, type Item, ItemStore } from "../../src/run/items.ts";
-import { clientJobs, prepareBundle, serverJobs } from "../../src/run/party.ts";
+import { clientSegment, prepareBundle, serverJobs } from "../../src/run/party.ts";
 import { Scheduler } from "../../src/run/scheduler.ts";
+import { partyTensors } from "../masked-tensors.ts";
 import { type MergedOptions, mergedModel } from "../merged-model.ts";
 import { deviations, fromUniform } from "./chi-square.ts";
-import { type Channel, type Draw, recorded, seedOf } from "./harness.ts";
-
-/** One gate's bytes on one channel. */
-interface Sent {
-  readonly channel: Channel;
-  readonly gate: GateSpec;
-  readonly bytes: Uint8Array;
-}
+import { type Channel, type Draw, type Message, recorded, seedOf } from "./harness.ts";
+import { type Part, partsOf, unpackParts } from "./layout.ts";
 
 /** One run's seeds drawn by each party; D draws from both. */
 interface Draws {
@@ -38,11 +31,12 @@ interface Draws {
 }
 
 interface Transcript {
-  readonly sent: readonly Sent[];
+  readonly sent: readonly Message[];
   readonly draws: Draws;
   readonly tokens: readonly number[];
 }
 
+const RING_BITS = 64;
 const options = { hiddenSize: 8, layerCount: 2, innerSize: 16, maxTokens: 6, chunk: 2 } as const;
 const bucket = { bucket: 3, anchor: 2 } as const;
 
@@ -64,7 +58,7 @@ class Generation {
   readonly #seed: number;
   readonly #tensors;
   readonly #gates = new Map<string, GateSpec>();
-  readonly #sent: Sent[] = [];
+  readonly #sent: Message[] = [];
   readonly #tokens: number[] = [];
   readonly #vocabSize: number;
   readonly #client = new Scheduler();
@@ -78,18 +72,13 @@ class Generation {
     ids: readonly number[],
     seed: number,
   ) {
-    const { config, weights } = model;
-    const { tensors } = plan;
     this.#kernels = kernels;
     this.#ring = new Ring(kernels);
     this.#plan = plan;
     this.#ids = ids;
     this.#seed = seed;
-    this.#vocabSize = config.vocabSize;
-    const server = new ServerTensors({ kernels, weights, numbers: config, tensors });
-    const client = maskTensors(kernels, tensors, seedOf(seed));
-    const dealer = new RingTensors(kernels, tensors, ({ key }) => server.masked(key, client));
-    this.#tensors = { server, client, dealer };
+    this.#vocabSize = model.config.vocabSize;
+    this.#tensors = partyTensors(kernels, model, plan.tensors, seedOf(seed));
     for (const { id, gates } of plan.segments) {
       for (const gate of gates) this.#gates.set(`${id}:${gate.id}`, gate);
     }
@@ -100,7 +89,9 @@ class Generation {
     for (const [bundle, segments] of this.#plan.bundles.entries()) {
       const seeds = [0, 1, 2].map((party) => seedOf(this.#seed + 1 + 3 * bundle + party));
       const [client, server, own] = seeds.map((seed) => new Prg(this.#kernels, seed));
-      const common = { ring: this.#ring, segments };
+      const ring = this.#ring;
+      const functionPrg = "chacha12";
+      const common = { ring, segments };
       const dealt = dealBundle({
         ...common,
         states: states.dealer,
@@ -108,28 +99,39 @@ class Generation {
         client: recorded(client!, this.#draws.dealerOfClient),
         server: recorded(server!, this.#draws.dealerOfServer),
         own: own!,
+        functionPrg,
       });
-      const { prepared, upload } = prepareBundle({
+      const atClient = recorded(client!, this.#draws.client);
+      const { wires, upload } = prepareBundle({
         ...common,
         states: states.client,
         tensors: this.#tensors.client,
-        random: recorded(client!, this.#draws.client),
-        dealt: this.#store("dealer-client", dealt.forClient),
+        random: atClient,
       });
+      const forClient = {
+        ring,
+        random: atClient,
+        functionPrg,
+        dealt: this.#store("dealer-client", dealt.forClient),
+      } as const;
       const forServer = {
-        ring: this.#ring,
+        ring,
         states: states.server,
         tensors: this.#tensors.server,
         random: recorded(server!, this.#draws.server),
+        functionPrg,
         dealt: this.#store("dealer-server", dealt.forServer),
         uploaded: this.#store("upload", upload),
-      };
-      for (const [index, planned] of segments.entries()) {
-        this.#server.add(serverJobs({ ...forServer, segment: planned }));
-        this.#client.add(clientJobs(prepared[index]!, this.#privateIds(planned)));
+      } as const;
+      for (const [index, segment] of segments.entries()) {
+        this.#server.add(serverJobs({ ...forServer, segment }));
+        const ids = this.#privateIds(segment);
+        const added = clientSegment({ ...forClient, segment, wires: wires[index]!, ids });
+        this.#client.add(added.jobs);
         this.#pump();
-        this.#pick(prepared[index]!.context.logits.get(LOGITS));
+        this.#pick(added.context.logits.get(LOGITS));
       }
+      expect(forClient.dealt.size).toBe(0);
       expect(forServer.dealt.size + forServer.uploaded.size).toBe(0);
     }
     return { sent: this.#sent, draws: this.#draws, tokens: this.#tokens };
@@ -185,35 +187,16 @@ class Generation {
 
 // ---- uniformity --------------------------------------------------------------------------------
 
-/** Widths and counts of the words that a gate's bytes hold, in order. */
-function layout({ channel, gate, bytes }: Sent): { count: number; bits: number }[] {
-  const count = gate.rows * gate.columns;
-  if (gate.kind === "open") {
-    if (channel === "server-client") return [{ count, bits: 64 - gate.shift }];
-    if (channel !== "dealer-server") return [{ count, bits: 64 }];
-    const short = { count, bits: gate.shift };
-    if (gate.squares === "none") return [{ count, bits: 64 }, short];
-    const squares = { count: gate.squares === "rows" ? gate.rows : count, bits: 64 };
-    return [{ count, bits: 64 }, short, short, squares];
-  }
-  if (gate.kind === "product") {
-    const both = Math.max(0, gate.shifts[0] + gate.shifts[1] - 64);
-    return [64, ...gate.shifts, ...(both > 0 ? [both] : [])].map((bits) => ({ count, bits }));
-  }
-  if (gate.kind === "spline" && channel.startsWith("dealer")) {
-    const { keyBytes, levels } = keyLayout("dcf", gate.table.domainBits, 2);
-    const controls = Math.ceil(levels / 4);
-    const key = [
-      { count: keyBytes - controls, bits: 8 },
-      { count: Math.floor(levels / 4), bits: 8 },
-      ...(levels % 4 > 0 ? [{ count: 1, bits: 2 * (levels % 4) }] : []),
-    ];
-    const keys = Array.from({ length: gate.rows }, () => key).flat();
-    return channel === "dealer-server" ? [...keys, { count: gate.rows, bits: 64 }] : keys;
-  }
-  if (gate.kind === "logits" && channel === "server-client") return [{ count, bits: gate.bits }];
-  if (bytes.length !== 8 * count) throw new Error(`unknown bytes of ${gate.kind} on ${channel}`);
-  return [{ count, bits: 64 }];
+/** A comparison's keys, row by row: pseudo-random bytes, then control bits. */
+function partsOfKeys({ table, rows }: GateSpec & { kind: "spline" }): Part[] {
+  const { keyBytes, levels } = keyLayout("dcf", table.domainBits, 2);
+  const controls = Math.ceil(levels / 4);
+  const key = [
+    { count: keyBytes - controls, bits: 8 },
+    { count: Math.floor(levels / 4), bits: 8 },
+    ...(levels % 4 > 0 ? [{ count: 1, bits: 2 * (levels % 4) }] : []),
+  ];
+  return Array.from({ length: rows }, () => key).flat();
 }
 
 /** Histograms of whole and cut bytes: [bits][value]. */
@@ -230,21 +213,18 @@ function count(histograms: Histograms, words: BigUint64Array, bits: number): voi
 }
 
 /** Histograms of every kind of message: by channel, gate and part. */
-function histogramsOf(sent: readonly Sent[]): Map<string, Histograms> {
+function histogramsOf(sent: readonly Message[]): Map<string, Histograms> {
   const out = new Map<string, Histograms>();
   for (const message of sent) {
     const { channel, gate, bytes } = message;
-    let at = 0;
-    for (const [index, { count: words, bits }] of layout(message).entries()) {
-      const end = at + packedBytes(words, bits);
+    const parts = partsOf(message, RING_BITS, partsOfKeys);
+    for (const [index, words] of unpackParts(bytes, parts).entries()) {
       const part = gate.kind === "spline" ? "" : ` ${index}`;
       const name = `${channel} ${gate.kind}${part}`;
       const histograms = out.get(name) ?? new Map();
       out.set(name, histograms);
-      count(histograms, unpack(bytes.subarray(at, end), words, bits), bits);
-      at = end;
+      count(histograms, words, parts[index]!.bits);
     }
-    if (at !== bytes.length) throw new Error(`${gate.kind}: bytes left over`);
   }
   return out;
 }

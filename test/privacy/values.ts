@@ -27,7 +27,8 @@ export function sharedWire(ring: Ring, values: Words, seed: number): InputWire {
   return { form: "shared", values, clientShare: uniform(seed, values.length, ring.bits) };
 }
 
-/** A client-masked wire of these words. */
-export function maskedWire(ring: Ring, values: Words, seed: number): InputWire {
-  return { form: "client", values, mask: uniform(seed, values.length, ring.bits) };
+/** A client-masked wire of these words, of which `bits` bits are needed: the ring's, or fewer. */
+export function maskedWire(ring: Ring, values: Words, seed: number, bits = ring.bits): InputWire {
+  const width = Math.min(bits, ring.bits);
+  return { form: "client", values, mask: uniform(seed, values.length, width), bits: width };
 }

@@ -1,6 +1,3 @@
-import { type ChildProcess, fork } from "node:child_process";
-import { randomBytes } from "node:crypto";
-import { once } from "node:events";
 import type { Command } from "commander";
 import {
   Client,
@@ -10,13 +7,13 @@ import {
   loadFloatKernels,
   loadModel,
   loadRingKernels,
-  MergenError,
   type Model,
+  threadPreparer,
 } from "../../../src/index.ts";
-import { checkSignal, connector, interruptible, stopSignal } from "../network.ts";
+import { checkSignal, interruptible, stopSignal } from "../network.ts";
 import { argumentText, integer, modelOption } from "../options.ts";
 import { costRows, note, printJson, table } from "../output.ts";
-import { launcher } from "../package-info.ts";
+import { type Family, startParties, withFamily } from "../processes.ts";
 
 interface DemoFlags {
   readonly model: string;
@@ -29,9 +26,6 @@ interface DemoFlags {
 const DEMO_INPUT =
   "name[The Golden Curry], food[Indian], priceRange[cheap], customer rating[5 out of 5], " +
   "area[riverside], familyFriendly[yes], near[Café Rouge]";
-const START_TIMEOUT_MS = 60_000;
-/** Before the end of this process is forced, too. */
-const STOP_TIMEOUT_MS = 2000;
 
 /** `mergen demo`: dealer and server as processes of their own, this process as the client. */
 export function addDemo(root: Command): void {
@@ -54,54 +48,26 @@ async function demo(flags: DemoFlags): Promise<void> {
   const signal = stopSignal();
   const model = await loadModel(flags.model);
   encodePrompt(argumentText(flags.input), model.config, model.tokenizer);
-  const family: Family = { signal, children: [] };
-  const stop = () => void family.children.forEach((child) => void child.kill("SIGTERM"));
-  signal.addEventListener("abort", stop);
-  let secure: Generation;
-  try {
-    secure = await interruptible(signal, generateSecurely(flags, family));
-  } finally {
-    stop();
-    await Promise.all(family.children.map(ended));
-  }
+  const secure = await withFamily(signal, (family) =>
+    interruptible(signal, generateSecurely(flags, family)),
+  );
   const float = await generateInTheClear(flags, model);
   checkSignal(signal);
   if (flags.json) [secure, float].forEach(printJson);
   else printComparison(secure, float);
 }
 
-/** The processes that this one has started, and what ends them all. */
-interface Family {
-  readonly signal: AbortSignal;
-  readonly children: ChildProcess[];
-}
-
-/** Waits for a process that has been told to end, and ends it where it does not. */
-async function ended(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const timer = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
-  await once(child, "exit");
-  clearTimeout(timer);
-}
-
 async function generateSecurely(flags: DemoFlags, family: Family): Promise<Generation> {
   const started = performance.now();
-  const dealerToken = randomBytes(24).toString("base64url");
-  const serverToken = randomBytes(24).toString("base64url");
-  const dealerArgs = ["dealer", "--port", "0"];
-  const dealer = await start(dealerArgs, { MERGEN_TOKEN: dealerToken }, family);
-  const serverArgs = ["serve", "--port", "0", "--model", flags.model, "--dealer", dealer];
-  const tokens = { MERGEN_TOKEN: serverToken, MERGEN_DEALER_TOKEN: dealerToken };
-  const server = await start(serverArgs, tokens, family);
-  const client = new Client({ kernels: await loadRingKernels() });
+  const { dealer, server, ...peers } = await startParties(flags.model, family);
+  const client = new Client({ kernels: await loadRingKernels(), startPreparer: threadPreparer });
   if (!flags.json) {
-    note(`dealer ${dealer}, server ${server}: ready in ${seconds(started)} s`);
+    note(`dealer ${dealer.url}, server ${server.url}: ready in ${seconds(started)} s`);
     note(`prompt, which neither will see: ${flags.input}\n`);
   }
   const { maxTokens, anchor } = flags;
   const generation = await client.generate({
-    connectServer: connector("server", server, { token: serverToken }),
-    connectDealer: connector("dealer", dealer, { token: dealerToken }),
+    ...peers,
     prompt: flags.input,
     ...(maxTokens !== undefined && { maxTokens }),
     ...(anchor !== undefined && { anchor }),
@@ -117,37 +83,6 @@ async function generateInTheClear(flags: DemoFlags, model: Model): Promise<Gener
   const { maxTokens, anchor } = flags;
   await bench({ prompt: flags.input, maxTokens, anchor }); // traces the graphs once
   return bench({ prompt: flags.input, maxTokens, anchor });
-}
-
-/** Starts a process of this program and waits for the address it listens on. */
-function start(
-  args: string[],
-  env: Record<string, string>,
-  { signal, children }: Family,
-): Promise<string> {
-  checkSignal(signal);
-  const child = fork(launcher(), args, {
-    env: { ...process.env, ...env },
-    stdio: ["ignore", "ignore", "pipe", "ipc"],
-  });
-  children.push(child);
-  let said = "";
-  child.stderr!.on("data", (chunk) => {
-    said = (said + chunk).slice(-2000);
-  });
-  return new Promise((resolve, reject) => {
-    const fail = (why: string) => {
-      clearTimeout(timer);
-      reject(new MergenError("E_PEER_GONE", `the ${args[0]} process ${why}\n${said.trim()}`));
-    };
-    const timer = setTimeout(() => fail("did not start in time"), START_TIMEOUT_MS);
-    child.once("exit", (code) => fail(`ended with status ${code}`));
-    child.once("message", (message: { url: string }) => {
-      clearTimeout(timer);
-      child.removeAllListeners("exit");
-      resolve(message.url);
-    });
-  });
 }
 
 const seconds = (since: number) => ((performance.now() - since) / 1000).toFixed(1);

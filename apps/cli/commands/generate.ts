@@ -6,6 +6,7 @@ import {
   loadConfig,
   loadRingKernels,
   memoryStore,
+  threadPreparer,
 } from "../../../src/index.ts";
 import { connector, interruptible, stopSignal } from "../network.ts";
 import {
@@ -63,6 +64,7 @@ async function generate(flags: GenerateFlags): Promise<void> {
   const signal = stopSignal();
   const client = new Client({
     kernels: await loadRingKernels(),
+    startPreparer: threadPreparer,
     store: flags.bundles === undefined ? memoryStore() : await fileStore(flags.bundles),
     timeoutMs: flags.timeout * 1000,
   });

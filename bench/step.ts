@@ -1,0 +1,87 @@
+// What does one private token cost, in seconds, bytes and round trips, against real peers?
+
+import type { Channel, Client, SegmentProgress } from "../src/index.ts";
+
+export interface StepOptions {
+  readonly client: Client;
+  readonly connectServer: () => Promise<Channel>;
+  readonly connectDealer: () => Promise<Channel>;
+  readonly prompt: string;
+  /** Tokens that are generated; the end token does not stop. */
+  readonly tokens: number;
+  /** Tokens of a generation before, which is not measured. */
+  readonly warmUpTokens: number;
+}
+
+/** Costs of one pass through the model, and the online bytes of both directions. */
+export interface OnlineCost {
+  readonly onlineSeconds: number;
+  readonly onlineBytes: number;
+  readonly roundTrips: number;
+}
+
+export interface StepReport {
+  /** The prompt pass, up to the first hidden state. */
+  readonly prompt: OnlineCost;
+  /** One token after it: median seconds; bytes and round trips as a mean, the heads' included. */
+  readonly perToken: OnlineCost & {
+    readonly offlineSeconds: number;
+    readonly offlineBytes: number;
+  };
+  /** Seconds of each step, in order. */
+  readonly stepSeconds: readonly number[];
+  /** Online seconds of the whole generation, heads and all. */
+  readonly totalSeconds: number;
+  /** Of the whole generation. */
+  readonly total: { readonly roundTrips: number; readonly bytes: number };
+  readonly tokens: readonly number[];
+}
+
+const bytesOf = (mark: SegmentProgress) => mark.sentBytes + mark.receivedBytes;
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  if (sorted.length % 2 === 1) return sorted[middle]!;
+  return (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/**
+ * Generates once to warm up and once to measure. All bundles are prepared before the first online
+ * message, so that the two phases are measured apart.
+ */
+export async function measureStep(options: StepOptions): Promise<StepReport> {
+  const { client, connectServer, connectDealer, prompt, tokens, warmUpTokens } = options;
+  const common = { connectServer, connectDealer, prompt, ignoreEnd: true, ahead: "all" } as const;
+  if (warmUpTokens > 0) await client.generate({ ...common, maxTokens: warmUpTokens });
+  const marks: SegmentProgress[] = [];
+  const onSegment = (mark: SegmentProgress) => void marks.push(mark);
+  const generation = await client.generate({ ...common, maxTokens: tokens, onSegment });
+  const { online, offline } = generation;
+  const first = marks.find(({ segment }) => segment.kind === "prompt")!;
+  const steps = marks.filter(({ segment }) => segment.kind === "step");
+  const stepSeconds = steps.map((mark, i) => (mark.atMs - (steps[i - 1] ?? first).atMs) / 1000);
+  const bytes = online.clientSentBytes + online.serverSentBytes;
+  const count = Math.max(1, tokens - 1);
+  const offlineBytes =
+    offline.dealerToServerBytes + offline.dealerToClientBytes + offline.clientToServerBytes;
+  const promptSeconds = online.seconds - (marks.at(-1)!.atMs - first.atMs) / 1000;
+  return {
+    prompt: {
+      onlineSeconds: promptSeconds,
+      onlineBytes: bytesOf(first),
+      roundTrips: first.roundTrips,
+    },
+    perToken: {
+      onlineSeconds: median(stepSeconds),
+      onlineBytes: (bytes - bytesOf(first)) / count,
+      roundTrips: (online.roundTrips - first.roundTrips) / count,
+      offlineSeconds: offline.seconds / tokens,
+      offlineBytes: offlineBytes / tokens,
+    },
+    stepSeconds,
+    totalSeconds: online.seconds,
+    total: { roundTrips: online.roundTrips, bytes },
+    tokens: generation.tokens,
+  };
+}

@@ -1,0 +1,291 @@
+// One generation at C, after its session has been opened: bundles are asked for and prepared ahead
+// of use, and used one after the other online.
+
+import { ensure } from "../errors.ts";
+import type { FunctionPrg, RingKernels } from "../kernel/ring-kernels.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
+import { RING_BITS } from "../plan/format.ts";
+import { SegmentArenas } from "../ring/memory.ts";
+import { Prg } from "../ring/prg.ts";
+import { Ring } from "../ring/ring.ts";
+import { decodeItems, ItemStore } from "../run/items.ts";
+import { type ClientSegment, clientSegment } from "../run/party.ts";
+import { Scheduler } from "../run/scheduler.ts";
+import type { Channel } from "../wire/channel.ts";
+import type { Clock } from "../wire/clock.ts";
+import { frameBytes } from "../wire/frame.ts";
+import { decodeBundle, expect, tell } from "./messages.ts";
+import { Picker, type PickerOptions, privateIds } from "./picker.ts";
+import { IDS, LOGITS, type Plan, type PlannedSegment, realLogits } from "./plan.ts";
+import type { PreparedBundle, Preparer, StartPreparer } from "./preparer.ts";
+import type { Generation } from "./report.ts";
+import type { BundleStore } from "./store.ts";
+
+export interface RunOptions extends PickerOptions {
+  readonly prompt: string;
+  /** Aborts between messages with E_INTERRUPTED. */
+  readonly signal?: AbortSignal;
+  /**
+   * Bundles that are prepared while another one is used; "all": none is used before all are there.
+   * Default 1 where they are prepared in the background, else 0.
+   */
+  readonly ahead?: number | "all";
+  /** Awaited before the first online message, when the bundles that are waited for are there. */
+  readonly beforeOnline?: () => Promise<void>;
+  /** Called when a segment is done, with the online totals so far: for measurements. */
+  readonly onSegment?: (progress: SegmentProgress) => void;
+}
+
+export interface SegmentProgress {
+  readonly segment: PlannedSegment["segment"];
+  /** When, in milliseconds of the client's clock. */
+  readonly atMs: number;
+  readonly roundTrips: number;
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
+}
+
+/** What the client gives each of its generations. */
+export interface RunClient {
+  readonly kernels: RingKernels;
+  readonly store: BundleStore;
+  readonly timeoutMs: number;
+  readonly clock: Clock;
+  readonly startPreparer: StartPreparer;
+}
+
+/** A session that both S and D have accepted. */
+export interface OpenedRun {
+  readonly plan: Plan;
+  readonly tokenizer: Tokenizer;
+  /** Token ids of the prompt. */
+  readonly ids: readonly number[];
+  /** Hexadecimal names. */
+  readonly model: string;
+  readonly session: string;
+  /** Seed of D_W. */
+  readonly maskSeed: Uint8Array;
+  readonly modelBytes: number;
+  readonly functionPrg: FunctionPrg;
+}
+
+/** A bundle that can be used. */
+interface ReadyBundle extends PreparedBundle {
+  readonly index: number;
+  readonly seed: Uint8Array;
+  readonly dealt: ItemStore;
+}
+
+export class ClientRun {
+  readonly #client: RunClient;
+  readonly #run: OpenedRun;
+  readonly #options: RunOptions;
+  readonly #server: Channel;
+  readonly #dealer: Channel;
+  readonly #scheduler = new Scheduler();
+  readonly #arenas = new SegmentArenas();
+  readonly #preparer: Preparer;
+  readonly #picker: Picker;
+  /** Bundles that have been asked for, by number. */
+  readonly #ready: Promise<ReadyBundle>[] = [];
+  #roundTrips = 0;
+  #onlineMs = 0;
+  #offlineMs = 0;
+  readonly #online = { sent: 0, received: 0 };
+  readonly #offline = { dealt: 0, uploaded: 0 };
+
+  constructor(
+    client: RunClient,
+    run: OpenedRun,
+    options: RunOptions,
+    channels: { server: Channel; dealer: Channel },
+  ) {
+    this.#client = client;
+    this.#run = run;
+    this.#options = options;
+    this.#server = channels.server;
+    this.#dealer = channels.dealer;
+    this.#picker = new Picker(run.plan.config, run.tokenizer, options);
+    const { plan, maskSeed } = run;
+    this.#preparer = client.startPreparer({ plan, maskSeed }, client.kernels);
+    this.#scheduler.onSegment = (segment) => {
+      this.#arenas.finish(segment);
+      this.#report(segment);
+    };
+  }
+
+  async finish(): Promise<Generation> {
+    try {
+      await this.#runBundles();
+    } finally {
+      this.#preparer.close();
+      await this.#client.store.drop(this.#run.session);
+    }
+    await tell(this.#dealer, { type: "end" });
+    await tell(this.#server, { type: "end" });
+    const ended = await expect(this.#server, "ended", this.#client.timeoutMs);
+    return this.#generation(ended.dealerToServerBytes);
+  }
+
+  async #runBundles(): Promise<void> {
+    const { bundles } = this.#run.plan;
+    const { ahead = this.#preparer.background ? 1 : 0 } = this.#options;
+    const depth = ahead === "all" ? bundles.length : ahead;
+    for (let index = 0; index < bundles.length && !this.#picker.ended; index++) {
+      this.#ask(Math.min(index + depth, bundles.length - 1));
+      if (ahead === "all") await Promise.all(this.#ready);
+      const ready = await this.#ready[index]!;
+      if (index === 0) await this.#options.beforeOnline?.();
+      await this.#use(ready);
+    }
+    // A bundle under way is of no use any more, but its messages come in order before the end.
+    await Promise.all(this.#ready);
+  }
+
+  /** Asks for all bundles up to this one, one after the other. */
+  #ask(last: number): void {
+    while (this.#ready.length <= last) {
+      const index = this.#ready.length;
+      const before = this.#ready.at(-1);
+      const ready = before ? before.then(() => this.#prepare(index)) : this.#prepare(index);
+      ready.catch(() => {}); // whoever waits for the bundle meets the reason
+      this.#ready.push(ready);
+    }
+  }
+
+  /** Asks D for a bundle, has C's offline part of it made and uploads it to S. */
+  async #prepare(index: number): Promise<ReadyBundle> {
+    const { clock, timeoutMs, store } = this.#client;
+    const started = clock.now();
+    this.#checkSignal();
+    await tell(this.#dealer, { type: "deal", bundle: index });
+    const { payload } = await this.#dealer.receive({ timeoutMs, kinds: ["bundle"] });
+    this.#offline.dealt += frameBytes(payload.length);
+    await store.put(this.#keyOf(index), payload);
+    const { seed, items } = decodeBundle(payload, index);
+    const dealt = new ItemStore();
+    dealt.add(decodeItems(items));
+    const known = { index, seed, dealt };
+    if (this.#picker.ended) return { ...known, wires: [], upload: new Uint8Array(0) };
+    const prepared = await this.#preparer.prepare(seed);
+    await this.#server.send("upload", prepared.upload);
+    this.#offline.uploaded += frameBytes(prepared.upload.length);
+    this.#offlineMs += clock.now() - started;
+    return { ...prepared, ...known };
+  }
+
+  #keyOf(index: number): string {
+    return `${this.#run.session}/${index}/client`;
+  }
+
+  /** Uses a bundle up, durably before its first online frame. */
+  async #use(bundle: ReadyBundle): Promise<void> {
+    const { store, kernels, clock } = this.#client;
+    await store.take(this.#keyOf(bundle.index));
+    const random = new Prg(kernels, bundle.seed);
+    bundle.seed.fill(0);
+    const started = clock.now();
+    try {
+      await this.#runOnline(bundle, random);
+    } finally {
+      random.erase();
+      this.#onlineMs += clock.now() - started;
+    }
+  }
+
+  /** Runs a bundle's segments; after each head, picks tokens and may stop. */
+  async #runOnline(bundle: ReadyBundle, random: Prg): Promise<void> {
+    const { plan } = this.#run;
+    for (const [i, segment] of plan.bundles[bundle.index]!.entries()) {
+      const added = this.#segment(bundle, i, random);
+      this.#scheduler.add(added.jobs);
+      if (segment.segment.kind !== "head") continue;
+      await this.#drive();
+      this.#picker.pick(realLogits(plan, added.context.logits.get(LOGITS)!));
+      if (this.#picker.ended) break;
+    }
+    if (!this.#picker.ended) {
+      await this.#drive();
+      ensure(!this.#scheduler.unclaimed, "E_PROTOCOL", "the server sent what no gate asks for");
+    }
+    await this.#flush();
+  }
+
+  #segment(bundle: ReadyBundle, i: number, random: Prg): ClientSegment {
+    const { plan, functionPrg } = this.#run;
+    const segment = plan.bundles[bundle.index]![i]!;
+    const arena = this.#arenas.take(segment.id);
+    return clientSegment({
+      ring: new Ring(this.#client.kernels, RING_BITS, arena),
+      segment,
+      wires: bundle.wires[i]!,
+      random: random.within(arena),
+      functionPrg,
+      dealt: bundle.dealt,
+      ids: this.#privateInputs(segment),
+    });
+  }
+
+  #privateInputs({ segment }: PlannedSegment): Map<string, readonly number[]> {
+    const ids = privateIds(segment, this.#run.ids, this.#picker.tokens);
+    return new Map(ids ? [[IDS, ids]] : []);
+  }
+
+  /** Runs what has been added to its end. */
+  async #drive(): Promise<void> {
+    const { timeoutMs } = this.#client;
+    this.#scheduler.advance();
+    while (!this.#scheduler.done) {
+      this.#checkSignal();
+      await this.#flush();
+      const { payload } = await this.#server.receive({ timeoutMs, kinds: ["online"] });
+      this.#roundTrips++;
+      this.#online.received += frameBytes(payload.length);
+      this.#scheduler.deliver(payload);
+    }
+  }
+
+  async #flush(): Promise<void> {
+    const out = this.#scheduler.takeOutbox();
+    this.#arenas.release();
+    if (!out) return;
+    this.#online.sent += frameBytes(out.length);
+    await this.#server.send("online", out);
+  }
+
+  #checkSignal(): void {
+    ensure(!this.#options.signal?.aborted, "E_INTERRUPTED", "the generation was interrupted");
+  }
+
+  #report(id: number): void {
+    const { onSegment } = this.#options;
+    if (!onSegment) return;
+    const { segment } = this.#run.plan.segments[id]!;
+    const { sent: sentBytes, received: receivedBytes } = this.#online;
+    const atMs = this.#client.clock.now();
+    onSegment({ segment, atMs, roundTrips: this.#roundTrips, sentBytes, receivedBytes });
+  }
+
+  #generation(dealerToServerBytes: number): Generation {
+    return {
+      input: this.#options.prompt,
+      text: this.#picker.finish(),
+      tokens: this.#picker.tokens,
+      mode: "secure",
+      stopped: this.#picker.ended ? "end" : "length",
+      online: {
+        seconds: this.#onlineMs / 1000,
+        roundTrips: this.#roundTrips,
+        clientSentBytes: this.#online.sent,
+        serverSentBytes: this.#online.received,
+      },
+      offline: {
+        seconds: this.#offlineMs / 1000,
+        dealerToServerBytes,
+        dealerToClientBytes: this.#offline.dealt,
+        clientToServerBytes: this.#offline.uploaded,
+        serverToDealerBytes: this.#run.modelBytes,
+      },
+    };
+  }
+}

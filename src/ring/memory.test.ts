@@ -1,0 +1,182 @@
+// Memory of results: arenas that are given back as a whole, and rows that are appended in place.
+
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { referenceRingKernels } from "../kernel/reference.ts";
+import { Arena, appended, isGrown, ownMemory, SegmentArenas } from "./memory.ts";
+import { Prg, SEED_BYTES } from "./prg.ts";
+import { Ring, type Words } from "./ring.ts";
+
+const kernels = referenceRingKernels();
+const counts = fc.array(fc.oneof(fc.nat(70), fc.nat(20_000), fc.constant(300_000)), {
+  minLength: 1,
+  maxLength: 12,
+});
+
+describe("an arena", () => {
+  test("gives what is asked for, each apart from all others, until it is reset", () => {
+    const arena = new Arena({ poisoned: true });
+    fc.assert(
+      fc.property(counts, (sizes) => {
+        const given = sizes.map((size, i) => (i % 3 === 0 ? arena.bytes(size) : arena.words(size)));
+        given.forEach((part, i) => {
+          expect(part.length).toBe(sizes[i]);
+          if (part instanceof BigUint64Array) part.fill(BigInt(i + 1));
+          else part.fill(i + 1);
+        });
+        given.forEach((part, i) => {
+          const own = (value: bigint | number) => Number(value) === i + 1;
+          expect(part instanceof BigUint64Array ? part.every(own) : part.every(own)).toBe(true);
+        });
+        arena.reset();
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test("gives the same memory again after a reset, and poisons it where that is asked for", () => {
+    for (const poisoned of [true, false]) {
+      const arena = new Arena({ poisoned });
+      const before = arena.words(100).fill(7n);
+      arena.reset();
+      expect(before[99]).toBe(poisoned ? 0xa5a5a5a5a5a5a5a5n : 7n);
+      const after = arena.words(100);
+      expect([after.buffer === before.buffer, after.byteOffset]).toEqual([true, before.byteOffset]);
+    }
+  });
+
+  test("starts results at cache lines, goes on over many pages, and lets large ones be", () => {
+    const arena = new Arena();
+    const small = Array.from({ length: 40 }, () => arena.words(33_333));
+    for (const { byteOffset } of small) expect(byteOffset % 64).toBe(0);
+    expect(new Set(small.map(({ buffer }) => buffer)).size).toBeGreaterThan(2);
+    const large = arena.words(1 << 20);
+    expect(large.buffer.byteLength).toBe(8 << 20);
+    expect(arena.lasting).toBe(false);
+    expect(ownMemory.lasting).toBe(true);
+    expect([...ownMemory.words(3), ...ownMemory.bytes(2)].map(Number)).toEqual([0, 0, 0, 0, 0]);
+  });
+
+  test("holds the results of a ring and the words of a generator, right whatever it held", () => {
+    const arena = new Arena({ poisoned: true });
+    const seed = new Uint8Array(SEED_BYTES).fill(3);
+    const prg = new Prg(kernels, seed);
+    const place = { segment: 1, gate: 2 };
+    for (const bits of [64, 13]) {
+      const [own, within] = [new Ring(kernels, bits), new Ring(kernels, bits, arena)];
+      arena.words(500);
+      arena.reset();
+      const source = prg.within(arena);
+      for (const width of [0, 1, 13, 64]) {
+        const words = source.words(place, "mask", 9, width);
+        expect(words).toEqual(prg.words(place, "mask", 9, width));
+      }
+      const a = own.lowBits(prg.words(place, "mask", 6, 64), bits);
+      const results = (ring: Ring): (Words | Uint8Array)[] => [
+        ring.zeros(5),
+        ring.copy(a),
+        ring.addScaled(a, a, 5n),
+        ring.lowBits(a, 0),
+        ring.lowBits(a, 3),
+        ring.shiftRightSigned(a, 2),
+        ring.sumRows(a, 2),
+        ring.spread(a, 2),
+        ring.repeat(a, 2),
+        ring.matmul(a, kernels.loadRing(a, 2, 3)),
+        ring.pack(a, 11),
+        ring.unpack(ring.pack(a, 11), 6, 11),
+        ring.attend(a, a.subarray(0, 4), { heads: 1, positions: 2, start: 1, columns: 3 }),
+      ];
+      expect(results(within)).toEqual(results(own));
+    }
+    prg.erase();
+    expect(() => prg.within(arena).words(place, "mask", 1, 64)).toThrow("erased");
+  });
+
+  test("what a generator within it gives ends when the first one is erased", () => {
+    const prg = new Prg(kernels, new Uint8Array(SEED_BYTES));
+    const inner = prg.within(new Arena());
+    inner.words({ segment: 0, gate: 0 }, "mask", 1, 64);
+    prg.erase();
+    expect(() => inner.words({ segment: 0, gate: 0 }, "mask", 1, 64)).toThrow("erased");
+    expect(() => inner.bytes({ segment: 0, gate: 0 }, "mask", 1)).toThrow("erased");
+  });
+});
+
+describe("the arenas of a session's segments", () => {
+  test("are used again once their segment is done and all has been sent, not before", () => {
+    const arenas = new SegmentArenas();
+    const first = arenas.take(1);
+    const second = arenas.take(2);
+    expect(second).not.toBe(first);
+    arenas.finish(1);
+    expect(arenas.take(3)).not.toBe(first);
+    arenas.release();
+    expect(arenas.take(4)).toBe(first);
+    arenas.release(); // Nothing is done since.
+    expect([first, second]).not.toContain(arenas.take(5));
+  });
+
+  test("a segment that they do not know is no fault", () => {
+    const arenas = new SegmentArenas();
+    arenas.finish(9);
+    arenas.release();
+    const one = arenas.take(9);
+    arenas.finish(9);
+    arenas.finish(9);
+    arenas.release();
+    expect(arenas.take(10)).toBe(one);
+    expect(arenas.take(11)).not.toBe(one);
+  });
+});
+
+describe("rows that are appended", () => {
+  const row = (value: number, count = 4) => new BigUint64Array(count).fill(BigInt(value));
+
+  test("stand one after the other, and do not move while there is room", () => {
+    let whole = appended([row(1), row(2)]);
+    const { buffer } = whole;
+    const earlier: Words[] = [];
+    let moved = 0;
+    for (let i = 3; i < 600; i++) {
+      earlier.push(whole);
+      const next = appended([whole, row(i)]);
+      if (next.buffer !== whole.buffer) moved++;
+      whole = next;
+      expect(isGrown(whole)).toBe(true);
+    }
+    expect([...whole]).toEqual(Array.from({ length: 599 * 4 }, (_, i) => BigInt((i >> 2) + 1)));
+    expect(whole.buffer).not.toBe(buffer);
+    expect(moved).toBeLessThan(4); // Capacity doubles.
+    earlier.forEach((part, i) => {
+      expect(part).toEqual(whole.slice(0, 4 * (i + 2)));
+    });
+  });
+
+  test("to one beginning twice are two vectors", () => {
+    const start = appended([row(1), row(2)]);
+    const [one, other] = [appended([start, row(3)]), appended([start, row(4)])];
+    expect(one.buffer).toBe(start.buffer);
+    expect(other.buffer).not.toBe(start.buffer);
+    expect([...one.subarray(8)]).toEqual([...row(3)]);
+    expect([...other]).toEqual([...row(1), ...row(2), ...row(4)]);
+    // And the second one grows by itself.
+    const third = appended([other, row(5), row(6)]);
+    expect([...third]).toEqual([...row(1), ...row(2), ...row(4), ...row(5), ...row(6)]);
+    expect([...one]).toEqual([...row(1), ...row(2), ...row(3)]);
+  });
+
+  test("leave parts alone that are no growing buffers, of any length", () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(9), { minLength: 1, maxLength: 5 }), (sizes) => {
+        const parts = sizes.map((size, i) => row(i, size));
+        const whole = appended(parts);
+        expect([...whole]).toEqual(parts.flatMap((part) => [...part]));
+        for (const part of parts) {
+          expect(isGrown(part)).toBe(false);
+          expect(part.buffer).not.toBe(whole.buffer);
+        }
+      }),
+    );
+  });
+});
