@@ -44,6 +44,7 @@ describe("exported names", () => {
       Server
       connectWebSocket
       createSampler
+      describeKernels
       encodePrompt
       ensure
       errorCodes
@@ -68,6 +69,8 @@ describe("exported names", () => {
       readExamples
       runStage
       scoreOutputs
+      testFloatKernels
+      testRingKernels
       type BundleStore
       type ClientOptions
       type CorpusScore
@@ -78,6 +81,7 @@ describe("exported names", () => {
       type GenerateOptions
       type Generation
       type GenerationOptions
+      type KernelReport
       type LocalBench
       type LocalOptions
       type Mode

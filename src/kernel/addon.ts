@@ -96,15 +96,15 @@ export type AddonState =
   | { readonly addon: Addon; readonly path: string }
   | { readonly addon?: undefined; readonly problem: string };
 
+/** The build script, seen from src/kernel/ and from dist/src/kernel/. */
+const scripts = ["../../native/build.js", "../../../native/build.js"];
+
 /** How to get an addon, or a newer one. */
 export function addonRemedy(): string {
-  const folder = nativeFolder.map((each) => fileURLToPath(new URL(each, import.meta.url)));
-  const script = folder.map((each) => `${each}build.js`).find((path) => existsSync(path));
-  return `build it with \`node ${script ?? "native/build.js"} --force\`, which needs a C++ compiler`;
+  const paths = scripts.map((relative) => fileURLToPath(new URL(relative, import.meta.url)));
+  const script = paths.find((path) => existsSync(path)) ?? "native/build.js";
+  return `build it with \`node ${script} --force\`, which needs a C++ compiler`;
 }
-
-/** native/, seen from src/kernel/ and from dist/src/kernel/. */
-const nativeFolder = ["../../native/", "../../../native/"];
 
 /** Loads the addon; loading it again gives the same one. */
 export function findAddon(): AddonState {

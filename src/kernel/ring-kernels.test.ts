@@ -441,28 +441,28 @@ function keystreamProducts(kernels: RingKernels): void {
   });
 }
 
+interface NarrowCase {
+  dims: Required<AttentionDims>;
+  x: BigUint64Array;
+  /** [heads, positions, positions] */
+  weights: Int16Array;
+}
+
+/** Of every head's matrix the rows that are held. */
+function heldRows<T extends Int16Array | BigUint64Array>(weights: T, dims: NarrowCase["dims"]): T {
+  const { heads, positions, held } = dims;
+  const out = weights.slice(0, heads * held!.count * positions) as T;
+  for (let head = 0; head < heads; head++) {
+    const first = (head * positions + held!.from) * positions;
+    const part = weights.subarray(first, first + held!.count * positions);
+    out.set(part as never, head * held!.count * positions);
+  }
+  return out;
+}
+
 /** Weights of 16 bits, and of some rows only. */
 function narrowAttention(kernels: RingKernels): void {
-  interface Case {
-    dims: Required<AttentionDims>;
-    x: BigUint64Array;
-    /** [heads, positions, positions] */
-    weights: Int16Array;
-  }
-
-  /** Of every head's matrix the rows that are held. */
-  function heldRows<T extends Int16Array | BigUint64Array>(weights: T, dims: Case["dims"]): T {
-    const { heads, positions, held } = dims;
-    const out = weights.slice(0, heads * held!.count * positions) as T;
-    for (let head = 0; head < heads; head++) {
-      const first = (head * positions + held!.from) * positions;
-      const part = weights.subarray(first, first + held!.count * positions);
-      out.set(part as never, head * held!.count * positions);
-    }
-    return out;
-  }
-
-  function check({ dims, x, weights }: Case): void {
+  function check({ dims, x, weights }: NarrowCase): void {
     const wide = BigUint64Array.from(weights, BigInt);
     const expected = new BigUint64Array(x.length - dims.start * dims.columns);
     reference.attend(expected, x, wide, { ...dims, held: undefined });
