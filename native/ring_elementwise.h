@@ -105,7 +105,8 @@ void sum_rows(uint64_t* out, const uint64_t* a, uint64_t width, uint64_t rows) {
 }
 
 // Rows of x that one step takes in: when the result has few rows, so many streams are read side by
-// side; when it has many, a head's part of so many rows stays in the first-level cache.
+// side; when it has many, a head's part of so many rows stays in the first-level cache. One row
+// over 512 of 768 words in AVX-512 reads 34 GB/s with 4 streams, 38 with 8; a plain sum makes 35.
 constexpr uint64_t FEW = 8, MANY = 16;
 
 // out[c] += sum over k < count of factors[k] x[k, c] for c < VECTORS * LANES; rows of x lie
