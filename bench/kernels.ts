@@ -95,18 +95,45 @@ function chachaRow(kernels: RingKernels, target: string): () => Row {
   };
 }
 
-function elementwiseRow(name: "add" | "mul"): () => Row {
+/** Small jobs are run as often as makes 2^20 words. */
+function wordsRow(name: string, count: number, run: () => void): Row {
+  const times = Math.ceil(2 ** 20 / count);
+  const amount = (times * count) / 1e9;
+  const all = () => {
+    for (let i = 0; i < times; i++) run();
+  };
+  return { name: `${name}, ${count} words`, target: "-", unit: "G words/s", amount, run: all };
+}
+
+function elementwiseRow(name: "add" | "mul", count: number): () => Row {
   return () => {
-    const [a, b] = [randomWords(1 << 20), randomWords(1 << 20)];
-    const out = new BigUint64Array(a.length);
-    const run = () => one[name](out, a, b);
-    return {
-      name: `${name}, 2^20 words`,
-      target: "-",
-      unit: "G words/s",
-      amount: a.length / 1e9,
-      run,
-    };
+    const [a, b] = [randomWords(count), randomWords(count)];
+    const out = new BigUint64Array(count);
+    return wordsRow(name, count, () => one[name](out, a, b));
+  };
+}
+
+/** Dense fields; `back` unpacks. */
+function fieldsRow(bits: number, count: number, back: boolean): () => Row {
+  return () => {
+    const words = randomWords(count);
+    const bytes = new Uint8Array(Math.ceil((count * bits) / 8));
+    const run = back ? () => one.unpack(words, bytes, bits) : () => one.pack(bytes, words, bits);
+    return wordsRow(`fields of ${bits} bits${back ? ", back" : ""}`, count, run);
+  };
+}
+
+/** One new row at the end of a text, with 16-bit weights of that row only. */
+function attendLastRow(): () => Row {
+  return () => {
+    const [positions, columns, start] = [512, 768, 511];
+    const x = randomWords(positions * columns);
+    const weights = new Int16Array(randomWords(3 * positions).buffer);
+    const dims = { heads: 12, positions, start, columns, held: { from: start, count: 1 } };
+    const out = new BigUint64Array(columns);
+    const run = () => one.attend(out, x, weights, dims);
+    const name = "attend, 12 heads, last of 512 rows, 768 columns";
+    return { name, target: "-", unit: "GB/s", amount: x.byteLength / 1e9, run };
   };
 }
 
@@ -165,8 +192,17 @@ const rows: (() => Row)[] = [
   attendRow(1),
   chachaRow(one, "2.3"),
   chachaRow(two, "-"),
-  elementwiseRow("add"),
-  elementwiseRow("mul"),
+  attendLastRow(),
+  ...[768, 1 << 20].flatMap((count) => [
+    elementwiseRow("add", count),
+    elementwiseRow("mul", count),
+  ]),
+  ...[22, 58].flatMap((bits) => [
+    fieldsRow(bits, 768, false),
+    fieldsRow(bits, 768, true),
+    fieldsRow(bits, 50_000, false),
+    fieldsRow(bits, 50_000, true),
+  ]),
   ...[40, 24, 64].flatMap((bits) => [packRow(bits, false), packRow(bits, true)]),
   treeRow(one, { kind: "dcf", domainBits: 32, words: 1, keyCount: 4096, perKey: 1 }, "1.1"),
   treeRow(two, { kind: "dcf", domainBits: 32, words: 1, keyCount: 4096, perKey: 1 }, "-"),

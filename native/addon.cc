@@ -1,6 +1,6 @@
 // The Node-API module. It exports one object for each instruction set that this processor has, best
 // first, and each holds the kernels by name: addon.avx512.gemmF32(...). To add kernels: a table in
-// `Isa` (call.h), and a callback and a row each in addon_f32.cc, addon_ring.cc or addon_tree.cc.
+// `Isa` (call.h), and a callback and a row each in addon_f32.cc or one of its siblings.
 //
 // Safe in worker threads: the module is context-aware (napi_register_module_v1) and holds no
 // mutable state besides the kernels' thread_local scratch.
@@ -41,7 +41,8 @@ bool add_functions(napi_env env, napi_value object, const Isa& isa, const Functi
 bool export_isa(napi_env env, napi_value exports, const Isa& isa) {
   napi_value object;
   if (napi_create_object(env, &object) != 0) return false;
-  for (const Functions* list : {&f32_functions, &ring_functions, &tree_functions, &product_functions}) {
+  for (const Functions* list :
+       {&f32_functions, &ring_functions, &tree_functions, &product_functions}) {
     if (!add_functions(env, object, isa, *list)) return false;
   }
   return napi_set_named_property(env, exports, isa.name, object) == 0;

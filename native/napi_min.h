@@ -33,6 +33,9 @@ napi_status napi_get_cb_info(napi_env env, napi_callback_info info, size_t* argc
                              napi_value* this_arg, void** data);
 napi_status napi_get_value_uint32(napi_env env, napi_value value, uint32_t* result);
 napi_status napi_get_value_double(napi_env env, napi_value value, double* result);
+napi_status napi_get_value_bigint_uint64(napi_env env, napi_value value, uint64_t* result,
+                                         bool* lossless);
+napi_status napi_get_buffer_info(napi_env env, napi_value value, void** data, size_t* length);
 napi_status napi_is_typedarray(napi_env env, napi_value value, bool* result);
 napi_status napi_get_typedarray_info(napi_env env, napi_value typedarray,
                                      napi_typedarray_type* type, size_t* length, void** data,

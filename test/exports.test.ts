@@ -44,6 +44,7 @@ describe("exported names", () => {
       Server
       connectWebSocket
       createSampler
+      describeKernels
       encodePrompt
       ensure
       errorCodes
@@ -69,6 +70,8 @@ describe("exported names", () => {
       runStage
       scoreOutputs
       threadPreparer
+      testFloatKernels
+      testRingKernels
       type BundleStore
       type ClientOptions
       type CorpusScore
@@ -79,6 +82,7 @@ describe("exported names", () => {
       type GenerateOptions
       type Generation
       type GenerationOptions
+      type KernelReport
       type LocalBench
       type LocalOptions
       type Mode

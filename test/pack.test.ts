@@ -2,7 +2,17 @@
 // the clone does.
 
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -38,17 +48,31 @@ function copy(file: string, to: string): void {
   cpSync(join(root, file), to);
 }
 
-function execute(command: string, args: string[], cwd = root): string {
-  const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: "utf8" });
+function execute(command: string, args: string[], cwd = root, env = {}): string {
+  const { status, stdout, stderr } = spawnSync(command, args, {
+    cwd,
+    encoding: "utf8",
+    env: { ...process.env, ...env },
+  });
   if (status !== 0) throw new Error(`${command} ${args[0]}: status ${status}\n${stdout}${stderr}`);
   return stdout;
 }
 
+/** The kernels that the installed package takes, as mergen doctor says. */
+function doctor(env = {}) {
+  const free = { MERGEN_KERNELS: "", MERGEN_THREADS: "", ...env };
+  const args = [launcher(folder), "doctor", "--json"];
+  return JSON.parse(execute(process.execPath, args, folder, free));
+}
+
 describe("the package", () => {
-  it("holds what is needed to run, and neither tests nor sources", () => {
+  it("holds what is needed to run and to build the addon, and neither tests nor sources", () => {
     const top = new Set(files.map((file) => file.split("/")[0]!));
-    const known = ["LICENSE", "README.md", "bin", "build", "dist", "models", "package.json"];
+    const folders = ["bin", "build", "dist", "models", "native"];
+    const known = [...folders, "LICENSE", "README.md", "package.json"];
     expect([...top].filter((name) => !known.includes(name))).toEqual([]);
+    const native = readdirSync(join(root, "native")).map((name) => `native/${name}`);
+    expect(native.filter((file) => !files.includes(file))).toEqual([]);
     expect(files.filter((file) => /\.test\.|(?<!\.d)\.ts$|\.node$/.test(file))).toEqual([]);
     const targets = Object.values(exports as Record<string, string | object>).flatMap((target) =>
       typeof target === "string" ? [target] : (Object.values(target) as string[]),
@@ -87,5 +111,45 @@ describe("the package", () => {
     expect(mode).toBe("secure");
     expect(tokens.length).toBeGreaterThan(0);
     expect(existsSync(join(folder, "node_modules", "mergen", "src"))).toBe(false);
+  });
+
+  it("runs without the addon, and says how to get it", () => {
+    const { kernels, selfTests, advice } = doctor();
+    expect([kernels.ring.name, kernels.float.name]).toEqual(["wasm", "wasm"]);
+    expect(kernels.ring.refused[0]).toMatch(/native\.node is missing.*native.build\.js --force/);
+    expect(kernels.addon).toMatchObject({ instructionSets: [] });
+    expect(Object.values(selfTests)).toEqual([{ failed: [] }, { failed: [] }, { failed: [] }]);
+    expect(advice).toContain(join(folder, "node_modules", "mergen", "native", "build.js"));
+    const poor = { PATH: dirname(process.execPath), CXX: "" };
+    expect(doctor(poor).advice).toMatch(/^install a C\+\+ compiler/);
+  });
+
+  it("runs with an addon that does not load, and refuses to be forced to it", () => {
+    const addon = join(folder, "node_modules", "mergen", "build", "native.node");
+    writeFileSync(addon, "no library");
+    const { kernels } = doctor();
+    expect(kernels.ring.name).toBe("wasm");
+    expect(kernels.ring.refused[0]).toMatch(/does not load \(.*\): build it with/);
+    const forced = { ...process.env, MERGEN_KERNELS: "native" };
+    const { status, stderr } = spawnSync(process.execPath, [launcher(folder), "doctor"], {
+      encoding: "utf8",
+      env: forced,
+    });
+    expect(stderr).toMatch(/^E_KERNEL: .*forced by MERGEN_KERNELS=native.*does not load/m);
+    expect(status).toBe(1);
+    rmSync(addon);
+  });
+
+  it("is installed also where no compiler is, or one that fails", () => {
+    const installed = join(folder, "node_modules", "mergen");
+    const build = [join(installed, "native", "build.js")];
+    const poor = { PATH: dirname(process.execPath), CXX: "" };
+    expect(execute(process.execPath, build, folder, poor)).toMatch(/no C\+\+ compiler found/);
+    const failing = join(folder, "failing-compiler");
+    writeFileSync(failing, '#!/bin/sh\n[ "$1" = --version ]\n');
+    chmodSync(failing, 0o755);
+    const said = execute(process.execPath, build, folder, { CXX: failing });
+    expect(said).toMatch(/the compiler failed; the WASM kernels serve/);
+    expect(readdirSync(join(installed, "build")).filter((name) => !/wasm$/.test(name))).toEqual([]);
   });
 });

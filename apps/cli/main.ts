@@ -5,6 +5,7 @@ import { Command, CommanderError } from "commander";
 import { MergenError } from "../../src/index.ts";
 import { addDealer } from "./commands/dealer.ts";
 import { addDemo } from "./commands/demo.ts";
+import { addDoctor } from "./commands/doctor.ts";
 import { addEval } from "./commands/eval.ts";
 import { addGenerate } from "./commands/generate.ts";
 import { addPlan } from "./commands/plan.ts";
@@ -34,6 +35,7 @@ function program(): Command {
     addEval,
     addPlan,
     addTrain,
+    addDoctor,
   ]) {
     add(root);
   }

@@ -5,8 +5,39 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { MergenError } from "../errors.ts";
 
-/** What one instruction set of the addon offers; the arguments are told in native/addon.cc. */
-export interface AddonKernels {
+/** Ring kernels of one instruction set; the arguments are told in native/addon_ring.cc. */
+export interface AddonRing {
+  addU64(out: BigUint64Array, a: BigUint64Array, b: BigUint64Array): void;
+  subU64(out: BigUint64Array, a: BigUint64Array, b: BigUint64Array): void;
+  mulU64(out: BigUint64Array, a: BigUint64Array, b: BigUint64Array): void;
+  scaleU64(out: BigUint64Array, a: BigUint64Array, factor: bigint): void;
+  addScaledU64(out: BigUint64Array, a: BigUint64Array, factor: bigint): void;
+  addConstantU64(out: BigUint64Array, a: BigUint64Array, constant: bigint): void;
+  shiftRightU64(out: BigUint64Array, a: BigUint64Array, bits: number): void;
+  shiftRightSignedU64(out: BigUint64Array, a: BigUint64Array, bits: number): void;
+  lowBitsU64(out: BigUint64Array, a: BigUint64Array, bits: number): void;
+  sumRowsU64(out: BigUint64Array, a: BigUint64Array, width: number): void;
+  packU64(out: Uint8Array, words: BigUint64Array, bits: number): void;
+  unpackU64(out: BigUint64Array, bytes: Uint8Array, bits: number): void;
+  attendU64: AddonAttend<BigUint64Array>;
+  attendInt16: AddonAttend<Int16Array>;
+  chacha12(out: Uint8Array, key: Uint8Array, nonce: Uint8Array, counter: number): void;
+}
+
+export type AddonAttend<Weights> = (
+  out: BigUint64Array,
+  x: BigUint64Array,
+  weights: Weights,
+  heads: number,
+  positions: number,
+  start: number,
+  columns: number,
+  from: number,
+  held: number,
+) => void;
+
+/** What one instruction set of the addon offers; see native/addon_f32.cc for the rest. */
+export interface AddonKernels extends AddonRing {
   gemmF32(
     m: number,
     n: number,
@@ -60,16 +91,39 @@ export function builtFile(name: string): string | undefined {
     .find((path) => existsSync(path));
 }
 
+/** The addon, or why there is none. */
+export type AddonState =
+  | { readonly addon: Addon; readonly path: string }
+  | { readonly addon?: undefined; readonly problem: string };
+
+/** The build script, seen from src/kernel/ and from dist/src/kernel/. */
+const scripts = ["../../native/build.js", "../../../native/build.js"];
+
+/** How to get an addon, or a newer one. */
+export function addonRemedy(): string {
+  const paths = scripts.map((relative) => fileURLToPath(new URL(relative, import.meta.url)));
+  const script = paths.find((path) => existsSync(path)) ?? "native/build.js";
+  return `build it with \`node ${script} --force\`, which needs a C++ compiler`;
+}
+
+/** Loads the addon; loading it again gives the same one. */
+export function findAddon(): AddonState {
+  const path = builtFile("native.node");
+  if (path === undefined) return { problem: `build/native.node is missing: ${addonRemedy()}` };
+  try {
+    return { addon: createRequire(import.meta.url)(path) as Addon, path };
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
+    return { problem: `build/native.node does not load (${reason}): ${addonRemedy()}` };
+  }
+}
+
 /**
- * The addon; loading it again gives the same one.
+ * The addon.
  * @throws  E_KERNEL when it is not built or does not load
  */
 export function loadAddon(): Addon {
-  const path = builtFile("native.node");
-  if (path === undefined) throw new MergenError("E_KERNEL", "build/native.node is not built");
-  try {
-    return createRequire(import.meta.url)(path) as Addon;
-  } catch (cause) {
-    throw new MergenError("E_KERNEL", "build/native.node does not load", { cause });
-  }
+  const state = findAddon();
+  if (state.addon === undefined) throw new MergenError("E_KERNEL", state.problem);
+  return state.addon;
 }

@@ -3,63 +3,45 @@
 import { readFile } from "node:fs/promises";
 import { MergenError } from "../errors.ts";
 import { builtFile, loadAddon } from "./addon.ts";
+import {
+  type Choice,
+  choose,
+  describe,
+  type KernelName,
+  kernelNames,
+  kernelsOfEnvironment,
+  type Loaded,
+} from "./choose.ts";
 import type { FloatKernels } from "./float-kernels.ts";
 import { createFloatNative } from "./float-native.ts";
 import { floatReference } from "./float-reference.ts";
 import { createFloatWasm } from "./float-wasm.ts";
-
-export type FloatKernelName = FloatKernels["name"];
-
-const bestFirst: readonly FloatKernelName[] = ["native", "wasm", "reference"];
-
-interface Choice {
-  kernels: FloatKernels;
-  detail: string;
-  /** One line for each better implementation that was tried and failed. */
-  refused: string[];
-}
 
 /**
  * The best float kernels that load here. MERGEN_KERNELS names the only implementation to try;
  * `prefer` names the first one, with the slower ones behind it.
  * @throws  E_USAGE when MERGEN_KERNELS names none; E_KERNEL when what it names does not load
  */
-export async function loadFloatKernels(options?: {
-  prefer?: FloatKernelName;
-}): Promise<FloatKernels> {
-  return (await choose(options?.prefer)).kernels;
+export async function loadFloatKernels(options?: { prefer?: KernelName }): Promise<FloatKernels> {
+  return (await chooseFloatKernels(options?.prefer)).kernels;
 }
 
 /** One line: what loadFloatKernels takes here, and why nothing better. */
-export async function describeFloatKernels(options?: {
-  prefer?: FloatKernelName;
-}): Promise<string> {
-  const { detail, refused } = await choose(options?.prefer);
-  return refused.length === 0 ? detail : `${detail} (${refused.join("; ")})`;
+export async function describeFloatKernels(options?: { prefer?: KernelName }): Promise<string> {
+  return describe(await chooseFloatKernels(options?.prefer));
 }
 
-async function choose(prefer: FloatKernelName = "native"): Promise<Choice> {
-  const forced = process.env.MERGEN_KERNELS;
-  const names = forced ? [forcedName(forced)] : bestFirst.slice(bestFirst.indexOf(prefer));
-  const refused: string[] = [];
-  for (const name of names) {
-    try {
-      return { ...(await loadOne(name)), refused };
-    } catch (error) {
-      if (!(error instanceof MergenError)) throw error;
-      refused.push(`${name}: ${error.message}`);
-    }
-  }
-  throw new MergenError("E_KERNEL", `no float kernels: ${refused.join("; ")}`);
+/** What loadFloatKernels takes, and why. */
+export async function chooseFloatKernels(
+  prefer: KernelName = "native",
+): Promise<Choice<FloatKernels>> {
+  const forced = kernelsOfEnvironment();
+  const names = forced ? [forced] : kernelNames.slice(kernelNames.indexOf(prefer));
+  const forcedBy = forced && `MERGEN_KERNELS=${forced}`;
+  return choose({ kind: "float", names, forcedBy, load: loadOne });
 }
 
-function forcedName(value: string): FloatKernelName {
-  const name = bestFirst.find((candidate) => candidate === value);
-  if (name !== undefined) return name;
-  throw new MergenError("E_USAGE", `MERGEN_KERNELS must be one of ${bestFirst.join(", ")}`);
-}
-
-async function loadOne(name: FloatKernelName): Promise<Omit<Choice, "refused">> {
+async function loadOne(name: KernelName): Promise<Loaded<FloatKernels>> {
   switch (name) {
     case "native": {
       const addon = loadAddon();
@@ -74,7 +56,7 @@ async function loadOne(name: FloatKernelName): Promise<Omit<Choice, "refused">> 
   }
 }
 
-async function loadWasm(): Promise<Omit<Choice, "refused">> {
+async function loadWasm(): Promise<Loaded<FloatKernels>> {
   const builds = [
     { file: "float.wasm", detail: "wasm, relaxed SIMD" },
     { file: "float-simd.wasm", detail: "wasm, SIMD" },

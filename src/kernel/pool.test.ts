@@ -10,8 +10,8 @@ import { startPool } from "./pool-node.ts";
 import { startEngine } from "./wasm.ts";
 import { type Call, cut, type RingExports } from "./wasm-exports.ts";
 
-const one = await loadRingKernels({ threads: 1 });
-const two = await loadRingKernels({ threads: 2 });
+const one = await loadRingKernels({ kernels: "wasm", threads: 1 });
+const two = await loadRingKernels({ kernels: "wasm", threads: 2 });
 afterAll(() => two.close());
 
 function words(seed: number, count: number): BigUint64Array {
@@ -79,7 +79,7 @@ test("jobs are cut into parts that cover them", () => {
 });
 
 test("closed kernels go on alone", async () => {
-  const kernels = await loadRingKernels({ threads: 3 });
+  const kernels = await loadRingKernels({ kernels: "wasm", threads: 3 });
   kernels.close();
   kernels.close();
   const out = new Uint8Array(1 << 20);
@@ -116,7 +116,7 @@ test("without threads that serve, the caller does every call", () => {
 test("parked threads do not keep a process alive; a bad count is an error", async () => {
   const path = new URL("./load-node.ts", import.meta.url).href;
   const script = `const { loadRingKernels } = await import(${JSON.stringify(path)});
-    const kernels = await loadRingKernels();
+    const kernels = await loadRingKernels({ kernels: "wasm" });
     kernels.chacha12(new Uint8Array(1 << 20), new Uint8Array(32), new Uint8Array(12), 0);`;
   const run = (threads: string) =>
     promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], {

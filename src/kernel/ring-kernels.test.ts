@@ -3,19 +3,41 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { MergenError } from "../errors.ts";
+import { MergenError } from "../errors.ts";
+import { type Addon, loadAddon } from "./addon.ts";
 import type { FunctionKind } from "./function-key.ts";
 import { loadRingKernels } from "./load-node.ts";
+import { createNativeRingKernels } from "./native.ts";
 import { startPool } from "./pool-node.ts";
 import { referenceRingKernels } from "./reference.ts";
-import type { RingKernels } from "./ring-kernels.ts";
+import type { AttentionDims, KeystreamMatrix, RingKernels } from "./ring-kernels.ts";
 import { loadWasmRingKernels, startEngine, WasmRingKernels } from "./wasm.ts";
 
 const reference = referenceRingKernels();
 
 conform("reference", reference);
-conform("wasm", await loadRingKernels({ threads: 1 }));
+conform("wasm", await loadRingKernels({ kernels: "wasm", threads: 1 }));
 conform("wasm, 3 threads, every job cut", await eagerKernels());
+const addon = addonIfBuilt();
+for (const isa of ["avx512", "avx2", "portable"]) {
+  if (addon?.[isa]) conform(`native, ${isa}`, await nativeKernels(addon, isa));
+  else test.skip(`ring kernels: native, ${isa}: no build/native.node, or no such processor`);
+}
+
+/** Undefined when not built or not for this machine. */
+function addonIfBuilt(): Addon | undefined {
+  try {
+    return loadAddon();
+  } catch (error) {
+    if (error instanceof MergenError) return undefined;
+    throw error;
+  }
+}
+
+async function nativeKernels(from: Addon, isa: string): Promise<RingKernels> {
+  const rest = await loadRingKernels({ kernels: "wasm", threads: 1 });
+  return createNativeRingKernels(from, { isa, rest });
+}
 
 async function eagerKernels(): Promise<RingKernels> {
   const wasm = readFileSync(new URL("../../build/ring-threads.wasm", import.meta.url));
@@ -68,8 +90,11 @@ const word = fc.oneof(
 function conform(title: string, kernels: RingKernels): void {
   describe(`ring kernels: ${title}`, () => {
     elementwise(kernels);
+    packedFields(kernels);
     products(kernels);
+    keystreamProducts(kernels);
     attention(kernels);
+    narrowAttention(kernels);
     keystream(kernels);
     for (const kind of ["dcf", "dpf"] as const) functionKeys(kernels, kind);
   });
@@ -111,6 +136,8 @@ function elementwise(kernels: RingKernels): void {
         check((i) => a[i] >> shift);
         kernels.shiftRightSigned(out, a, bits);
         check((i) => BigInt.asIntN(64, a[i]) >> shift);
+        kernels.lowBits(out, a, bits + 1);
+        check((i) => BigInt.asUintN(bits + 1, a[i]));
       },
     );
     fc.assert(property, { numRuns: 40 });
@@ -126,6 +153,23 @@ function elementwise(kernels: RingKernels): void {
     expect(out.every((value, i) => value === mod(4n * (b[i] - a[i])))).toBe(true);
     kernels.mul(out, out, out);
     expect(out.every((value, i) => value === mod(16n * (b[i] - a[i]) ** 2n))).toBe(true);
+  });
+
+  test("views may begin at any word, and nothing around the result changes", () => {
+    for (let offset = 0; offset < 9; offset++) {
+      for (const count of [0, 1, 7, 8, 9, 31, 32, 33, 40, 77]) {
+        const [a, b] = [1, 2].map((start) => wordsOf(start, 100).subarray(offset, offset + count));
+        const room = wordsOf(3, 100);
+        const expected = room.slice();
+        const out = room.subarray(offset + 1, offset + 1 + count);
+        kernels.mul(out, a, b);
+        kernels.addScaled(out, b, 5n);
+        a.forEach((x, i) => {
+          expected[offset + 1 + i] = mod((x + 5n) * b[i]);
+        });
+        expect(room).toEqual(expected);
+      }
+    }
   });
 
   test("sumRows", () => {
@@ -154,6 +198,70 @@ function elementwise(kernels: RingKernels): void {
     expect(codeOf(() => kernels.shiftRight(two, two, 64))).toBe("E_KERNEL");
     expect(codeOf(() => kernels.shiftRightSigned(two, two, -1))).toBe("E_KERNEL");
     expect(codeOf(() => kernels.sumRows(two, three, 2))).toBe("E_KERNEL");
+    expect(codeOf(() => kernels.lowBits(two, three, 3))).toBe("E_KERNEL");
+    for (const bits of [0, 65, 1.5]) {
+      expect(codeOf(() => kernels.lowBits(two, two, bits))).toBe("E_KERNEL");
+    }
+  });
+}
+
+function packedFields(kernels: RingKernels): void {
+  const guard = 0xa5;
+
+  /** The string of bits by its definition: the sum of words[i] * 2^(i * bits). */
+  function packedOf(words: BigUint64Array, bits: number): Uint8Array {
+    const size = Math.ceil((words.length * bits) / 8);
+    if (size === 0) return new Uint8Array(0);
+    const fields = Array.from(words, (each) => BigInt.asUintN(bits, each));
+    const binary = fields.map((field) => field.toString(2).padStart(bits, "0")).reverse();
+    const hex = BigInt(`0b${binary.join("")}`).toString(16);
+    return new Uint8Array(Buffer.from(hex.padStart(2 * size, "0"), "hex").reverse());
+  }
+
+  /** Both ways, between guards; the first byte lies anywhere. */
+  function check(words: BigUint64Array, bits: number): void {
+    const packed = packedOf(words, bits);
+    const start = 1 + ((words.length + bits) % 9);
+    const room = new Uint8Array(start + packed.length + 70).fill(guard);
+    const out = room.subarray(start, start + packed.length);
+    kernels.pack(out, words, bits);
+    expect(Buffer.compare(out, packed), `pack ${words.length} x ${bits} bits`).toBe(0);
+    out.fill(guard);
+    expect(room.every((byte) => byte === guard)).toBe(true);
+
+    out.set(packed);
+    const spare = 8 * packed.length - words.length * bits;
+    if (spare > 0) out[out.length - 1] |= 0xff << (8 - spare);
+    const wide = BigInt(guard);
+    const wordRoom = new BigUint64Array(words.length + 18).fill(wide);
+    const back = wordRoom.subarray(1, 1 + words.length);
+    kernels.unpack(back, out, bits);
+    const right = back.every((each, i) => each === BigInt.asUintN(bits, words[i]));
+    expect(right, `unpack ${words.length} x ${bits} bits`).toBe(true);
+    back.fill(wide);
+    expect(wordRoom.every((each) => each === wide)).toBe(true);
+  }
+
+  test.each(Array.from({ length: 64 }, (_, i) => i + 1))("fields of %i bits", (bits) => {
+    for (let count = 0; count <= 70; count++) check(wordsOf(count, count), bits);
+    for (const count of [255, 768, 1537]) check(wordsOf(bits, count), bits);
+  });
+
+  test("wrong sizes are named errors", () => {
+    const three = new BigUint64Array(3);
+    const bytes = (count: number) => new Uint8Array(count);
+    for (const name of ["pack", "unpack"] as const) {
+      const run = (count: number, bits: number) =>
+        name === "pack"
+          ? codeOf(() => kernels.pack(bytes(count), three, bits))
+          : codeOf(() => kernels.unpack(three, bytes(count), bits));
+      expect(run(9, 22)).toBe("nothing thrown");
+      expect(run(8, 22)).toBe("E_KERNEL");
+      expect(run(10, 22)).toBe("E_KERNEL");
+      expect(run(0, 0)).toBe("E_KERNEL");
+      expect(run(25, 65)).toBe("E_KERNEL");
+      expect(run(9, 22.5)).toBe("E_KERNEL");
+    }
   });
 }
 
@@ -270,6 +378,152 @@ function products(kernels: RingKernels): void {
   }
 }
 
+function keystreamProducts(kernels: RingKernels): void {
+  const side = fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constantFrom(31, 64, 129, 300));
+
+  /** The same product with the matrix written out. */
+  function expectedOf(x: BigUint64Array, matrix: KeystreamMatrix): BigUint64Array {
+    const { rows, columns, key, nonce, transposed } = matrix;
+    const entries = new BigUint64Array(rows * columns);
+    reference.chacha12(new Uint8Array(entries.buffer), key, nonce, 0);
+    const [inner, outer] = transposed ? [columns, rows] : [rows, columns];
+    const m = x.length / inner;
+    return BigUint64Array.from({ length: m * outer }, (_, at) => {
+      const [i, j] = [Math.floor(at / outer), at % outer];
+      let sum = 0n;
+      for (let k = 0; k < inner; k++) {
+        sum += x[i * inner + k] * entries[transposed ? j * columns + k : k * columns + j];
+      }
+      return mod(sum);
+    });
+  }
+
+  test.each([false, true])("products with a keystream, transposed: %s", (transposed) => {
+    const property = fc.property(
+      fc.integer({ min: 0, max: 5 }),
+      side,
+      side,
+      seed,
+      (m, rows, columns, start) => {
+        const key = bytesOf(start, 32);
+        const matrix = { rows, columns, key, nonce: bytesOf(start + 1, 12), transposed };
+        const x = wordsOf(start + 2, m * (transposed ? columns : rows));
+        const out = wordsOf(start + 3, m * (transposed ? rows : columns));
+        kernels.matmulKeystream(out, x, matrix);
+        expect(out).toEqual(expectedOf(x, matrix));
+      },
+    );
+    fc.assert(property, { numRuns: 25 });
+  });
+
+  test("wrong sizes are named errors", () => {
+    const words = (count: number) => new BigUint64Array(count);
+    const good = {
+      rows: 2,
+      columns: 3,
+      key: new Uint8Array(32),
+      nonce: new Uint8Array(12),
+      transposed: false,
+    };
+    const run = (change: Partial<KeystreamMatrix>, x = 4, out = 6) =>
+      codeOf(() => kernels.matmulKeystream(words(out), words(x), { ...good, ...change }));
+    expect(run({})).toBe("nothing thrown");
+    expect(run({ transposed: true })).toBe("E_KERNEL");
+    expect(run({ transposed: true }, 6, 4)).toBe("nothing thrown");
+    expect(run({ rows: 0 }, 0, 0)).toBe("E_KERNEL");
+    expect(run({ key: new Uint8Array(31) })).toBe("E_KERNEL");
+    expect(run({ nonce: new Uint8Array(8) })).toBe("E_KERNEL");
+    expect(run({}, 4, 5)).toBe("E_KERNEL");
+    const shared = words(9);
+    const overlap = () =>
+      kernels.matmulKeystream(shared.subarray(0, 6), shared.subarray(5, 9), good);
+    expect(codeOf(overlap)).toBe("E_KERNEL");
+  });
+}
+
+interface NarrowCase {
+  dims: Required<AttentionDims>;
+  x: BigUint64Array;
+  /** [heads, positions, positions] */
+  weights: Int16Array;
+}
+
+/** Of every head's matrix the rows that are held. */
+function heldRows<T extends Int16Array | BigUint64Array>(weights: T, dims: NarrowCase["dims"]): T {
+  const { heads, positions, held } = dims;
+  const out = weights.slice(0, heads * held!.count * positions) as T;
+  for (let head = 0; head < heads; head++) {
+    const first = (head * positions + held!.from) * positions;
+    const part = weights.subarray(first, first + held!.count * positions);
+    out.set(part as never, head * held!.count * positions);
+  }
+  return out;
+}
+
+/** Weights of 16 bits, and of some rows only. */
+function narrowAttention(kernels: RingKernels): void {
+  function check({ dims, x, weights }: NarrowCase): void {
+    const wide = BigUint64Array.from(weights, BigInt);
+    const expected = new BigUint64Array(x.length - dims.start * dims.columns);
+    reference.attend(expected, x, wide, { ...dims, held: undefined });
+    const whole = { ...dims, held: undefined };
+    for (const [given, at] of [
+      [weights, whole],
+      [heldRows(weights, dims), dims],
+      [heldRows(wide, dims), dims],
+    ] as const) {
+      const out = wordsOf(1, expected.length);
+      kernels.attend(out, x, given, at);
+      expect(out).toEqual(expected);
+    }
+  }
+
+  test("attend with weights of 16 bits, all of them or some rows", () => {
+    const property = fc.property(
+      fc.record({
+        heads: fc.integer({ min: 1, max: 3 }),
+        width: fc.oneof(fc.integer({ min: 1, max: 9 }), fc.constantFrom(32, 75)),
+        rows: fc.integer({ min: 1, max: 40 }),
+        more: fc.integer({ min: 0, max: 3 }),
+        fresh: fc.integer({ min: 0, max: 40 }),
+        before: fc.integer({ min: 0, max: 3 }),
+        after: fc.integer({ min: 0, max: 3 }),
+      }),
+      seed,
+      ({ heads, width, rows, more, fresh, before, after }, start) => {
+        const positions = rows + more;
+        const from = Math.max(0, rows - fresh);
+        const held = { from: Math.max(0, from - before), count: 0 };
+        held.count = Math.min(positions, rows + after) - held.from;
+        const dims = { heads, positions, start: from, columns: heads * width, held };
+        const x = wordsOf(start, rows * dims.columns);
+        check({ dims, x, weights: weightsOf(start + 1, heads * positions * positions) });
+      },
+    );
+    fc.assert(property, { numRuns: 40 });
+  });
+
+  test("one row with all that its matrices hold", () => {
+    const [positions, start] = [70, 69];
+    const held = { from: start, count: 1 };
+    const dims = { heads: 2, positions, start, columns: 150, held };
+    check({ dims, x: wordsOf(1, 70 * 150), weights: weightsOf(2, 2 * 70 * 70) });
+  });
+
+  test("rows that are not held are named errors", () => {
+    const words = (count: number) => new BigUint64Array(count);
+    const run = (held: { from: number; count: number }, weights = held.count * 6) => {
+      const dims = { heads: 2, positions: 3, start: 1, columns: 4, held };
+      return codeOf(() => kernels.attend(words(8), words(12), new Int16Array(weights), dims));
+    };
+    expect(run({ from: 1, count: 2 })).toBe("nothing thrown");
+    expect(run({ from: 2, count: 1 })).toBe("E_KERNEL");
+    expect(run({ from: 1, count: 1 })).toBe("E_KERNEL");
+    expect(run({ from: -1, count: 4 })).toBe("E_KERNEL");
+    expect(run({ from: 0, count: 3 }, 12)).toBe("E_KERNEL");
+  });
+}
+
 function attention(kernels: RingKernels): void {
   test("attend equals the reference", () => {
     const property = fc.property(
@@ -298,11 +552,11 @@ function attention(kernels: RingKernels): void {
   });
 
   test("attend: one row and all rows of a longer text", () => {
-    const dims = { heads: 2, positions: 70, columns: 24 };
-    const x = wordsOf(1, 70 * 24);
+    const dims = { heads: 2, positions: 70, columns: 150 };
+    const x = wordsOf(1, 70 * 150);
     const weights = wordsOf(2, 2 * 70 * 70);
-    for (const start of [0, 69]) {
-      const out = new BigUint64Array((70 - start) * 24);
+    for (const start of [0, 60, 64, 69]) {
+      const out = new BigUint64Array((70 - start) * 150);
       const expected = out.slice();
       kernels.attend(out, x, weights, { ...dims, start });
       reference.attend(expected, x, weights, { ...dims, start });

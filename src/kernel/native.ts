@@ -1,0 +1,180 @@
+// The ring kernels of the native addon (native/). Operands are used in place, nothing is copied. A
+// typical call takes well under a microsecond, so each does its checks and one call of the addon.
+// Elementwise operations, packed fields, attention and keystream are here; products and function
+// keys come from files of their own.
+
+import { ensure, MergenError } from "../errors.ts";
+import { type Addon, type AddonRing, addonRemedy } from "./addon.ts";
+import {
+  checkAttend,
+  checkBits,
+  checkChacha,
+  checkPacked,
+  checkSameLength,
+  checkShift,
+  checkSumRows,
+} from "./ring-checks.ts";
+import type { RingKernels } from "./ring-kernels.ts";
+
+export interface NativeOptions {
+  /** Instruction set; by default the best that the processor has. */
+  readonly isa?: string | undefined;
+  /** Serves products and function keys; the kernels take it over and close it. */
+  readonly rest: RingKernels;
+}
+
+/**
+ * @throws  E_KERNEL when the addon lacks the instruction set, or comes of other sources than these
+ */
+export function createNativeRingKernels(addon: Addon, options: NativeOptions): RingKernels {
+  const { isa = Object.keys(addon)[0], rest } = options;
+  const kernels = addon[isa];
+  ensure(kernels !== undefined, "E_KERNEL", `the native kernels have no ${isa} here`);
+  tryOut(kernels);
+  return {
+    name: "native",
+    ...elementwise(kernels),
+    ...packedFields(kernels),
+    ...attention(kernels),
+    chacha12(out, key, nonce, counter) {
+      checkChacha(out, key, nonce, counter);
+      kernels.chacha12(out, key, nonce, counter);
+    },
+    ...productsOf(rest),
+    ...treesOf(rest),
+    close: () => rest.close(),
+  };
+}
+
+/** An addon that was built from older sources, or that does not work with this Node. */
+function tryOut(kernels: AddonRing): void {
+  const words = BigUint64Array.of(1n, 2n);
+  try {
+    kernels.addScaledU64(words, words, 3n);
+    ensure(words[0] === 4n && words[1] === 8n, "E_KERNEL", "it gives wrong results");
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const message = `build/native.node cannot be used (${reason}): ${addonRemedy()}`;
+    throw new MergenError("E_KERNEL", message, { cause });
+  }
+}
+
+type Elementwise =
+  | "add"
+  | "sub"
+  | "mul"
+  | "scale"
+  | "addScaled"
+  | "addConstant"
+  | "shiftRight"
+  | "shiftRightSigned"
+  | "lowBits"
+  | "sumRows";
+
+function elementwise(kernels: AddonRing): Pick<RingKernels, Elementwise> {
+  return {
+    add(out, a, b) {
+      checkSameLength("add", out, a, b);
+      kernels.addU64(out, a, b);
+    },
+    sub(out, a, b) {
+      checkSameLength("sub", out, a, b);
+      kernels.subU64(out, a, b);
+    },
+    mul(out, a, b) {
+      checkSameLength("mul", out, a, b);
+      kernels.mulU64(out, a, b);
+    },
+    scale(out, a, factor) {
+      checkSameLength("scale", out, a);
+      kernels.scaleU64(out, a, factor);
+    },
+    addScaled(out, a, factor) {
+      checkSameLength("addScaled", out, a);
+      kernels.addScaledU64(out, a, factor);
+    },
+    addConstant(out, a, constant) {
+      checkSameLength("addConstant", out, a);
+      kernels.addConstantU64(out, a, constant);
+    },
+    shiftRight(out, a, bits) {
+      checkSameLength("shiftRight", out, a);
+      checkShift("shiftRight", bits);
+      kernels.shiftRightU64(out, a, bits);
+    },
+    shiftRightSigned(out, a, bits) {
+      checkSameLength("shiftRightSigned", out, a);
+      checkShift("shiftRightSigned", bits);
+      kernels.shiftRightSignedU64(out, a, bits);
+    },
+    lowBits(out, a, bits) {
+      checkSameLength("lowBits", out, a);
+      checkBits("lowBits", bits);
+      kernels.lowBitsU64(out, a, bits);
+    },
+    sumRows(out, a, width) {
+      checkSumRows(out, a, width);
+      kernels.sumRowsU64(out, a, width);
+    },
+  };
+}
+
+function packedFields(kernels: AddonRing): Pick<RingKernels, "pack" | "unpack"> {
+  return {
+    pack(out, words, bits) {
+      checkPacked("pack", out, words, bits);
+      kernels.packU64(out, words, bits);
+    },
+    unpack(out, bytes, bits) {
+      checkPacked("unpack", bytes, out, bits);
+      kernels.unpackU64(out, bytes, bits);
+    },
+  };
+}
+
+function attention(kernels: AddonRing): Pick<RingKernels, "attend"> {
+  return {
+    attend(out, x, weights, dims) {
+      checkAttend(out, x, weights, dims);
+      const { heads, positions, start, columns } = dims;
+      const { from, count } = dims.held ?? { from: 0, count: positions };
+      if (weights instanceof Int16Array) {
+        kernels.attendInt16(out, x, weights, heads, positions, start, columns, from, count);
+      } else {
+        kernels.attendU64(out, x, weights, heads, positions, start, columns, from, count);
+      }
+    },
+  };
+}
+
+// The two parts that other kernels serve.
+
+type Products = "loadInt16" | "loadRing" | "matmul" | "matmulKeystream";
+
+function productsOf(rest: RingKernels): Pick<RingKernels, Products> {
+  return {
+    loadInt16: rest.loadInt16.bind(rest),
+    loadRing: rest.loadRing.bind(rest),
+    matmul: rest.matmul.bind(rest),
+    matmulKeystream: rest.matmulKeystream.bind(rest),
+  };
+}
+
+type Trees = "functionPrgs" | `${"dcf" | "dpf"}${TreeOperation}`;
+type TreeOperation = "Generate" | "GenerateMany" | "Evaluate" | "EvaluateMany" | "KeyBytes";
+
+function treesOf(rest: RingKernels): Pick<RingKernels, Trees> {
+  return {
+    functionPrgs: rest.functionPrgs,
+    dcfGenerate: rest.dcfGenerate.bind(rest),
+    dcfGenerateMany: rest.dcfGenerateMany.bind(rest),
+    dcfEvaluate: rest.dcfEvaluate.bind(rest),
+    dcfEvaluateMany: rest.dcfEvaluateMany.bind(rest),
+    dcfKeyBytes: rest.dcfKeyBytes.bind(rest),
+    dpfGenerate: rest.dpfGenerate.bind(rest),
+    dpfGenerateMany: rest.dpfGenerateMany.bind(rest),
+    dpfEvaluate: rest.dpfEvaluate.bind(rest),
+    dpfEvaluateMany: rest.dpfEvaluateMany.bind(rest),
+    dpfKeyBytes: rest.dpfKeyBytes.bind(rest),
+  };
+}
