@@ -18,6 +18,7 @@ struct Isa {
   const KernelsRing* ring;
   const KernelsTree* tree;
   const KernelsProduct* product;
+  const TreeKernels* tree_aes;  // null where the processor has no AES instructions for it
 };
 
 // One exported function; addon_*.cc hold a list each.
@@ -34,6 +35,7 @@ struct Functions {
 extern const Functions f32_functions;
 extern const Functions ring_functions;
 extern const Functions tree_functions;
+extern const Functions tree_aes_functions;
 extern const Functions product_functions;
 
 // The arguments of one call. A getter that finds something wrong throws the JavaScript error and
@@ -75,6 +77,16 @@ class Call {
   // A Float32Array of at least `count` elements.
   float* floats(int index, uint64_t count) {
     return static_cast<float*>(view(index, napi_float32_array, count));
+  }
+
+  // A BigUint64Array of at least `count` elements.
+  uint64_t* u64s(int index, uint64_t count) {
+    return static_cast<uint64_t*>(view(index, napi_biguint64_array, count));
+  }
+
+  // A Uint8Array of at least `count` elements.
+  uint8_t* bytes(int index, uint64_t count) {
+    return static_cast<uint8_t*>(view(index, napi_uint8_array, count));
   }
 
  private:
