@@ -8,22 +8,43 @@
 
 #include "call.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace {
 
 using namespace mergen;
 
 #if defined(__x86_64__)
-const Isa avx512 = {"avx512", &f32_avx512, &ring_avx512, &tree_avx512, &product_avx512};
-const Isa avx2 = {"avx2", &f32_avx2, &ring_avx2, &tree_avx2, &product_avx2};
-
 bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
 
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+// Compilers do not agree on a name for VAES, so the processor is asked itself.
+bool has_vaes() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (c & 1u << 9) != 0;
+}
+
+const TreeKernels* tree_aes_beside_avx2() {
+  return __builtin_cpu_supports("aes") ? &tree_aesni : nullptr;
+}
+
+const TreeKernels* tree_aes_beside_avx512() {
+  return has_vaes() ? &tree_vaes : tree_aes_beside_avx2();
+}
+
+const Isa avx512 = {"avx512",        &f32_avx512,     &ring_avx512,
+                    &tree_avx512,    &product_avx512, tree_aes_beside_avx512()};
+const Isa avx2 = {"avx2",     &f32_avx2,     &ring_avx2,
+                  &tree_avx2, &product_avx2, tree_aes_beside_avx2()};
 #endif
-const Isa portable = {"portable", &f32_portable, &ring_portable, &tree_portable, &product_portable};
+const Isa portable = {"portable",     &f32_portable,     &ring_portable,
+                      &tree_portable, &product_portable, nullptr};
 
 bool add_functions(napi_env env, napi_value object, const Isa& isa, const Functions& functions) {
   for (unsigned long i = 0; i < functions.count; i++) {
@@ -45,6 +66,7 @@ bool export_isa(napi_env env, napi_value exports, const Isa& isa) {
        {&f32_functions, &ring_functions, &tree_functions, &product_functions}) {
     if (!add_functions(env, object, isa, *list)) return false;
   }
+  if (isa.tree_aes != nullptr && !add_functions(env, object, isa, tree_aes_functions)) return false;
   return napi_set_named_property(env, exports, isa.name, object) == 0;
 }
 

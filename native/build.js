@@ -30,6 +30,8 @@ const sources = [
   { file: "tree_portable.cc", flags: [] },
   { file: "tree_avx2.cc", flags: avx2Flags, arch: "x64" },
   { file: "tree_avx512.cc", flags: avx512Flags, arch: "x64" },
+  { file: "tree_aesni.cc", flags: [...avx2Flags, "-maes"], arch: "x64" },
+  { file: "tree_vaes.cc", flags: [...avx512Flags, "-maes", "-mvaes"], arch: "x64" },
   { file: "product_portable.cc", flags: [] },
   { file: "product_avx2.cc", flags: avx2Flags, arch: "x64" },
   { file: "product_avx512.cc", flags: avx512Flags, arch: "x64" },

@@ -18,6 +18,7 @@ struct Isa {
   const KernelsRing* ring;
   const KernelsTree* tree;
   const KernelsProduct* product;
+  const TreeKernels* tree_aes;  // null where the processor has no AES instructions for it
 };
 
 // One exported function; addon_*.cc hold a list each.
@@ -34,6 +35,7 @@ struct Functions {
 extern const Functions f32_functions;
 extern const Functions ring_functions;
 extern const Functions tree_functions;
+extern const Functions tree_aes_functions;
 extern const Functions product_functions;
 
 // A view as a callback takes it in.

@@ -204,7 +204,6 @@ describe("lengths", () => {
     "src/kernel/float-kernels.test.ts conformance",
     "src/kernel/ring-kernels.test.ts elementwise",
     "src/kernel/ring-kernels.test.ts products",
-    "src/kernel/ring-kernels.test.ts functionKeys",
     // Rounds and lanes are written out by hand.
     "assembly/chacha.ts chachaBlocks",
     "assembly/tree.ts generateOne",

@@ -36,8 +36,42 @@ export type AddonAttend<Weights> = (
   held: number,
 ) => void;
 
-/** What one instruction set of the addon offers; see native/addon_f32.cc for the rest. */
+/**
+ * Evaluates function keys one after the other, each at its own points; points must lie inside the
+ * domain.
+ */
+type TreeEvaluate = (
+  isDcf: number,
+  domainBits: number,
+  words: number,
+  party: number,
+  keyCount: number,
+  pointsPerKey: number,
+  keys: Uint8Array,
+  points: BigUint64Array,
+  out: BigUint64Array,
+) => void;
+
+/** Fills both parties' keys; alphas must lie inside the domain. */
+type TreeGenerate = (
+  isDcf: number,
+  domainBits: number,
+  words: number,
+  count: number,
+  alphas: BigUint64Array,
+  payloads: BigUint64Array,
+  roots: Uint8Array,
+  keys: Uint8Array,
+  others: Uint8Array,
+) => void;
+
+/** What one instruction set of the addon offers; the arguments are told in native/addon_*.cc. */
 export interface AddonKernels extends AddonRing {
+  treeEvaluateChacha12: TreeEvaluate;
+  treeGenerateChacha12: TreeGenerate;
+  /** Where the processor has AES instructions beside this set. */
+  treeEvaluateAes128?: TreeEvaluate;
+  treeGenerateAes128?: TreeGenerate;
   gemmF32(
     m: number,
     n: number,

@@ -9,17 +9,32 @@
 // v = w for the DCF and 0 for the DPF. The last domain bit has no level of its own (early
 // termination): one leaf holds both payloads, which saves 16 bytes and one expansion.
 //
-// The generator is ChaCha12 with a 16-byte key (constants "expand 16-byte k", key repeated, as in
+// Generators that a key may be made for; the key itself does not say which.
+//
+// "chacha12" is ChaCha12 with a 16-byte key (constants "expand 16-byte k", key repeated, as in
 // Bernstein 2008), so its input blocks never meet those of `chacha12`, whose key has 32 bytes.
 // Words 13..15 of the state are purpose, level and branch; word 12 counts blocks. A child is read
 // from its own block: words 0..3 seed, words 4..13 the first five value words, bit 0 of word 15
 // the control bit; value words from the sixth on come from the next blocks, eight to a block.
 // Leaf words are the seed itself when two suffice, else blocks of branch `leafBranch`.
+//
+// "aes128" is f(x) = AES(x) xor x (Matyas, Meyer, Oseas) under fixed keys, `aesKeys`: one for each
+// kind of function and of block. A node is 16 bytes, a seed of 127 bits and the control bit; the
+// latter is bit 64, the lowest of the second 64-bit word. In a root it is the party, whatever the
+// key has there. A child's input is its parent's node with the branch (0 or 1) xored into bit 0.
+//   seed block       f(input): the child's node
+//   value block j    f(input xor j 2^65): value words 2j and 2j + 1
+// Where the parent's control bit is set, the child's node is corrected: xored with the seed
+// correction (whose bit 64 is zero in the key) and, at bit 64, the control-bit correction of the
+// branch. The leaf words of a side (0 or 1) are value blocks under the leaf's key, with the side in
+// the place of the branch. Why this is a pseudo-random generator:
+// docs/decisions/0014-function-keys-on-aes.md.
 
 import { ensure } from "../errors.ts";
 import type {
   EvaluateManyOptions,
   EvaluateOptions,
+  FunctionPrg,
   FunctionShape,
   GenerateManyOptions,
   GenerateOptions,
@@ -41,6 +56,12 @@ export type FunctionKind = "dcf" | "dpf";
 
 /** State word 13: "DCF\0" and "DPF\0". */
 export const purposes: Record<FunctionKind, number> = { dcf: 0x00464344, dpf: 0x00465044 };
+
+/** AES-128 keys, 16 characters each. A DPF has no values above the leaf. */
+export const aesKeys = {
+  dcf: { seed: "mergen:dcf:seed\0", value: "mergen:dcf:value", leaf: "mergen:dcf:leaf\0" },
+  dpf: { seed: "mergen:dpf:seed\0", leaf: "mergen:dpf:leaf\0" },
+} as const;
 
 export interface KeyLayout {
   readonly levels: number;
@@ -79,13 +100,24 @@ export function keyLayout(kind: FunctionKind, domainBits: number, words: number)
   return { levels, words, valueWords, levelBytes, leafOffset, controlOffset, keyBytes };
 }
 
+/** The generator that a call asks for; @throws E_KERNEL when these kernels do not have it. */
+export function checkPrg(
+  kind: FunctionKind,
+  { prg = "chacha12" }: Pick<FunctionShape, "prg">,
+  known: readonly FunctionPrg[],
+): FunctionPrg {
+  const has = known.includes(prg);
+  ensure(has, "E_KERNEL", `${kind}: keys on ${prg} asked for, these kernels have ${known.join()}`);
+  return prg;
+}
+
 /** One key pair as a batch of one; `checkGenerateMany` checks the rest. */
 export function asBatch(kind: FunctionKind, options: GenerateOptions): GenerateManyOptions {
-  const { domainBits, alpha, payload, random } = options;
+  const { domainBits, prg, alpha, payload, random } = options;
   const inside = alpha >= 0n && alpha >> 64n === 0n;
   ensure(inside, "E_RANGE", `${kind}: alpha lies outside ${domainBits} bits`);
   const alphas = BigUint64Array.of(alpha);
-  return { domainBits, words: payload.length, alphas, payloads: payload, random };
+  return { domainBits, prg, words: payload.length, alphas, payloads: payload, random };
 }
 
 /** @throws E_KERNEL on wrong sizes, E_RANGE when an alpha lies outside the domain. */
@@ -98,8 +130,7 @@ export function checkGenerateMany(kind: FunctionKind, options: GenerateManyOptio
     `${kind}: ${random.length} random bytes and ${payloads.length} payload words given for ` +
       `${alphas.length} keys of ${rootBytes} and ${words}`,
   );
-  const limit = (1n << BigInt(domainBits)) - 1n;
-  const inside = alphas.every((alpha) => alpha <= limit);
+  const inside = areInside(alphas, domainBits);
   ensure(inside, "E_RANGE", `${kind}: alpha lies outside ${domainBits} bits`);
   return layout;
 }
@@ -137,6 +168,18 @@ export function checkEvaluateMany(
     `${kind}: out has ${out.length} words, must be ${points.length} points times ${words}`,
   );
   return { layout, keyCount, pointsPerKey };
+}
+
+/** Whether every word lies below 2^bits, 1 <= bits <= 64. Makes no BigInt of any: they are many. */
+export function areInside(words: BigUint64Array, bits: number): boolean {
+  const halves = new Uint32Array(words.buffer, words.byteOffset, 2 * words.length);
+  const [lowBits, highBits] = [Math.min(bits, 32), Math.max(bits - 32, 0)];
+  let [low, high] = [0, 0];
+  for (let i = 0; i < halves.length; i += 2) {
+    low |= halves[i];
+    high |= halves[i + 1];
+  }
+  return low >>> 0 < 2 ** lowBits && high >>> 0 < 2 ** highBits;
 }
 
 /** @throws E_RANGE */

@@ -5,6 +5,7 @@
 
 import { ensure, MergenError } from "../errors.ts";
 import { type Addon, type AddonRing, addonRemedy } from "./addon.ts";
+import { nativeTrees } from "./native-tree.ts";
 import {
   checkAttend,
   checkBits,
@@ -19,7 +20,7 @@ import type { RingKernels } from "./ring-kernels.ts";
 export interface NativeOptions {
   /** Instruction set; by default the best that the processor has. */
   readonly isa?: string | undefined;
-  /** Serves products and function keys; the kernels take it over and close it. */
+  /** Serves products; the kernels take it over and close it. */
   readonly rest: RingKernels;
 }
 
@@ -41,7 +42,7 @@ export function createNativeRingKernels(addon: Addon, options: NativeOptions): R
       kernels.chacha12(out, key, nonce, counter);
     },
     ...productsOf(rest),
-    ...treesOf(rest),
+    ...nativeTrees(addon, isa),
     close: () => rest.close(),
   };
 }
@@ -157,24 +158,5 @@ function productsOf(rest: RingKernels): Pick<RingKernels, Products> {
     loadRing: rest.loadRing.bind(rest),
     matmul: rest.matmul.bind(rest),
     matmulKeystream: rest.matmulKeystream.bind(rest),
-  };
-}
-
-type Trees = "functionPrgs" | `${"dcf" | "dpf"}${TreeOperation}`;
-type TreeOperation = "Generate" | "GenerateMany" | "Evaluate" | "EvaluateMany" | "KeyBytes";
-
-function treesOf(rest: RingKernels): Pick<RingKernels, Trees> {
-  return {
-    functionPrgs: rest.functionPrgs,
-    dcfGenerate: rest.dcfGenerate.bind(rest),
-    dcfGenerateMany: rest.dcfGenerateMany.bind(rest),
-    dcfEvaluate: rest.dcfEvaluate.bind(rest),
-    dcfEvaluateMany: rest.dcfEvaluateMany.bind(rest),
-    dcfKeyBytes: rest.dcfKeyBytes.bind(rest),
-    dpfGenerate: rest.dpfGenerate.bind(rest),
-    dpfGenerateMany: rest.dpfGenerateMany.bind(rest),
-    dpfEvaluate: rest.dpfEvaluate.bind(rest),
-    dpfEvaluateMany: rest.dpfEvaluateMany.bind(rest),
-    dpfKeyBytes: rest.dpfKeyBytes.bind(rest),
   };
 }

@@ -3,9 +3,10 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { functionKeys } from "../../test/function-keys.ts";
+import { bytesOf, codeOf, fromHex, mod, seed, wordsOf } from "../../test/kernel-data.ts";
 import { MergenError } from "../errors.ts";
 import { type Addon, loadAddon } from "./addon.ts";
-import type { FunctionKind } from "./function-key.ts";
 import { loadRingKernels } from "./load-node.ts";
 import { createNativeRingKernels } from "./native.ts";
 import { startPool } from "./pool-node.ts";
@@ -45,43 +46,12 @@ async function eagerKernels(): Promise<RingKernels> {
   return new WasmRingKernels(engine, await startPool({ ...engine, threads: 3, eager: true }));
 }
 
-function mod(x: bigint): bigint {
-  return BigInt.asUintN(64, x);
-}
-
-function codeOf(run: () => unknown): string {
-  try {
-    run();
-  } catch (error) {
-    return (error as MergenError).code;
-  }
-  return "nothing thrown";
-}
-
-/** Words from a seed: a quarter boundary values, the rest keystream. */
-function wordsOf(seed: number, count: number): BigUint64Array {
-  const edges = [0n, 1n, 1n << 32n, (1n << 32n) - 1n, 1n << 63n, (1n << 63n) - 1n, mod(-1n)];
-  const bytes = bytesOf(seed, count * 8);
-  return new BigUint64Array(bytes.buffer).map((word) =>
-    (word & 3n) === 0n ? edges[Number((word >> 8n) % 7n)] : word,
-  );
-}
-
-function bytesOf(seed: number, count: number): Uint8Array<ArrayBuffer> {
-  const key = new Uint8Array(32);
-  new DataView(key.buffer).setUint32(0, seed);
-  const bytes = new Uint8Array(count);
-  reference.chacha12(bytes, key, new Uint8Array(12), 0);
-  return bytes;
-}
-
 function weightsOf(seed: number, count: number): Int16Array {
   return new Int16Array(bytesOf(seed, count * 2).buffer).map((weight) =>
     (weight & 7) === 0 ? -32768 : weight,
   );
 }
 
-const seed = fc.integer({ min: 0, max: 2 ** 31 });
 const word = fc.oneof(
   fc.bigInt({ min: 0n, max: mod(-1n) }),
   fc.constantFrom(0n, 1n, 1n << 63n, mod(-1n)),
@@ -96,7 +66,7 @@ function conform(title: string, kernels: RingKernels): void {
     attention(kernels);
     narrowAttention(kernels);
     keystream(kernels);
-    for (const kind of ["dcf", "dpf"] as const) functionKeys(kernels, kind);
+    functionKeys(kernels, { isSlow: kernels.name === "reference" });
   });
 }
 
@@ -622,170 +592,6 @@ function keystream(kernels: RingKernels): void {
     expect(run(64, 32, 12, -1)).toBe("E_KERNEL");
     expect(run(65, 32, 12, 2 ** 32 - 1)).toBe("E_KERNEL");
     expect(run(64, 32, 12, 2 ** 32 - 1)).toBe("nothing thrown");
-  });
-}
-
-function fromHex(hex: string): Uint8Array {
-  return new Uint8Array(Buffer.from(hex, "hex"));
-}
-
-function functionKeys(kernels: RingKernels, kind: FunctionKind): void {
-  const generateWith = (which: RingKernels) =>
-    kind === "dcf" ? which.dcfGenerate.bind(which) : which.dpfGenerate.bind(which);
-  const evaluateWith = (which: RingKernels) =>
-    kind === "dcf" ? which.dcfEvaluate.bind(which) : which.dpfEvaluate.bind(which);
-  const manyWith = (which: RingKernels) =>
-    kind === "dcf" ? which.dcfEvaluateMany.bind(which) : which.dpfEvaluateMany.bind(which);
-  const keyBytes = kind === "dcf" ? kernels.dcfKeyBytes : kernels.dpfKeyBytes;
-  const hit = (x: bigint, alpha: bigint) => (kind === "dcf" ? x < alpha : x === alpha);
-
-  /** Both parties' outputs at the points; throws unless they add up to the function. */
-  function checkPoints(
-    keys: [Uint8Array, Uint8Array],
-    at: { domainBits: number; alpha: bigint; payload: BigUint64Array; points: BigUint64Array },
-  ): BigUint64Array[] {
-    const { domainBits, alpha, payload, points } = at;
-    const words = payload.length;
-    const outs = ([0, 1] as const).map((party) => {
-      const out = wordsOf(party, points.length * words);
-      evaluateWith(kernels)({ party, key: keys[party], domainBits, words, points, out });
-      return out;
-    });
-    points.forEach((point, i) => {
-      for (let j = 0; j < words; j++) {
-        const sum = mod(outs[0][i * words + j] + outs[1][i * words + j]);
-        const expected = hit(point, alpha) ? payload[j] : 0n;
-        if (sum !== expected) throw new Error(`${kind} ${domainBits} bits ${alpha} at ${point}`);
-      }
-    });
-    return outs;
-  }
-
-  test.each([1, 2, 3, 4, 5, 6])(`${kind}, exhaustive on %i bits`, (domainBits) => {
-    const size = 1 << domainBits;
-    const points = BigUint64Array.from({ length: size }, (_, i) => BigInt(i));
-    for (let alpha = 0; alpha < size; alpha++) {
-      const words = 1 + (alpha % 4);
-      const payload = wordsOf(alpha, words);
-      const random = bytesOf(alpha + 100, 32);
-      const options = { domainBits, alpha: BigInt(alpha), payload, random };
-      checkPoints(generateWith(kernels)(options), { ...options, points });
-    }
-  });
-
-  test(`${kind}, random domains: shares add up, keys and shares equal the reference`, () => {
-    const property = fc.property(
-      fc.integer({ min: 1, max: 64 }),
-      fc.constantFrom(1, 2, 3, 4, 5, 6, 13, 14, 22),
-      fc.integer({ min: 0, max: 9 }),
-      seed,
-      (domainBits, words, count, start) => {
-        const cut = (x: bigint) => BigInt.asUintN(domainBits, x);
-        const [alpha] = wordsOf(start, 1).map(cut);
-        const payload = wordsOf(start + 1, words);
-        // Around alpha as well as anywhere, some in a row, some twice.
-        const near = BigUint64Array.of(alpha, cut(alpha + 1n), cut(alpha - 1n), alpha);
-        const points = BigUint64Array.from([...near, ...wordsOf(start + 2, count).map(cut)]);
-        const options = { domainBits, alpha, payload, random: bytesOf(start + 3, 32) };
-        const keys = generateWith(kernels)(options);
-        expect(keys).toEqual(generateWith(reference)(options));
-        expect(keys[0].length).toBe(keyBytes.call(kernels, { domainBits, words }));
-        const outs = checkPoints(keys, { ...options, points });
-        const expected = new BigUint64Array(points.length * words);
-        const key = keys[1];
-        evaluateWith(reference)({ party: 1, key, domainBits, words, points, out: expected });
-        expect(outs[1]).toEqual(expected);
-      },
-    );
-    fc.assert(property, { numRuns: 40 });
-  });
-
-  test(`${kind}, many keys at once and more points than a chunk`, () => {
-    const domainBits = 11;
-    const words = 2;
-    const evaluateMany = manyWith(kernels);
-    for (const [keyCount, perKey] of [
-      [1, 5000],
-      [5, 1],
-      [3, 4097],
-      [1400, 3],
-    ]) {
-      const keys = Array.from({ length: keyCount }, (_, i) =>
-        generateWith(kernels)({
-          domainBits,
-          alpha: BigInt((i * 37) % 2048),
-          payload: BigUint64Array.of(7n, mod(-1n)),
-          random: bytesOf(i % 10, 32),
-        }),
-      );
-      const points = wordsOf(3, keyCount * perKey).map((x) => x & 2047n);
-      const outs = ([0, 1] as const).map((party) => {
-        const out = new BigUint64Array(points.length * words);
-        const joined = new Uint8Array(Buffer.concat(keys.map((pair) => pair[party])));
-        if (kernels.name !== "reference" || points.length < 100) {
-          evaluateMany({ party, keys: joined, domainBits, words, points, out });
-        }
-        return out;
-      });
-      if (kernels.name === "reference" && points.length >= 100) continue;
-      points.forEach((point, i) => {
-        const alpha = BigInt((Math.floor(i / perKey) * 37) % 2048);
-        const sums = [0, 1].map((j) => mod(outs[0][2 * i + j] + outs[1][2 * i + j]));
-        expect(sums).toEqual(hit(point, alpha) ? [7n, mod(-1n)] : [0n, 0n]);
-      });
-    }
-  });
-
-  test(`${kind}, many key pairs at once equal single ones`, () => {
-    const property = fc.property(
-      fc.integer({ min: 1, max: 64 }),
-      fc.constantFrom(1, 2, 6),
-      fc.constantFrom(0, 1, 2, 37),
-      seed,
-      (domainBits, words, count, start) => {
-        const alphas = wordsOf(start, count).map((x) => BigInt.asUintN(domainBits, x));
-        const payloads = wordsOf(start + 1, count * words);
-        const random = bytesOf(start + 2, 32 * count);
-        const options = { domainBits, words, alphas, payloads, random };
-        const many = kind === "dcf" ? kernels.dcfGenerateMany : kernels.dpfGenerateMany;
-        const pairs = Array.from(alphas, (alpha, i) =>
-          generateWith(reference)({
-            domainBits,
-            alpha,
-            payload: payloads.subarray(i * words, (i + 1) * words),
-            random: random.subarray(32 * i, 32 * (i + 1)),
-          }),
-        );
-        const joined = many.call(kernels, options);
-        expect(Buffer.compare(joined[0], Buffer.concat(pairs.map((pair) => pair[0])))).toBe(0);
-        expect(Buffer.compare(joined[1], Buffer.concat(pairs.map((pair) => pair[1])))).toBe(0);
-      },
-    );
-    fc.assert(property, { numRuns: 15 });
-  });
-
-  test(`${kind}, wrong sizes are named errors`, () => {
-    const payload = new BigUint64Array(2);
-    const random = new Uint8Array(32);
-    const generate = generateWith(kernels);
-    const good = { domainBits: 8, alpha: 255n, payload, random };
-    expect(codeOf(() => generate({ ...good, domainBits: 0 }))).toBe("E_KERNEL");
-    expect(codeOf(() => generate({ ...good, domainBits: 65 }))).toBe("E_KERNEL");
-    expect(codeOf(() => generate({ ...good, alpha: 256n }))).toBe("E_RANGE");
-    expect(codeOf(() => generate({ ...good, alpha: -1n }))).toBe("E_RANGE");
-    expect(codeOf(() => generate({ ...good, payload: new BigUint64Array(0) }))).toBe("E_KERNEL");
-    expect(codeOf(() => generate({ ...good, alpha: 1n << 64n }))).toBe("E_RANGE");
-    expect(codeOf(() => generate({ ...good, random: new Uint8Array(31) }))).toBe("E_KERNEL");
-    const [key] = generate(good);
-    const points = BigUint64Array.of(1n, 2n);
-    const out = new BigUint64Array(4);
-    const at = { party: 0, key, domainBits: 8, words: 2, points, out } as const;
-    const evaluate = evaluateWith(kernels);
-    expect(codeOf(() => evaluate({ ...at, key: key.subarray(1) }))).toBe("E_KERNEL");
-    expect(codeOf(() => evaluate({ ...at, out: out.subarray(1) }))).toBe("E_KERNEL");
-    expect(codeOf(() => evaluate({ ...at, party: 2 as never }))).toBe("E_KERNEL");
-    const outside = BigUint64Array.of(1n, 256n);
-    expect(codeOf(() => evaluate({ ...at, points: outside }))).toBe("E_RANGE");
   });
 }
 

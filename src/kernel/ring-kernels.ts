@@ -184,3 +184,9 @@ export interface RingKernels {
   /** Ends the kernels' threads, if they have any; they then work on the caller's alone. */
   close(): void;
 }
+
+/** The part of the ring kernels that deals and evaluates function-secret-sharing keys. */
+export type FunctionKernels = Pick<
+  RingKernels,
+  "functionPrgs" | Extract<keyof RingKernels, `dcf${string}` | `dpf${string}`>
+>;

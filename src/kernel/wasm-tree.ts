@@ -4,14 +4,18 @@
 import {
   checkEvaluateMany,
   checkGenerateMany,
+  checkPrg,
   ensureInsideDomain,
   type FunctionKind,
   purposes,
   rootBytes,
 } from "./function-key.ts";
-import type { EvaluateManyOptions, GenerateManyOptions } from "./ring-kernels.ts";
+import type { EvaluateManyOptions, FunctionPrg, GenerateManyOptions } from "./ring-kernels.ts";
 import { type Call, cut, type Runner } from "./wasm-exports.ts";
 import type { WasmMemory } from "./wasm-memory.ts";
+
+/** WebAssembly has no AES instructions, and tables would tell the time what they are asked. */
+export const wasmPrgs: readonly FunctionPrg[] = ["chacha12"];
 
 /** Tree evaluations that share scratch. */
 const chunkPoints = 1 << 12;
@@ -31,6 +35,7 @@ export function generateMany(
   at: { memory: WasmMemory; runner: Runner },
 ): [Uint8Array, Uint8Array] {
   const { keyBytes } = checkGenerateMany(kind, options);
+  checkPrg(kind, options, wasmPrgs);
   const { alphas, payloads, random, words } = options;
   const keys = new Uint8Array(alphas.length * keyBytes);
   const others = new Uint8Array(keys.length);
@@ -99,6 +104,7 @@ export function evaluateMany(
   at: { memory: WasmMemory; runner: Runner },
 ): void {
   const { layout, keyCount, pointsPerKey } = checkEvaluateMany(kind, options);
+  checkPrg(kind, options, wasmPrgs);
   if (options.points.length === 0) return;
   const { keyBytes, words } = layout;
   const keysAtOnce = Math.max(1, Math.floor(chunkPoints / pointsPerKey));

@@ -27,7 +27,7 @@ import type {
 } from "./ring-kernels.ts";
 import { type Call, cut, type RingExports, type Runner, runInTurn } from "./wasm-exports.ts";
 import { WasmMemory } from "./wasm-memory.ts";
-import { evaluateMany, generateMany } from "./wasm-tree.ts";
+import { evaluateMany, generateMany, wasmPrgs } from "./wasm-tree.ts";
 
 /** Stands in for what the module does not do yet. */
 const slow = referenceRingKernels();
@@ -120,7 +120,7 @@ type ChunkLoop = (out: number, a: number, b: number, count: number) => void;
 
 export class WasmRingKernels implements RingKernels {
   readonly name = "wasm";
-  readonly functionPrgs = ["chacha12"] as const;
+  readonly functionPrgs = wasmPrgs;
   readonly #wasm: RingExports;
   readonly #memory: WasmMemory;
   #runner: Runner;

@@ -1,0 +1,158 @@
+// Evaluation of function-secret-sharing keys, for any generator. Points are taken in tiles, which
+// walk down their trees together, level by level; neighbours that share a prefix share its nodes.
+// Nodes are numbered in the order in which they part from their left neighbour, so at every level
+// those in use are the first ones, side by side, and the generator takes them in full vectors
+// whatever key they belong to.
+//
+// Anonymous namespace for the same reason as in f32_gemm.h.
+#pragma once
+
+#include "tree_layout.h"
+
+namespace {
+
+// Nodes and points of a tile; state of that many lies well within an L1 cache.
+constexpr long MAX_NODES = 256;
+constexpr long MAX_LEVELS = 63;
+
+// Bits 0, 2, 4 ... in the lower half, 1, 3, 5 ... in the upper.
+inline uint64_t unshuffle(uint64_t x) {
+  uint64_t t;
+  t = (x ^ (x >> 1)) & 0x2222222222222222u, x ^= t ^ (t << 1);
+  t = (x ^ (x >> 2)) & 0x0c0c0c0c0c0c0c0cu, x ^= t ^ (t << 2);
+  t = (x ^ (x >> 4)) & 0x00f000f000f000f0u, x ^= t ^ (t << 4);
+  t = (x ^ (x >> 8)) & 0x0000ff000000ff00u, x ^= t ^ (t << 8);
+  t = (x ^ (x >> 16)) & 0x00000000ffff0000u, x ^= t ^ (t << 16);
+  return x;
+}
+
+// What the generator's lanes read, by node.
+struct Tile {
+  long points, nodes;
+  const uint8_t* keys[MAX_NODES];
+  uint64_t paths[MAX_NODES];     // bit i: branch at level i; bit `levels`: side of the leaf
+  uint64_t controls[MAX_NODES];  // bit i: control-bit correction of that branch
+  uint16_t parents[MAX_NODES];   // node whose state a node takes over where they part
+  uint16_t node_of[MAX_NODES];   // of each point
+  uint16_t active[MAX_LEVELS + 1];  // nodes in use at each level, the leaf's among them
+};
+
+// Numbers the nodes of the points [first, first + tile.points) and notes which key and point each
+// stands for in `keys` and `paths`.
+inline void number_nodes(Tile& tile, const TreeEvaluate& e, const Layout& at, long first) {
+  const uint64_t* points = e.points + first;
+  if (e.points_per_key == 1) {
+    tile.nodes = tile.points;
+    for (long i = 0; i < tile.points; i++) {
+      tile.keys[i] = e.keys + (first + i) * at.key_bytes;
+      tile.paths[i] = points[i];
+      tile.node_of[i] = static_cast<uint16_t>(i);
+    }
+    for (long level = 0; level <= at.levels; level++) tile.active[level] = tile.nodes;
+    return;
+  }
+  // The level at which each point parts from its left neighbour: 0 for the first one of a key, SAME
+  // for one that never does.
+  constexpr uint8_t SAME = MAX_LEVELS + 1;
+  uint8_t parts[MAX_NODES];
+  uint16_t next[MAX_LEVELS + 2] = {};  // first nodes of each level, then the next ones
+  long left_of_key = e.points_per_key - first % e.points_per_key;
+  for (long i = 0; i < tile.points; i++, left_of_key--) {
+    const bool is_first = i == 0 || left_of_key == 0;
+    if (left_of_key == 0) left_of_key = e.points_per_key;
+    const uint64_t difference = is_first ? 0 : points[i] ^ points[i - 1];
+    const long level = difference == 0 ? SAME : at.levels - 63 + __builtin_clzll(difference);
+    parts[i] = is_first ? 0 : static_cast<uint8_t>(level);
+    if (parts[i] != SAME) next[parts[i] + 1]++;
+  }
+  for (long level = 0; level <= at.levels; level++) {
+    next[level + 1] = static_cast<uint16_t>(next[level + 1] + next[level]);
+    tile.active[level] = next[level + 1];
+  }
+  tile.nodes = tile.active[at.levels];
+  // Nodes on the way to the last point, by the levels where they parted.
+  uint16_t way[MAX_LEVELS + 2];
+  uint8_t way_parts[MAX_LEVELS + 2];
+  long depth = 0;
+  for (long i = 0; i < tile.points; i++) {
+    if (parts[i] != SAME) {
+      while (depth > 0 && way_parts[depth - 1] >= parts[i]) depth--;
+      const uint16_t node = next[parts[i]]++;
+      tile.parents[node] = depth > 0 ? way[depth - 1] : node;
+      tile.keys[node] = e.keys + (first + i) / e.points_per_key * at.key_bytes;
+      tile.paths[node] = points[i];
+      way[depth] = node;
+      way_parts[depth++] = parts[i];
+    }
+    tile.node_of[i] = way[depth - 1];
+  }
+}
+
+// Turns points into paths and reads the control-bit corrections along them.
+inline void read_controls(Tile& tile, const Layout& at) {
+  uint64_t low[MAX_NODES], high[MAX_NODES];  // two bits a level
+  const long spare = 8 * (16 - at.control_bytes);
+  for (long i = 0; i < tile.nodes; i++) {
+    // They are the key's end, which has 32 bytes at least.
+    const uint64_t before = load64(tile.keys[i] + at.key_bytes - 16);
+    const uint64_t last = load64(tile.keys[i] + at.key_bytes - 8);
+    if (spare >= 64) {
+      low[i] = spare == 128 ? 0 : last >> (spare - 64);
+      high[i] = 0;
+    } else {
+      low[i] = spare == 0 ? before : before >> spare | last << (64 - spare);
+      high[i] = last >> spare;
+    }
+  }
+  for (long i = 0; i < tile.nodes; i++) {
+    const uint64_t path = at.path_of(tile.paths[i]);
+    const uint64_t a = unshuffle(low[i]), b = unshuffle(high[i]);
+    const uint64_t left = (a & 0xffffffffu) | b << 32;
+    const uint64_t right = a >> 32 | (b & 0xffffffff00000000u);
+    tile.paths[i] = path;
+    tile.controls[i] = (left & ~path) | (right & path);
+  }
+}
+
+// Nodes is a generator's state of up to MAX_NODES nodes:
+//   capacity(layout)          nodes that it has room for, a multiple of `GROUP`
+//   start(tile, party)        every node used at level 0 is its key's root
+//   copy(to, from)            a node takes over another's state
+//   expand(tile, level)       every node goes to the child on its path
+//   finish(tile)              adds the leaves
+//   value(node, word)         what party 0's share is, or minus party 1's
+template <class Nodes>
+void evaluate(const TreeEvaluate& e) {
+  const Layout at(e.shape);
+  Nodes nodes(at);
+  Tile tile;
+  for (long first = 0; first < e.total; first += tile.points) {
+    const long left = e.total - first;
+    tile.points = left < nodes.capacity() ? left : nodes.capacity();
+    number_nodes(tile, e, at, first);
+    read_controls(tile, at);
+    // Lanes beyond the last node compute something that nobody reads, on a key that can be read.
+    const long padded = (tile.nodes + Nodes::GROUP - 1) / Nodes::GROUP * Nodes::GROUP;
+    for (long i = tile.nodes; i < padded; i++) {
+      tile.keys[i] = tile.keys[0];
+      tile.paths[i] = tile.controls[i] = 0;
+    }
+    nodes.start(tile, e.party);
+    for (long level = 0; level <= at.levels; level++) {
+      for (long i = level == 0 ? tile.nodes : tile.active[level - 1]; i < tile.active[level]; i++) {
+        nodes.copy(i, tile.parents[i]);
+      }
+      if (level < at.levels) nodes.expand(tile, level);
+    }
+    nodes.finish(tile);
+    uint64_t* out = e.out + first * at.words;
+    for (long i = 0; i < tile.points; i++) {
+      for (long j = 0; j < at.words; j++) {
+        const uint64_t value = nodes.value(tile.node_of[i], j);
+        *out++ = e.party == 0 ? value : 0 - value;
+      }
+    }
+  }
+}
+
+}  // namespace
