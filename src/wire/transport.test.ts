@@ -146,6 +146,23 @@ describe.each(cases)("$name", ({ connect, canPause }) => {
     }
   });
 
+  test("bytes may be written again as soon as the transport says so", async () => {
+    const inbox = collect(pair.server);
+    let scratch = new Uint8Array(300_000);
+    let reused = 0;
+    for (let i = 0; i < 40; i++) {
+      scratch.fill(i);
+      await pair.client.send(scratch);
+      if (pair.client.isFlushed?.()) reused++;
+      else scratch = new Uint8Array(scratch.length);
+    }
+    const got = await inbox.until(40);
+    for (const [i, frame] of got.entries()) {
+      expect(Buffer.compare(frame, new Uint8Array(300_000).fill(i))).toBe(0);
+    }
+    if (pair.client.isFlushed) expect(reused).toBeGreaterThan(0);
+  });
+
   test("frames that come before there is a handler wait for it", async () => {
     for (let i = 0; i < 5; i++) await pair.server.send(frameOf(100, i));
     await new Promise((resolve) => setTimeout(resolve, 30));
