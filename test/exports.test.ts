@@ -60,6 +60,7 @@ describe("exported names", () => {
       loadRingKernels
       loadTokenizer
       memoryStore
+      networks
       parseTrainConfig
       planGeneration
       predict
@@ -68,16 +69,21 @@ describe("exported names", () => {
       readExamples
       runStage
       scoreOutputs
+      startRelay
       type BundleStore
+      type ChannelOptions
       type ClientOptions
       type CorpusScore
+      type Crc32c
       type DealerOptions
+      type Draft
       type ErrorCode
       type Example
       type FloatKernels
       type GenerateOptions
       type Generation
       type GenerationOptions
+      type LinkOptions
       type LocalBench
       type LocalOptions
       type Mode
@@ -85,6 +91,8 @@ describe("exported names", () => {
       type ModelConfig
       type Plan
       type Prediction
+      type Relay
+      type RelayOptions
       type RingKernels
       type SampleOptions
       type ServerOptions

@@ -8,6 +8,7 @@ import { addDemo } from "./commands/demo.ts";
 import { addEval } from "./commands/eval.ts";
 import { addGenerate } from "./commands/generate.ts";
 import { addPlan } from "./commands/plan.ts";
+import { addRelay } from "./commands/relay.ts";
 import { addRun } from "./commands/run.ts";
 import { addServe } from "./commands/serve.ts";
 import { addTrain } from "./commands/train.ts";
@@ -34,6 +35,7 @@ function program(): Command {
     addEval,
     addPlan,
     addTrain,
+    addRelay,
   ]) {
     add(root);
   }

@@ -6,7 +6,7 @@
 export class FrameBuffer {
   private spare: ArrayBuffer | undefined;
 
-  /** Bytes at offset 0 of a buffer; what they hold is not said. They stay taken until given back. */
+  /** Bytes at offset 0 of a buffer, whatever is in them. They stay taken until given back. */
   take(byteLength: number): Uint8Array<ArrayBuffer> {
     const { spare } = this;
     this.spare = undefined;
