@@ -79,6 +79,12 @@ const cases: Case[] = [
     connect: () => overSockets({ token }, (url) => connectWebSocket(url, { token })),
   },
   {
+    name: "WebSocket that stays awake",
+    canPause: true,
+    connect: () =>
+      overSockets({ busyPollMs: 1 }, (url) => connectWebSocket(url, { busyPollMs: 1 })),
+  },
+  {
     name: "browser's WebSocket",
     canPause: false,
     connect: () => overSockets({ token }, (url) => connectBrowserWebSocket(url, { token })),
