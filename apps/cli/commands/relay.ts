@@ -43,7 +43,9 @@ export function addRelay(root: Command): void {
       "after",
       "\nExamples:\n" +
         "  $ mergen relay --target 127.0.0.1:8701 --network lan --listen 127.0.0.1:9701\n" +
-        "  $ mergen relay --target 127.0.0.1:8701 --delay 10 --rate 200 --json",
+        "  $ mergen relay --target 127.0.0.1:8701 --delay 10 --rate 200 --json\n\n" +
+        "Where all cores are busy, delays are right only for a real-time process (as root):\n" +
+        "  $ chrt -f 1 mergen relay ...",
     )
     .action(relay);
 }
