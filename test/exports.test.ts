@@ -61,6 +61,7 @@ describe("exported names", () => {
       loadRingKernels
       loadTokenizer
       memoryStore
+      networks
       parseTrainConfig
       planGeneration
       predict
@@ -72,10 +73,14 @@ describe("exported names", () => {
       threadPreparer
       testFloatKernels
       testRingKernels
+      startRelay
       type BundleStore
+      type ChannelOptions
       type ClientOptions
       type CorpusScore
+      type Crc32c
       type DealerOptions
+      type Draft
       type ErrorCode
       type Example
       type FloatKernels
@@ -83,6 +88,7 @@ describe("exported names", () => {
       type Generation
       type GenerationOptions
       type KernelReport
+      type LinkOptions
       type LocalBench
       type LocalOptions
       type Mode
@@ -92,6 +98,8 @@ describe("exported names", () => {
       type Prediction
       type Preparer
       type PreparerSetup
+      type Relay
+      type RelayOptions
       type RingKernels
       type RunOptions
       type SampleOptions

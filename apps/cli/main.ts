@@ -9,6 +9,7 @@ import { addDoctor } from "./commands/doctor.ts";
 import { addEval } from "./commands/eval.ts";
 import { addGenerate } from "./commands/generate.ts";
 import { addPlan } from "./commands/plan.ts";
+import { addRelay } from "./commands/relay.ts";
 import { addRun } from "./commands/run.ts";
 import { addServe } from "./commands/serve.ts";
 import { addTrain } from "./commands/train.ts";
@@ -36,6 +37,7 @@ function program(): Command {
     addPlan,
     addTrain,
     addDoctor,
+    addRelay,
   ]) {
     add(root);
   }

@@ -187,7 +187,10 @@ export async function interruptible<T>(signal: AbortSignal, work: Promise<T>): P
 }
 
 /** Serves until told to stop. Ctrl-C shows in the exit status, an orderly termination does not. */
-export async function serveUntil(stop: AbortSignal, listener: WebSocketListener): Promise<void> {
+export async function serveUntil(
+  stop: AbortSignal,
+  listener: Pick<WebSocketListener, "close">,
+): Promise<void> {
   await aborted(stop);
   await listener.close();
   if (stop.reason === "SIGINT") process.exitCode = INTERRUPTED;

@@ -24,7 +24,7 @@ export function integer(least: number): (text: string) => number {
   };
 }
 
-function real(text: string): number {
+export function real(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || !Number.isFinite(value)) {
     throw new InvalidArgumentError("It must be a number.");

@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import type { ErrorCode } from "../errors.ts";
 import { Channel, type ChannelOptions } from "./channel.ts";
 import { encodeControl } from "./control.ts";
+import { crc32c } from "./crc32c.ts";
 import { encodeMessage, type FrameKind, frameBytes, maxFramePayloadBytes } from "./frame.ts";
 import { type MemoryTransport, memoryPair } from "./memory.ts";
 import type { Transport } from "./transport.ts";
@@ -83,6 +84,130 @@ describe("order and contents", () => {
     void a.sendControl({ type: "open" });
     const wrong = clock.run(b.receiveControl({ timeoutMs, types: ["hello"] }));
     await expect(wrong).rejects.toMatchObject(code("E_PROTOCOL"));
+  });
+});
+
+describe("drafts", () => {
+  const sizes = [0, 1, 25_000, maxFramePayloadBytes, maxFramePayloadBytes + 1];
+
+  test("arrive as if they had been sent, in the order of sending, and count alike", async () => {
+    const { clock, a, b } = channels();
+    const run = async () => {
+      const drafts = sizes.map((size) => a.allocate("online", size));
+      for (const [i, { payload }] of drafts.entries()) {
+        expect(payload).toHaveLength(sizes[i]);
+        expect(payload.byteOffset % 8).toBe(0);
+        expect(payload.every((byte) => byte === 0)).toBe(true);
+        payload.fill(i + 1);
+      }
+      for (const [i, draft] of drafts.entries()) {
+        void a.send("bundle", bytes(i));
+        void draft.send();
+      }
+      for (const [i, size] of sizes.entries()) {
+        expect(await b.receive({ timeoutMs })).toEqual({ kind: "bundle", payload: bytes(i) });
+        const { kind, payload } = await b.receive({ timeoutMs });
+        expect(kind).toBe("online");
+        expect(Buffer.compare(payload, new Uint8Array(size).fill(i + 1))).toBe(0);
+      }
+    };
+    await clock.run(run());
+    const total = sizes.reduce((sum, size) => sum + frameBytes(size) + frameBytes(1), 0);
+    expect(a.counters.sentBytes).toBe(total);
+    expect(b.counters.receivedBytes).toBe(total);
+    expect(a.counters.sentMessages).toBe(2 * sizes.length);
+  });
+
+  test.each([10, maxFramePayloadBytes + 1])("of %d bytes are sent once", async (size) => {
+    const { clock, a, b } = channels();
+    const draft = a.allocate("online", size);
+    await clock.run(draft.send());
+    await expect(draft.send()).rejects.toMatchObject(code("E_INTERNAL"));
+    expect((await clock.run(b.receive({ timeoutMs }))).payload).toHaveLength(size);
+    expect(a.counters.sentMessages).toBe(1);
+  });
+
+  test("are refused as sends are", async () => {
+    const { clock, a } = channels();
+    const over = () => a.allocate("control", maxFramePayloadBytes + 1);
+    expect(over).toThrow(expect.objectContaining(code("E_RANGE")));
+    const draft = a.allocate("online", 10);
+    await clock.run(a.close());
+    await expect(draft.send()).rejects.toMatchObject(code("E_INTERRUPTED"));
+  });
+});
+
+describe("memory of frames", () => {
+  /** Keeps frames as they are until told that they have left. */
+  function slowTransport() {
+    const frames: Uint8Array[] = [];
+    let isFlushed = false;
+    const transport: Transport = {
+      send: (frame) => void frames.push(frame),
+      isFlushed: () => isFlushed,
+      onFrame: () => {},
+      onClose: () => {},
+      close: async () => {},
+    };
+    return { transport, frames, flush: (is: boolean) => void (isFlushed = is) };
+  }
+
+  test("is written again only when the transport has let go of it", async () => {
+    const { transport, frames, flush } = slowTransport();
+    const channel = new Channel(transport);
+    const kept: Uint8Array[] = [];
+    const send = async (byteLength: number) => {
+      await channel.send("online", new Uint8Array(byteLength).fill(byteLength));
+      kept.push(Uint8Array.from(frames.at(-1)!));
+    };
+    for (const size of [30, 20, 30]) await send(size);
+    expect(frames).toEqual(kept);
+    expect(new Set(frames.map((frame) => frame.buffer)).size).toBe(3);
+    flush(true);
+    for (const size of [30, 20, 30, 0]) await send(size);
+    expect(new Set(frames.slice(3).map((frame) => frame.buffer)).size).toBe(1);
+    expect(frames.slice(0, 3)).toEqual(kept.slice(0, 3));
+    await send(40);
+    expect(frames.at(-1)!.buffer).not.toBe(frames.at(-2)!.buffer);
+  });
+
+  test("a draft keeps its memory while others are sent, and starts with zeros", async () => {
+    const { transport, frames, flush } = slowTransport();
+    flush(true);
+    const channel = new Channel(transport);
+    await channel.send("online", new Uint8Array(100).fill(1));
+    const first = channel.allocate("online", 50);
+    expect(first.payload).toEqual(new Uint8Array(50));
+    expect(first.payload.buffer).toBe(frames[0].buffer);
+    first.payload.fill(2);
+    await channel.send("online", new Uint8Array(60).fill(3));
+    const second = channel.allocate("online", 50);
+    expect(second.payload.buffer).not.toBe(first.payload.buffer);
+    expect(first.payload).toEqual(new Uint8Array(50).fill(2));
+    await first.send();
+    expect(frames.at(-1)!.subarray(16)).toEqual(new Uint8Array(50).fill(2));
+  });
+});
+
+describe("another implementation of the checksum", () => {
+  test("sees all bytes both ways; one that is wrong ends the channel", async () => {
+    let seenBytes = 0;
+    const counting = (part: Uint8Array, previous: number) => {
+      seenBytes += part.length;
+      return crc32c(part, previous);
+    };
+    const [near, far] = memoryPair();
+    const clock = new VirtualClock();
+    const a = new Channel(near, { clock, crc32c: counting });
+    const b = new Channel(far, { clock, crc32c: counting });
+    void a.send("online", bytes(1, 2, 3));
+    expect((await clock.run(b.receive({ timeoutMs }))).payload).toEqual(bytes(1, 2, 3));
+    expect(seenBytes).toBe(16 + 3 + 3); // the writer's frame, the reader's payload
+    const [left, right] = memoryPair();
+    const c = new Channel(left, { clock, crc32c: () => 0 });
+    const d = new Channel(right, { clock });
+    void c.send("online", bytes(1));
+    await expect(clock.run(d.receive({ timeoutMs }))).rejects.toMatchObject(code("E_FRAME"));
   });
 });
 

@@ -90,15 +90,65 @@ describe("round trip", () => {
     }
   });
 
-  test.each(kinds)("a %s payload owns its buffer, whatever the frame was a slice of", (kind) => {
-    const [frame] = encodeMessage(kind, filled(100), counter());
-    const slab = new Uint8Array(1000);
-    slab.set(frame, 13);
-    const [message] = readAll([Buffer.from(slab.buffer, 13, frame.length)]);
-    slab.fill(0);
-    expect(message.payload).toEqual(filled(100));
-    expect(message.payload.byteOffset).toBe(0);
-    expect(message.payload.buffer.byteLength).toBe(100);
+  test("a payload is aligned, and its buffer not much larger, wherever its frame lay", () => {
+    const place = fc.record({
+      kind: fc.constantFrom(...kinds),
+      size: fc.nat(3000),
+      before: fc.nat(40),
+      after: fc.oneof(fc.nat(40), fc.nat(5000)),
+    });
+    fc.assert(
+      fc.property(place, ({ kind, size, before, after }) => {
+        const [frame] = encodeMessage(kind, filled(size), counter());
+        const slab = new Uint8Array(before + frame.length + after);
+        slab.set(frame, before);
+        const [{ payload }] = readAll([Buffer.from(slab.buffer, before, frame.length)]);
+        expect(payload).toEqual(filled(size));
+        expect(payload.byteOffset % 8).toBe(0);
+        const idleBytes = payload.buffer.byteLength - size;
+        expect(idleBytes).toBeLessThanOrEqual(Math.max(size, 256));
+        // A Buffer's `slice` would not copy.
+        expect(Object.getPrototypeOf(payload)).toBe(Uint8Array.prototype);
+      }),
+    );
+  });
+
+  test.each([
+    ["a frame of its own", 0, 0, true],
+    ["behind eight bytes of a socket's", 8, 0, true],
+    ["behind four", 4, 0, false],
+    ["a small part of what was read", 0, 60_000, false],
+  ])("read in place or copied: %s", (_name, before, after, inPlace) => {
+    const [frame] = encodeMessage("online", filled(20_000), counter());
+    const slab = new Uint8Array(before + frame.length + after);
+    slab.set(frame, before);
+    const [{ payload }] = readAll([slab.subarray(before, before + frame.length)]);
+    expect(payload.buffer === slab.buffer).toBe(inPlace);
+    expect(payload).toEqual(filled(20_000));
+  });
+
+  test("frames are the same with another implementation of the checksum, on either side", () => {
+    let calls = 0;
+    const other = (bytes: Uint8Array, previous: number) => {
+      calls++;
+      return crc32c(bytes, previous);
+    };
+    const payload = filled(maxFramePayloadBytes + 100);
+    const frames = [...encodeMessage("model", payload, counter(), { crc32c: other })];
+    expect(calls).toBe(2);
+    const same = [...encodeMessage("model", payload, counter())];
+    expect(frames.every((frame, i) => Buffer.compare(frame, same[i]) === 0)).toBe(true);
+    const [message] = readAll(frames, new FrameReader({ ...limits, crc32c: other }));
+    expect(calls).toBe(4);
+    expect(Buffer.compare(message.payload, payload)).toBe(0);
+    const wrong = () => 7;
+    expect(codeOf(frames, new FrameReader({ ...limits, crc32c: wrong }))).toBe("E_FRAME");
+  });
+
+  test("a frame is the same in used memory", () => {
+    const used = (byteLength: number) => new Uint8Array(byteLength).fill(255);
+    const [frame] = encodeMessage("online", filled(100), counter(9), { take: used });
+    expect(frame).toEqual([...encodeMessage("online", filled(100), counter(9))][0]);
   });
 
   test("a control message may come between the frames of a data message", () => {

@@ -58,7 +58,7 @@ class MemoryEnd implements MemoryTransport {
     this.peer = peer;
   }
 
-  send(bytes: Uint8Array): Promise<void> {
+  send(bytes: Uint8Array): Promise<void> | undefined {
     if (!this.open || !this.peer) return Promise.reject(gone("the connection is closed"));
     return this.peer.take(bytes);
   }
@@ -95,11 +95,11 @@ class MemoryEnd implements MemoryTransport {
     this.drop(reason);
   }
 
-  private take(bytes: Uint8Array): Promise<void> {
+  private take(bytes: Uint8Array): Promise<void> | undefined {
     this.inbox.push(bytes);
     this.inboxBytes += bytes.length;
     this.schedule();
-    if (this.inboxBytes <= this.highWaterBytes) return Promise.resolve();
+    if (this.inboxBytes <= this.highWaterBytes) return undefined;
     if (this.roomWaiters.length >= maxRoomWaiters) {
       return Promise.reject(new MergenError("E_INTERNAL", "sends are not awaited"));
     }

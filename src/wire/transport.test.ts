@@ -79,6 +79,12 @@ const cases: Case[] = [
     connect: () => overSockets({ token }, (url) => connectWebSocket(url, { token })),
   },
   {
+    name: "WebSocket that stays awake",
+    canPause: true,
+    connect: () =>
+      overSockets({ busyPollMs: 1 }, (url) => connectWebSocket(url, { busyPollMs: 1 })),
+  },
+  {
     name: "browser's WebSocket",
     canPause: false,
     connect: () => overSockets({ token }, (url) => connectBrowserWebSocket(url, { token })),
@@ -144,6 +150,23 @@ describe.each(cases)("$name", ({ connect, canPause }) => {
         expect(Buffer.compare(got[i], frameOf(size, i))).toBe(0);
       }
     }
+  });
+
+  test("bytes may be written again as soon as the transport says so", async () => {
+    const inbox = collect(pair.server);
+    let scratch = new Uint8Array(300_000);
+    let reused = 0;
+    for (let i = 0; i < 40; i++) {
+      scratch.fill(i);
+      await pair.client.send(scratch);
+      if (pair.client.isFlushed?.()) reused++;
+      else scratch = new Uint8Array(scratch.length);
+    }
+    const got = await inbox.until(40);
+    for (const [i, frame] of got.entries()) {
+      expect(Buffer.compare(frame, new Uint8Array(300_000).fill(i))).toBe(0);
+    }
+    if (pair.client.isFlushed) expect(reused).toBeGreaterThan(0);
   });
 
   test("frames that come before there is a handler wait for it", async () => {

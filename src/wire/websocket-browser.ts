@@ -104,12 +104,21 @@ class BrowserTransport implements Transport {
     });
   }
 
-  async send(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    this.checkOpen();
+  send(bytes: Uint8Array<ArrayBuffer>): Promise<void> | undefined {
+    if (!this.isOpen()) return Promise.reject(gone("the connection is closed"));
     this.socket.send(bytes);
+    return this.socket.bufferedAmount > highWaterBytes ? this.untilRoom() : undefined;
+  }
+
+  /** A browser copies what it is given before `send` returns. */
+  isFlushed(): boolean {
+    return true;
+  }
+
+  private async untilRoom(): Promise<void> {
     while (this.socket.bufferedAmount > highWaterBytes) {
       await new Promise<void>((resolve) => this.clock.setTimeout(resolve, pollMs));
-      this.checkOpen();
+      if (!this.isOpen()) throw gone("the connection is closed");
     }
   }
 
@@ -138,8 +147,8 @@ class BrowserTransport implements Transport {
     });
   }
 
-  private checkOpen(): void {
-    if (this.ended || this.socket.readyState !== 1) throw gone("the connection is closed");
+  private isOpen(): boolean {
+    return !this.ended && this.socket.readyState === 1;
   }
 
   private accept(data: unknown): void {

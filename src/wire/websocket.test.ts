@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer, request } from "node:http";
 import { type AddressInfo, connect as connectTcp, createServer as createTcpServer } from "node:net";
@@ -142,6 +143,27 @@ describe("who may connect", () => {
     const [error] = await once(ws, "error");
     expect(error.message).toContain("400");
   });
+});
+
+test("a client masks its messages, as servers want it, with a key of zero", async () => {
+  const server = createServer().listen(0, "127.0.0.1");
+  cleanUps.push(() => server.close());
+  await once(server, "listening");
+  const upgraded = once(server, "upgrade");
+  const { port } = server.address() as AddressInfo;
+  const connecting = connectWebSocket(`ws://127.0.0.1:${port}`, { closeTimeoutMs: 50 });
+  const [{ headers }, socket] = await upgraded;
+  cleanUps.push(() => socket.destroy());
+  const proof = `${headers["sec-websocket-key"]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`;
+  const accept = createHash("sha1").update(proof).digest("base64");
+  const head = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"];
+  const rest = [`Sec-WebSocket-Accept: ${accept}`, "Sec-WebSocket-Protocol: mergen", "", ""];
+  socket.write([...head, ...rest].join("\r\n"));
+  const transport = await connecting;
+  await transport.send(Uint8Array.from([1, 2, 3]));
+  const [chunk] = await once(socket, "data");
+  expect([...chunk]).toEqual([0x82, 0x83, 0, 0, 0, 0, 1, 2, 3]);
+  await transport.close();
 });
 
 describe("connecting to the wrong place", () => {
