@@ -16,6 +16,15 @@ export interface AddonKernels {
     out: Float32Array,
     flags: number,
   ): void;
+  mixHeadsF32(
+    heads: number,
+    rows: number,
+    columns: number,
+    coefficients: Float32Array,
+    x: Float32Array,
+    out: Float32Array,
+    accumulate: number,
+  ): void;
   geluF32(form: number, count: number, x: Float32Array, out: Float32Array): void;
   geluGradientF32(
     form: number,
