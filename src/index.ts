@@ -8,11 +8,19 @@ export type { FloatKernels } from "./kernel/float-kernels.ts";
 export { loadFloatKernels } from "./kernel/float-load.ts";
 export { loadRingKernels } from "./kernel/load-node.ts";
 export type { RingKernels } from "./kernel/ring-kernels.ts";
-export { loadConfig, loadModel, loadTokenizer, type Model } from "./model/checkpoint.ts";
+export {
+  loadConfig,
+  loadModel,
+  loadTokenizer,
+  type Model,
+  saveModel,
+} from "./model/checkpoint.ts";
 export { type ModelConfig, promptPositions } from "./model/config.ts";
 export { encodePrompt, promptText } from "./model/prompt.ts";
+export { shapeNames } from "./model/shapes.ts";
 export { Client, type ClientOptions, type GenerateOptions } from "./party/client.ts";
 export { Dealer, type DealerOptions } from "./party/dealer.ts";
+export { type DecodeFloatOptions, decodeFloat, type FloatTiming } from "./party/decode-float.ts";
 export { fileStore } from "./party/file-store.ts";
 export {
   fixedBench,
@@ -32,6 +40,7 @@ export type { Generation, Mode } from "./party/report.ts";
 export { Server, type ServerOptions } from "./party/server.ts";
 export { type BundleStore, memoryStore } from "./party/store.ts";
 export { parseTrainConfig } from "./train/config.ts";
+export { type RandomModelOptions, randomModel } from "./train/random-model.ts";
 export { runStage } from "./train/stages.ts";
 export { Channel } from "./wire/channel.ts";
 export type { Transport } from "./wire/transport.ts";

@@ -7,6 +7,7 @@ import { addDealer } from "./commands/dealer.ts";
 import { addDemo } from "./commands/demo.ts";
 import { addEval } from "./commands/eval.ts";
 import { addGenerate } from "./commands/generate.ts";
+import { addInit } from "./commands/init.ts";
 import { addPlan } from "./commands/plan.ts";
 import { addRun } from "./commands/run.ts";
 import { addServe } from "./commands/serve.ts";
@@ -34,6 +35,7 @@ function program(): Command {
     addEval,
     addPlan,
     addTrain,
+    addInit,
   ]) {
     add(root);
   }
