@@ -50,9 +50,9 @@ describe("the scheduler", () => {
     const done: number[] = [];
     const scheduler = new Scheduler();
     scheduler.add([
+      scripted(1, [receive(2)], { done }),
       scripted(3, [], { ready: () => done.includes(2), done }),
       scripted(2, [], { ready: () => done.includes(1), done }),
-      scripted(1, [receive(2)], { done }),
     ]);
     scheduler.advance();
     expect(done).toEqual([]);
@@ -60,6 +60,35 @@ describe("the scheduler", () => {
     scheduler.advance();
     expect(done).toEqual([1, 2, 3]);
     expect(scheduler.done).toBe(true);
+  });
+
+  it("looks at the gates of a segment from when its first one can run", () => {
+    const done: number[] = [];
+    const looks = [0, 0];
+    const scheduler = new Scheduler();
+    scheduler.add([scripted(1, [receive(1), receive(1)], { done })]);
+    const later = (gate: number, ready: () => boolean) =>
+      scripted(gate, [], { ready, done, segment: 1 });
+    scheduler.add([
+      later(2, () => ++looks[0]! > 0 && done.includes(1)),
+      later(3, () => ++looks[1]! > 0 && done.includes(2)),
+    ]);
+    scheduler.advance();
+    const answer = encodeItems([{ segment: 0, gate: 1, bytes: Uint8Array.of(1) }]);
+    scheduler.deliver(answer);
+    scheduler.advance();
+    expect([done, looks[1]]).toEqual([[], 0]);
+    scheduler.deliver(answer);
+    scheduler.advance();
+    expect(done).toEqual([1, 2, 3]);
+    expect(looks[1]).toBe(1);
+    expect(scheduler.done).toBe(true);
+  });
+
+  it("refuses two gates of one number", () => {
+    const scheduler = new Scheduler();
+    scheduler.add([scripted(1, [receive(1)]), scripted(1, [receive(1)])]);
+    errorOf("E_INTERNAL", () => scheduler.advance());
   });
 
   it("keeps messages for gates that come later, in order", () => {

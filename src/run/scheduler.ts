@@ -17,35 +17,59 @@ export interface Job {
 
 interface Running {
   readonly job: Job;
-  online: Online | undefined;
-  /** Bytes that it waits for, once started. */
+  readonly online: Online;
+  /** Bytes that it waits for. */
   expects: number;
+}
+
+/** Gates of one segment that have not started, in an order in which they can. */
+interface Segment {
+  readonly id: number;
+  jobs: Job[];
+  begun: boolean;
 }
 
 /** Most bytes of items that may wait for gates which have not been added yet. */
 const INBOX_LIMIT = 1 << 30;
 
 export class Scheduler {
-  #running: Running[] = [];
+  #segments: Segment[] = [];
   #outbox: Item[] = [];
+  #unfinished = 0;
+  /** Gates that wait for the peer, and those whose answer has come since, by segment and gate. */
+  readonly #waiting = new Map<string, Running>();
+  #answered: Running[] = [];
   readonly #inbox = new Map<string, Uint8Array[]>();
   #inboxBytes = 0;
 
+  /**
+   * Gates of a segment come in an order in which they can run. It begins when the first of them
+   * can: before that none is looked at. (A bundle of 16 steps of 12 layers has 3,900 gates. Asking
+   * all of them whenever anything moves made the prediction of 508 tokens take 12 s, now 1.)
+   */
   add(jobs: readonly Job[]): void {
-    for (const job of jobs) this.#running.push({ job, online: undefined, expects: 0 });
+    for (const job of jobs) {
+      const last = this.#segments.at(-1);
+      if (last?.id === job.segment && !last.begun) last.jobs.push(job);
+      else this.#segments.push({ id: job.segment, jobs: [job], begun: false });
+    }
+    this.#unfinished += jobs.length;
   }
 
   /** Whether every gate that was added has finished. */
   get done(): boolean {
-    return this.#running.length === 0;
+    return this.#unfinished === 0;
   }
 
   /** Runs all that can run. */
   advance(): void {
     for (let progress = true; progress; ) {
-      progress = false;
-      for (const entry of this.#running) if (this.#step(entry)) progress = true;
-      if (progress) this.#running = this.#running.filter((entry) => entry.expects >= 0);
+      const answered = this.#answered;
+      this.#answered = [];
+      progress = answered.length > 0;
+      for (const entry of answered) this.#run(entry, this.#claim(entry)!);
+      for (const segment of this.#segments) if (this.#start(segment)) progress = true;
+      this.#segments = this.#segments.filter(({ jobs }) => jobs.length > 0);
     }
   }
 
@@ -65,6 +89,9 @@ export class Scheduler {
       if (queue) queue.push(bytes);
       else this.#inbox.set(key, [bytes]);
       this.#inboxBytes += bytes.length;
+      const entry = this.#waiting.get(key);
+      if (entry) this.#answered.push(entry);
+      this.#waiting.delete(key);
     }
     ensure(this.#inboxBytes <= INBOX_LIMIT, "E_PROTOCOL", "too many messages run ahead");
   }
@@ -74,34 +101,41 @@ export class Scheduler {
     return this.#inbox.size > 0;
   }
 
-  /** Starts or continues one gate; true if it moved. `expects` becomes -1 when it has finished. */
-  #step(entry: Running): boolean {
-    const { job } = entry;
-    if (entry.expects < 0) return false;
-    let answer = new Uint8Array(0);
-    if (!entry.online) {
-      if (!job.ready()) return false;
-      entry.online = job.start();
-    } else {
-      const item = this.#claim(entry);
-      if (!item) return false;
-      answer = item as Uint8Array<ArrayBuffer>;
+  /** Starts what is ready of a segment; whether anything was. */
+  #start(segment: Segment): boolean {
+    segment.begun ||= segment.jobs[0]!.ready();
+    if (!segment.begun) return false;
+    const left: Job[] = [];
+    for (const job of segment.jobs) {
+      if (job.ready()) this.#run({ job, online: job.start(), expects: 0 }, new Uint8Array(0));
+      else left.push(job);
     }
-    for (;;) {
-      const next = entry.online.next(answer);
+    const started = left.length < segment.jobs.length;
+    segment.jobs = left;
+    return started;
+  }
+
+  /** Runs one gate until it waits for the peer or has finished. */
+  #run(entry: Running, first: Uint8Array): void {
+    const { job, online } = entry;
+    let answer: Uint8Array | undefined = first;
+    while (answer) {
+      const next = online.next(answer as Uint8Array<ArrayBuffer>);
       if (next.done) {
-        entry.expects = -1;
-        return true;
+        this.#unfinished--;
+        return;
       }
       if ("send" in next.value) {
         this.#outbox.push({ segment: job.segment, gate: job.gate, bytes: next.value.send });
-        continue;
+        answer = new Uint8Array(0);
+      } else {
+        entry.expects = next.value.receive;
+        answer = this.#claim(entry);
       }
-      entry.expects = next.value.receive;
-      const item = this.#claim(entry);
-      if (!item) return true;
-      answer = item as Uint8Array<ArrayBuffer>;
     }
+    const key = `${job.segment}:${job.gate}`;
+    ensure(!this.#waiting.has(key), "E_INTERNAL", "two gates have one number");
+    this.#waiting.set(key, entry);
   }
 
   #claim(entry: Running): Uint8Array | undefined {
