@@ -9,6 +9,7 @@ export { loadFloatKernels } from "./kernel/float-load.ts";
 export { loadRingKernels } from "./kernel/load-node.ts";
 export type { RingKernels } from "./kernel/ring-kernels.ts";
 export {
+  checkModelFolder,
   loadConfig,
   loadModel,
   loadTokenizer,

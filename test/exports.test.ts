@@ -42,8 +42,10 @@ describe("exported names", () => {
       Dealer
       MergenError
       Server
+      checkModelFolder
       connectWebSocket
       createSampler
+      decodeFloat
       encodePrompt
       ensure
       errorCodes
@@ -65,16 +67,21 @@ describe("exported names", () => {
       predict
       promptPositions
       promptText
+      randomModel
       readExamples
       runStage
+      saveModel
       scoreOutputs
+      shapeNames
       type BundleStore
       type ClientOptions
       type CorpusScore
       type DealerOptions
+      type DecodeFloatOptions
       type ErrorCode
       type Example
       type FloatKernels
+      type FloatTiming
       type GenerateOptions
       type Generation
       type GenerationOptions
@@ -85,6 +92,7 @@ describe("exported names", () => {
       type ModelConfig
       type Plan
       type Prediction
+      type RandomModelOptions
       type RingKernels
       type SampleOptions
       type ServerOptions

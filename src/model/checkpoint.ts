@@ -85,19 +85,12 @@ export function checkWeights(
   }
 }
 
-/** x - x is 0 for a finite x and else not a number. Four sums, so that none waits for the other. */
+/** An exponent of all ones (not a number, infinite) and one more carries into the sign bit. */
 function allFinite(data: Float32Array): boolean {
-  const { length } = data;
-  let [a, b, c, d] = [0, 0, 0, 0];
-  let i = 0;
-  for (; i + 4 <= length; i += 4) {
-    a += data[i] - data[i];
-    b += data[i + 1] - data[i + 1];
-    c += data[i + 2] - data[i + 2];
-    d += data[i + 3] - data[i + 3];
-  }
-  for (; i < length; i++) a += data[i] - data[i];
-  return a + b + c + d === 0;
+  const words = new Int32Array(data.buffer, data.byteOffset, data.length);
+  let carried = 0;
+  for (let i = 0; i < words.length; i++) carried |= (words[i] & 0x7f800000) + 0x00800000;
+  return carried >= 0;
 }
 
 /**
@@ -133,10 +126,22 @@ export async function saveModel(
     await replaceFolder(aside, target, present !== undefined);
   } catch (cause) {
     await rm(aside, { recursive: true, force: true });
-    if (cause instanceof MergenError) throw cause;
-    const message = `${dir}: the model cannot be written: ${describe(cause)}`;
-    throw new MergenError("E_MODEL", message, { cause });
+    notWritten(dir, cause);
   }
+}
+
+/**
+ * Refuses a folder that a model would not be written to, before the work of making one.
+ * @throws E_MODEL when the folder is there and is none of a model
+ */
+export async function checkModelFolder(dir: string): Promise<void> {
+  await listFolder(resolve(dir)).catch((cause) => notWritten(dir, cause));
+}
+
+function notWritten(dir: string, cause: unknown): never {
+  if (cause instanceof MergenError) throw cause;
+  const message = `${dir}: the model cannot be written: ${describe(cause)}`;
+  throw new MergenError("E_MODEL", message, { cause });
 }
 
 const copyAll = { recursive: true, preserveTimestamps: true } as const;

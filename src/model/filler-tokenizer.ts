@@ -1,7 +1,7 @@
 // A byte-level BPE tokenizer of any size, for models that no text was ever trained on: the 256
-// bytes, then made-up words of two-letter syllables, then one special token. Each entry is a merge of
-// two earlier ones, as in a trained tokenizer, so that a file of GPT-2's size has GPT-2's weight.
-// Its words have no two vowels in a row: a text of vowels has as many tokens as letters.
+// bytes, then made-up words of two-letter syllables, then one special token. Each word is a merge
+// of two earlier entries, as in a trained tokenizer, so that one of GPT-2's size weighs as much.
+// Words have no two vowels in a row: a text of vowels has as many tokens as letters.
 
 import { MergenError } from "../errors.ts";
 
@@ -18,8 +18,10 @@ export const FILLER_END = "<|endoftext|>";
 export function fillerTokenizerJson(vocabSize: number): object {
   const bytes = byteCharacters();
   const room = vocabSize - bytes.length - 1;
-  const message = `a byte-level tokenizer has at least ${bytes.length + 1} tokens`;
-  if (room < 0) throw new MergenError("E_CONFIG", `${message}; ask for more than ${vocabSize}`);
+  if (room < 0) {
+    const message = `a byte-level tokenizer has at least ${bytes.length + 1} tokens; ask for more`;
+    throw new MergenError("E_CONFIG", message);
+  }
   const vocab = Object.fromEntries(bytes.map((character, id) => [character, id]));
   const merges: string[] = [];
   for (const [left, right] of wordMerges(room)) {
@@ -67,7 +69,7 @@ function wordMerges(count: number): [string, string][] {
   const found = [...syllables];
   const add = (left: readonly string[], right: readonly string[]) => {
     const made = pairs(left, right, count - found.length);
-    found.push(...made);
+    for (const merge of made) found.push(merge);
     return made.map((parts) => parts.join(""));
   };
   const twos = add(words, words);

@@ -79,8 +79,10 @@ export function tensorOf(
     const message = `${origin}: tensor ${quote(name)}: is I16 but has no weightFracBits`;
     throw new MergenError("E_MODEL", `${message}; add its number of bits to config.json`);
   }
-  const data = widen(buffer, type);
-  scaleBy(data, 2 ** -bits);
+  const grid = new Int16Array(buffer);
+  const data = new Float32Array(grid.length);
+  const unit = 2 ** -bits;
+  for (let i = 0; i < grid.length; i++) data[i] = grid[i] * unit;
   return { shape, data };
 }
 
@@ -277,7 +279,7 @@ function stringEnd(json: string, start: number): number {
   return i;
 }
 
-function widen(buffer: ArrayBuffer, type: TensorType): Float32Array {
+function widen(buffer: ArrayBuffer, type: Exclude<TensorType, "I16">): Float32Array {
   switch (type) {
     case "F32":
       return new Float32Array(buffer);
@@ -289,8 +291,6 @@ function widen(buffer: ArrayBuffer, type: TensorType): Float32Array {
       for (let i = 0; i < halves.length; i++) words[i] = halves[i] << 16;
       return new Float32Array(words.buffer);
     }
-    case "I16":
-      return new Float32Array(new Int16Array(buffer));
     default:
       return type satisfies never;
   }
@@ -325,10 +325,6 @@ function toGrid(data: Float32Array, { bits, name }: { bits: number; name: string
     grid[i] = value;
   }
   return grid;
-}
-
-function scaleBy(data: Float32Array, factor: number): void {
-  for (let i = 0; i < data.length; i++) data[i] *= factor;
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -53,7 +53,7 @@ const MOST_TOKENS = 64;
 /**
  * The config of a model of a shape, without numbers that follow from its weights. Its prompts are
  * plain text; its last token is pad, begin and end in one, as GPT-2's.
- * @throws E_CONFIG when the shape is unknown, E_MODEL when a size is wrong
+ * @throws E_CONFIG when the shape is unknown or has no such norm, E_MODEL when a size is wrong
  */
 export function shapeConfig(options: ShapeOptions): ModelConfig {
   const { recipe, positions = 512, bucket = 1 } = options;
@@ -61,6 +61,9 @@ export function shapeConfig(options: ShapeOptions): ModelConfig {
   if (!shape) {
     const message = `there is no shape ${options.shape}; take one of ${shapeNames.join(", ")}`;
     throw new MergenError("E_CONFIG", message);
+  }
+  if (recipe === "vanilla" && options.norm !== undefined) {
+    throw new MergenError("E_CONFIG", "the ordinary decoder has its own norm; leave the norm out");
   }
   const vocabSize = options.vocabulary ?? shape.vocabSize;
   const last = vocabSize - 1;

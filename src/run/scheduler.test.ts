@@ -51,8 +51,8 @@ describe("the scheduler", () => {
     const scheduler = new Scheduler();
     scheduler.add([
       scripted(1, [receive(2)], { done }),
-      scripted(3, [], { ready: () => done.includes(2), done }),
       scripted(2, [], { ready: () => done.includes(1), done }),
+      scripted(3, [], { ready: () => done.includes(2), done }),
     ]);
     scheduler.advance();
     expect(done).toEqual([]);

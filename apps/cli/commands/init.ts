@@ -2,6 +2,7 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import { type Command, Option } from "commander";
 import {
+  checkModelFolder,
   loadFloatKernels,
   loadTokenizer,
   randomModel,
@@ -66,6 +67,7 @@ export function addInit(root: Command): void {
 }
 
 async function init({ out, json, float32, ...flags }: InitFlags): Promise<void> {
+  await checkModelFolder(out);
   const kernels = await loadFloatKernels();
   const tokenizer =
     flags.tokenizer === undefined ? undefined : await loadTokenizer(flags.tokenizer);
