@@ -9,6 +9,7 @@
 import { madd } from "./float-elementwise";
 
 export { adamw, gelu, geluGradient, softmax } from "./float-elementwise";
+export { addRows, dotRows } from "./float-rows";
 
 const MR: i32 = 6;
 const NR: i32 = 8;

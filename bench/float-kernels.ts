@@ -19,6 +19,9 @@ const shapes = [
   { m: 3000, n: 256, k: 1024, what: "large batch" },
   { m: 64, n: 32, k: 64, what: "one attention head" },
   { m: 1, n: 768, k: 192, what: "one row" },
+  { m: 1, n: 3072, k: 768, what: "one row of GPT-2's size" },
+  { m: 1, n: 768, k: 3072, what: "one row, the way back" },
+  { m: 1, n: 50257, k: 768, what: "one row, tied head", transposeB: true },
 ];
 
 function filled(length: number): Float32Array {
@@ -75,8 +78,12 @@ function benchElementwise(kernels: Kernels, budgetMs: number): void {
     secondMoment[i] = value * value;
   });
   const rates = { learningRate: 1e-6, beta1: 0.9, beta2: 0.98, epsilon: 1e-8, weightDecay: 0.1 };
+  const heads = 12;
+  const mix = { heads, rows, columns, coefficients: filled(heads * rows) };
+  const row = new Float32Array(columns);
   const moments = { firstMoment, secondMoment };
   const cases: Record<string, () => void> = {
+    "constant attention, one row of 1000": () => kernels.mixHeads({ ...mix, x, out: row }),
     "gelu, tanh": () => kernels.gelu({ form: "tanh", x, out }),
     "gelu, erf": () => kernels.gelu({ form: "erf", x, out }),
     "gelu gradient, tanh": () => kernels.geluGradient({ form: "tanh", x, dy, out }),

@@ -20,6 +20,21 @@ napi_value gemm_f32(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// mixHeadsF32(heads, rows, columns, coefficients, x, out, accumulate): heads divide columns.
+napi_value mix_heads_f32(napi_env env, napi_callback_info info) {
+  Call call(env, info, 7);
+  const uint64_t heads = call.size(0), rows = call.size(1), columns = call.size(2);
+  if (heads == 0 || columns % heads != 0) call.fail("mixHeadsF32: heads do not divide columns");
+  const float* coefficients = call.floats(3, heads * rows);
+  const float* x = call.floats(4, rows * columns);
+  float* out = call.floats(5, columns);
+  const bool accumulate = call.size(6) != 0;
+  if (!call.ok()) return nullptr;
+  call.isa().f32->mix_heads({static_cast<long>(heads), static_cast<long>(rows),
+                             static_cast<long>(columns), coefficients, x, out, accumulate});
+  return nullptr;
+}
+
 GeluForm gelu_form(uint32_t value) { return value == 0 ? GeluForm::tanh : GeluForm::erf; }
 
 // geluF32(form, count, x, out): form 0 is tanh, 1 is erf.
@@ -79,7 +94,8 @@ napi_value adamw_f32(napi_env env, napi_callback_info info) {
 }
 
 const Function rows[] = {
-    {"gemmF32", gemm_f32},       {"geluF32", gelu_f32},   {"geluGradientF32", gelu_gradient_f32},
+    {"gemmF32", gemm_f32}, {"mixHeadsF32", mix_heads_f32},
+    {"geluF32", gelu_f32}, {"geluGradientF32", gelu_gradient_f32},
     {"softmaxF32", softmax_f32}, {"adamwF32", adamw_f32},
 };
 

@@ -14,6 +14,16 @@ struct GemmF32 {
   bool transpose_a, transpose_b, accumulate;
 };
 
+// out [columns] = (accumulate ? out : 0) + for each head its coefficients [rows] times its columns
+// of x [rows, columns]: one row of constant attention, coefficients [heads, rows].
+struct MixHeadsF32 {
+  long heads, rows, columns;
+  const float* coefficients;
+  const float* x;
+  float* out;
+  bool accumulate;
+};
+
 enum class GeluForm { tanh, erf };
 
 // Softmax of each row of x [rows, columns]; log_sums[row] = log(sum(exp(x))) unless null. With
@@ -38,6 +48,7 @@ struct AdamwF32 {
 
 struct KernelsF32 {
   bool (*gemm)(const GemmF32&);  // false: no scratch memory, out untouched
+  void (*mix_heads)(const MixHeadsF32&);
   void (*gelu)(GeluForm, long count, const float* x, float* out);
   void (*gelu_gradient)(GeluForm, long count, const float* x, const float* dy, float* out);
   void (*softmax)(const SoftmaxF32&);

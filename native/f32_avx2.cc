@@ -149,7 +149,7 @@ struct Avx2 {
 
 namespace mergen {
 
-const KernelsF32 f32_avx2 = {gemm<Avx2>, gelu, gelu_gradient, softmax, adamw};
+const KernelsF32 f32_avx2 = {gemm<Avx2>, mix_heads, gelu, gelu_gradient, softmax, adamw};
 
 }  // namespace mergen
 

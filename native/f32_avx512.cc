@@ -155,7 +155,7 @@ struct Avx512 {
 
 namespace mergen {
 
-const KernelsF32 f32_avx512 = {gemm<Avx512>, gelu, gelu_gradient, softmax, adamw};
+const KernelsF32 f32_avx512 = {gemm<Avx512>, mix_heads, gelu, gelu_gradient, softmax, adamw};
 
 }  // namespace mergen
 

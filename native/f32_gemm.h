@@ -11,6 +11,7 @@
 #include <cstdlib>
 
 #include "f32.h"
+#include "f32_gemv.h"
 
 namespace {
 
@@ -64,6 +65,21 @@ void pack(bool contiguous, const float* src, long ld, long count, long depth, fl
   }
 }
 
+inline bool few_rows(const mergen::GemmF32& g) {
+  if (!g.transpose_a || g.m == 1) {
+    gemv(g, g.a, g.k, 1);
+  } else if (!g.transpose_b) {
+    gemv(g, g.a, 1, g.m);
+  } else {
+    if (!packed_a.reserve(g.m * g.k)) return false;
+    for (long i = 0; i < g.m; i++) {
+      for (long p = 0; p < g.k; p++) packed_a.data[i * g.k + p] = g.a[p * g.m + i];
+    }
+    gemv(g, packed_a.data, g.k, 1);
+  }
+  return true;
+}
+
 template <class T>
 bool gemm(const mergen::GemmF32& g) {
   if (g.m == 0 || g.n == 0) return true;
@@ -73,6 +89,7 @@ bool gemm(const mergen::GemmF32& g) {
     }
     return true;
   }
+  if (g.m <= GEMV_ROWS) return few_rows(g);
   const long kc = even_part(g.k, T::KC, 1);
   const long mc = even_part(g.m, T::MC, T::MR);
   const long nc = even_part(g.n, T::NC, T::NR);

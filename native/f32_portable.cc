@@ -54,6 +54,6 @@ struct Portable {
 
 namespace mergen {
 
-const KernelsF32 f32_portable = {gemm<Portable>, gelu, gelu_gradient, softmax, adamw};
+const KernelsF32 f32_portable = {gemm<Portable>, mix_heads, gelu, gelu_gradient, softmax, adamw};
 
 }  // namespace mergen

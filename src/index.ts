@@ -9,12 +9,21 @@ export { loadFloatKernels } from "./kernel/float-load.ts";
 export { describeKernels, type KernelReport, loadRingKernels } from "./kernel/load-node.ts";
 export type { RingKernels } from "./kernel/ring-kernels.ts";
 export { testFloatKernels, testRingKernels } from "./kernel/self-test.ts";
-export { loadConfig, loadModel, loadTokenizer, type Model } from "./model/checkpoint.ts";
+export {
+  checkModelFolder,
+  loadConfig,
+  loadModel,
+  loadTokenizer,
+  type Model,
+  saveModel,
+} from "./model/checkpoint.ts";
 export { type ModelConfig, promptPositions } from "./model/config.ts";
 export { encodePrompt, promptText } from "./model/prompt.ts";
+export { shapeNames } from "./model/shapes.ts";
 export { Client, type ClientOptions, type GenerateOptions } from "./party/client.ts";
 export type { RunOptions, SegmentProgress } from "./party/client-run.ts";
 export { Dealer, type DealerOptions } from "./party/dealer.ts";
+export { type DecodeFloatOptions, decodeFloat, type FloatTiming } from "./party/decode-float.ts";
 export { fileStore } from "./party/file-store.ts";
 export {
   fixedBench,
@@ -36,6 +45,7 @@ export type { Generation, Mode } from "./party/report.ts";
 export { Server, type ServerOptions } from "./party/server.ts";
 export { type BundleStore, memoryStore } from "./party/store.ts";
 export { parseTrainConfig } from "./train/config.ts";
+export { type RandomModelOptions, randomModel } from "./train/random-model.ts";
 export { runStage } from "./train/stages.ts";
 export { Channel, type ChannelOptions, type Draft } from "./wire/channel.ts";
 export type { Crc32c } from "./wire/crc32c.ts";

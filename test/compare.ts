@@ -511,7 +511,10 @@ function lineUp(graph: Graph, gates: readonly GateSpec[], program: FloatProgram)
   };
   const [quads, products] = [ofKind("quad"), ofKind("product")];
   for (const op of graph.ops) {
-    if (op.kind === "embed") put(byWeight(op.table), op.out);
+    if (op.kind === "embed") {
+      const scaled = graph.ops.find((other) => other.kind === "scale" && other.x === op.out);
+      put(byWeight(op.table), (scaled ?? op).out);
+    }
     if (op.kind === "constantAttention") put(byWeight(op.weight), op.out);
     if (op.kind === "quad") put(quads.shift(), op.out);
     if (op.kind === "layerNorm") put(products.shift(), op.out);
@@ -596,7 +599,7 @@ class ShadowRun {
       case "bias":
         return this.#bias(gate);
       case "linear":
-        return this.#linear(gate, this.#input(gate));
+        return this.#scaledEmbedding(gate, this.#linear(gate, this.#input(gate)));
       case "logits":
         return this.#logits(gate);
       case "sum":
@@ -687,6 +690,18 @@ class ShadowRun {
       }
     }
     return { values, errors, fracBits: x.fracBits + bits };
+  }
+
+  /** A factor on embeddings moves the point of their words: no gate stands for it. */
+  #scaledEmbedding({ map }: { map: LinearMap }, x: Shadow): Shadow {
+    const factor = this.#model.config.embeddingScale ?? 1;
+    if (map.weight !== "embedding.weight") return x;
+    const scaled = (values: Float64Array) => values.map((value) => value * factor);
+    return {
+      values: scaled(x.values),
+      errors: scaled(x.errors),
+      fracBits: x.fracBits - Math.log2(factor),
+    };
   }
 
   #logits(gate: GateSpec & { kind: "logits" }): Shadow {

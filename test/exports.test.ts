@@ -42,8 +42,10 @@ describe("exported names", () => {
       Dealer
       MergenError
       Server
+      checkModelFolder
       connectWebSocket
       createSampler
+      decodeFloat
       describeKernels
       encodePrompt
       ensure
@@ -67,23 +69,28 @@ describe("exported names", () => {
       predict
       promptPositions
       promptText
+      randomModel
       readExamples
       runStage
+      saveModel
       scoreOutputs
-      threadPreparer
+      shapeNames
+      startRelay
       testFloatKernels
       testRingKernels
-      startRelay
+      threadPreparer
       type BundleStore
       type ChannelOptions
       type ClientOptions
       type CorpusScore
       type Crc32c
       type DealerOptions
+      type DecodeFloatOptions
       type Draft
       type ErrorCode
       type Example
       type FloatKernels
+      type FloatTiming
       type GenerateOptions
       type Generation
       type GenerationOptions
@@ -98,6 +105,7 @@ describe("exported names", () => {
       type Prediction
       type Preparer
       type PreparerSetup
+      type RandomModelOptions
       type Relay
       type RelayOptions
       type RingKernels

@@ -3,11 +3,13 @@
 
 import { Command, CommanderError } from "commander";
 import { MergenError } from "../../src/index.ts";
+import { addBench } from "./commands/bench.ts";
 import { addDealer } from "./commands/dealer.ts";
 import { addDemo } from "./commands/demo.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addEval } from "./commands/eval.ts";
 import { addGenerate } from "./commands/generate.ts";
+import { addInit } from "./commands/init.ts";
 import { addPlan } from "./commands/plan.ts";
 import { addRelay } from "./commands/relay.ts";
 import { addRun } from "./commands/run.ts";
@@ -36,8 +38,10 @@ function program(): Command {
     addEval,
     addPlan,
     addTrain,
+    addBench,
     addDoctor,
     addRelay,
+    addInit,
   ]) {
     add(root);
   }

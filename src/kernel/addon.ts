@@ -81,6 +81,15 @@ export interface AddonKernels extends AddonRing {
     out: Float32Array,
     flags: number,
   ): void;
+  mixHeadsF32(
+    heads: number,
+    rows: number,
+    columns: number,
+    coefficients: Float32Array,
+    x: Float32Array,
+    out: Float32Array,
+    accumulate: number,
+  ): void;
   geluF32(form: number, count: number, x: Float32Array, out: Float32Array): void;
   geluGradientF32(
     form: number,

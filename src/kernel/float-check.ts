@@ -2,7 +2,13 @@
 // numbers that they all derive from the options in the same way.
 
 import { ensure } from "../errors.ts";
-import type { AdamwOptions, GeluForm, GemmOptions, SoftmaxOptions } from "./float-kernels.ts";
+import type {
+  AdamwOptions,
+  GeluForm,
+  GemmOptions,
+  MixHeadsOptions,
+  SoftmaxOptions,
+} from "./float-kernels.ts";
 
 const maxSize = 2 ** 31 - 1;
 
@@ -33,6 +39,18 @@ export function checkGemm({ m, n, k, a, b, out }: GemmOptions): void {
   checkLength("gemm: b", b, k * n);
   checkLength("gemm: out", out, m * n);
   ensure(!overlap(out, a) && !overlap(out, b), "E_KERNEL", "gemm: out overlaps an operand");
+}
+
+/** Checks sizes, exact lengths and that out shares no memory with an operand. */
+export function checkMixHeads(options: MixHeadsOptions): void {
+  const { heads, rows, columns, coefficients, x, out } = options;
+  const fits = isSize(heads) && isSize(rows) && isSize(columns) && columns % heads === 0;
+  ensure(fits, "E_KERNEL", `mixHeads: bad size ${heads} heads, ${rows} x ${columns}`);
+  checkLength("mixHeads: coefficients", coefficients, heads * rows);
+  checkLength("mixHeads: x", x, rows * columns);
+  checkLength("mixHeads: out", out, columns);
+  const apart = !overlap(out, coefficients) && !overlap(out, x);
+  ensure(apart, "E_KERNEL", "mixHeads: out overlaps an operand");
 }
 
 /** The flag word of the WASM and native gemm: 1 transposes a, 2 transposes b, 4 accumulates. */

@@ -89,6 +89,48 @@ function conformance(make: () => Promise<FloatKernels>): void {
     }
   });
 
+  it.each([1, 2, 3, 4])("multiplies %i rows with matrices of any size", async (m) => {
+    const kernels = await make();
+    const sizes = [1, 3, 4, 8, 9, 17, 33, 300];
+    for (const n of [...sizes, 2049, 5000]) {
+      for (const k of sizes) {
+        const shape = { m, n, k, transposeA: k % 2 === 0, accumulate: n % 3 === 0 };
+        checkProduct(kernels, { ...shape, transposeB: false });
+        checkProduct(kernels, { ...shape, transposeB: true });
+      }
+    }
+    // Several of the pieces in which a large matrix is read, the last one not full.
+    checkProduct(kernels, { m, n: 3072, k: 77, accumulate: true });
+    checkProduct(kernels, { m, n: 301, k: 768, transposeB: true });
+    checkProduct(kernels, { m, n: 70001, k: 3 });
+  });
+
+  it("mixes the heads of a row", async () => {
+    const kernels = await make();
+    const shape = fc.record({
+      heads: fc.integer({ min: 1, max: 12 }),
+      rows: fc.oneof(fc.integer({ min: 0, max: 20 }), fc.integer({ min: 0, max: 600 })),
+      width: fc.oneof(fc.integer({ min: 1, max: 40 }), fc.constantFrom(64, 65)),
+      accumulate: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(shape, ({ heads, rows, width, accumulate }) => {
+        const columns = heads * width;
+        const coefficients = randomFloats(heads * rows, rows + 1);
+        const x = randomFloats(rows * columns, columns);
+        const start = randomFloats(columns, heads, 3);
+        const [out, expected, magnitude] = [start.slice(), start.slice(), start.map(Math.abs)];
+        const shape = { heads, rows, columns };
+        kernels.mixHeads({ ...shape, coefficients, x, out, accumulate });
+        floatReference.mixHeads({ ...shape, coefficients, x, out: expected, accumulate });
+        const absolute = { coefficients: coefficients.map(Math.abs), x: x.map(Math.abs) };
+        floatReference.mixHeads({ ...shape, ...absolute, out: magnitude, accumulate: true });
+        expectWithin(out, expected, (i) => (rows + 2) * ulp * magnitude[i]);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
   it("touches nothing outside out, and takes offset views of shared memory", async () => {
     const kernels = await make();
     const memory = new Float32Array(new SharedArrayBuffer(4 * 1000)).fill(7);
@@ -217,9 +259,16 @@ function conformance(make: () => Promise<FloatKernels>): void {
     const moments = { firstMoment: two, secondMoment: two };
     const rates = { learningRate: 1, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0 };
     const adamw = { weights: two, gradients: two, ...moments, ...rates };
+    const ones = { coefficients: new Float32Array(2), x: new Float32Array(2) };
+    const mix = { heads: 2, rows: 1, columns: 2, ...ones, out: new Float32Array(2) };
     const bad = [
       () => kernels.gelu({ form: "tanh", x: two, out: three }),
       () => kernels.geluGradient({ form: "erf", x: two, dy: three, out: two }),
+      () => kernels.mixHeads({ ...mix, heads: 3 }),
+      () => kernels.mixHeads({ ...mix, rows: 2 }),
+      () => kernels.mixHeads({ ...mix, coefficients: three }),
+      () => kernels.mixHeads({ ...mix, out: three }),
+      () => kernels.mixHeads({ ...mix, out: mix.x }),
       () => kernels.softmax({ rows: 1, columns: 2, x: three, out: two }),
       () => kernels.softmax({ rows: 1, columns: 2, causalRows: 3, x: two, out: two }),
       () => kernels.softmax({ rows: 1, columns: 2, x: two, out: two, logSums: two }),
@@ -266,6 +315,9 @@ describe.skipIf(nativeIsas().length === 0)("native addon", () => {
       () => kernels.gemmF32(2, 2, 2, four, two, four, 0),
       () => kernels.gemmF32(2, 2, 2, four, doubles, four, 0),
       () => kernels.gemmF32(2 ** 31, 2, 2 ** 31, four, four, four, 0),
+      () => kernels.mixHeadsF32(3, 1, 4, four, four, four, 0),
+      () => kernels.mixHeadsF32(2, 2, 4, two, four, four, 0),
+      () => kernels.mixHeadsF32(0, 2, 4, four, four, four, 0),
       () => kernels.geluF32(0, 4, four, two),
       () => kernels.softmaxF32(2, 2, 0, four, four, new Float32Array(1), 1),
       () => (kernels.gemmF32 as () => void)(),

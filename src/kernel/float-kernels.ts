@@ -17,6 +17,17 @@ export interface GemmOptions {
   accumulate?: boolean;
 }
 
+/** One row of constant attention; heads divide columns. */
+export interface MixHeadsOptions {
+  heads: number;
+  rows: number;
+  columns: number;
+  coefficients: Float32Array; // [heads, rows]
+  x: Float32Array; // [rows, columns]
+  out: Float32Array; // [columns]
+  accumulate?: boolean;
+}
+
 export interface SoftmaxOptions {
   rows: number;
   columns: number;
@@ -59,6 +70,13 @@ export interface FloatKernels {
    * @throws E_KERNEL on a wrong length or when out overlaps an operand
    */
   gemm(options: GemmOptions): void;
+
+  /**
+   * out = (accumulate ? out : 0) + each head's coefficients [rows] times its columns of x.
+   * Error   at most (rows + 2) 2^-24 (|out| + sum of |coefficient| |x|) for each element
+   * @throws E_KERNEL on a wrong length or when out overlaps an operand
+   */
+  mixHeads(options: MixHeadsOptions): void;
 
   /**
    * out = GELU(x), all of one length.

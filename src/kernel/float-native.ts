@@ -6,6 +6,7 @@ import {
   adamwFactors,
   checkElementwise,
   checkGemm,
+  checkMixHeads,
   checkSoftmax,
   formNumber,
   gemmFlags,
@@ -28,6 +29,12 @@ export function createFloatNative(addon: Addon, isa = Object.keys(addon)[0]): Fl
       checkGemm(options);
       const { m, n, k, a, b, out } = options;
       kernels.gemmF32(m, n, k, a, b, out, gemmFlags(options));
+    },
+
+    mixHeads(options) {
+      checkMixHeads(options);
+      const { heads, rows, columns, coefficients, x, out, accumulate } = options;
+      kernels.mixHeadsF32(heads, rows, columns, coefficients, x, out, accumulate ? 1 : 0);
     },
 
     gelu({ form, x, out }) {

@@ -5,6 +5,7 @@ import {
   adamwFactors,
   checkElementwise,
   checkGemm,
+  checkMixHeads,
   checkSoftmax,
   visibleColumns,
 } from "./float-check.ts";
@@ -26,6 +27,18 @@ export const floatReference: FloatKernels = {
         }
         out[i * n + j] = sum;
       }
+    }
+  },
+
+  mixHeads(options) {
+    checkMixHeads(options);
+    const { heads, rows, columns, coefficients, x, out, accumulate } = options;
+    const width = columns / heads;
+    for (let i = 0; i < columns; i++) {
+      const head = Math.floor(i / width);
+      let sum = accumulate ? out[i] : 0;
+      for (let j = 0; j < rows; j++) sum += coefficients[head * rows + j] * x[j * columns + i];
+      out[i] = sum;
     }
   },
 

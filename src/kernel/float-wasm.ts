@@ -7,11 +7,18 @@ import {
   adamwFactors,
   checkElementwise,
   checkGemm,
+  checkMixHeads,
   checkSoftmax,
   formNumber,
   gemmFlags,
 } from "./float-check.ts";
-import type { AdamwOptions, FloatKernels, GemmOptions, SoftmaxOptions } from "./float-kernels.ts";
+import type {
+  AdamwOptions,
+  FloatKernels,
+  GemmOptions,
+  MixHeadsOptions,
+  SoftmaxOptions,
+} from "./float-kernels.ts";
 
 interface Exports {
   memory: WebAssembly.Memory;
@@ -27,6 +34,16 @@ interface Exports {
     flags: number,
     scratch: number,
   ): void;
+  addRows(
+    depth: number,
+    columns: number,
+    a: number,
+    b: number,
+    strideBytes: number,
+    out: number,
+    add: number,
+  ): void;
+  dotRows(count: number, k: number, a: number, b: number, out: number, add: number): void;
   gelu(form: number, count: number, x: number, out: number): void;
   geluGradient(form: number, count: number, x: number, dy: number, out: number): void;
   softmax(
@@ -58,6 +75,10 @@ const pageBytes = 65536;
 const maxBytes = 2 ** 32 - pageBytes;
 /** Elementwise kernels work on pieces of this many elements, which stay in the caches. */
 const pieceLength = 16384;
+/** Products of up to this many rows wait for memory: the matrix is read in pieces, never packed. */
+const fewRows = 4;
+/** Elements of a matrix that are copied in at a time for such a product. */
+const matrixPieceLength = 65536;
 
 /**
  * Makes the kernels from the bytes of build/float.wasm or build/float-simd.wasm.
@@ -74,6 +95,7 @@ export async function createFloatWasm(bytes: Uint8Array<ArrayBuffer>): Promise<F
   return {
     name: "wasm",
     gemm: (options) => gemm(exports, options),
+    mixHeads: (options) => mixHeads(exports, options),
     gelu({ form, x, out }) {
       const count = checkElementwise("gelu", { x, out });
       const run = (length: number, [xAt, outAt]: number[]) =>
@@ -99,6 +121,10 @@ function gemm(exports: Exports, options: GemmOptions): void {
     if (!accumulate) out.fill(0);
     return;
   }
+  if (m <= fewRows) {
+    fewRowsGemm(exports, options);
+    return;
+  }
   const [aAt, bAt, outAt, scratchAt] = layOut(exports, [a.length, b.length, out.length], {
     scratchBytes: exports.scratchBytes(),
   });
@@ -108,6 +134,58 @@ function gemm(exports: Exports, options: GemmOptions): void {
   if (accumulate) heap.set(out, outAt / 4);
   exports.gemm(m, n, k, aAt, bAt, outAt, gemmFlags(options), scratchAt);
   out.set(heap.subarray(outAt / 4, outAt / 4 + m * n));
+}
+
+/** A piece of b at a time is copied to where it stays in the caches, and used for all rows of a. */
+function fewRowsGemm(exports: Exports, options: GemmOptions): void {
+  const { m, n, k, a, b, out, transposeA, transposeB, accumulate } = options;
+  const [lanes, width] = transposeB ? [n, k] : [k, n]; // b's rows and their length
+  const pieceRows = Math.max(1, Math.floor(matrixPieceLength / width));
+  const [aAt, bAt, outAt] = layOut(exports, [m * k, pieceRows * width, m * n]);
+  const heap = new Float32Array(exports.memory.buffer);
+  heap.set(a, aAt / 4);
+  if (transposeA && m > 1) {
+    for (let i = 0; i < m * k; i++) heap[aAt / 4 + (i % m) * k + Math.floor(i / m)] = a[i];
+  }
+  if (accumulate) heap.set(out, outAt / 4);
+  for (let from = 0; from < lanes; from += pieceRows) {
+    const count = Math.min(pieceRows, lanes - from);
+    heap.set(b.subarray(from * width, (from + count) * width), bAt / 4);
+    for (let row = 0; row < m; row++) {
+      const rowAt = aAt + 4 * row * k;
+      const toAt = outAt + 4 * row * n;
+      if (transposeB) exports.dotRows(count, k, rowAt, bAt, toAt + 4 * from, accumulate ? 1 : 0);
+      else {
+        const add = accumulate || from > 0 ? 1 : 0;
+        exports.addRows(count, n, rowAt + 4 * from, bAt, 4 * n, toAt, add);
+      }
+    }
+  }
+  out.set(heap.subarray(outAt / 4, outAt / 4 + m * n));
+}
+
+function mixHeads(exports: Exports, options: MixHeadsOptions): void {
+  checkMixHeads(options);
+  const { heads, rows, columns, coefficients, x, out, accumulate } = options;
+  if (!accumulate) out.fill(0);
+  if (rows === 0 || columns === 0) return;
+  const width = columns / heads;
+  const pieceRows = Math.max(1, Math.floor(matrixPieceLength / columns));
+  const sizes = [coefficients.length, pieceRows * columns, columns];
+  const [coefficientsAt, xAt, outAt] = layOut(exports, sizes);
+  const heap = new Float32Array(exports.memory.buffer);
+  heap.set(coefficients, coefficientsAt / 4);
+  heap.set(out, outAt / 4);
+  for (let from = 0; from < rows; from += pieceRows) {
+    const count = Math.min(pieceRows, rows - from);
+    heap.set(x.subarray(from * columns, (from + count) * columns), xAt / 4);
+    for (let head = 0; head < heads; head++) {
+      const own = coefficientsAt + 4 * (head * rows + from);
+      const shift = 4 * head * width;
+      exports.addRows(count, width, own, xAt + shift, 4 * columns, outAt + shift, 1);
+    }
+  }
+  out.set(heap.subarray(outAt / 4, outAt / 4 + columns));
 }
 
 function softmax(exports: Exports, options: SoftmaxOptions): void {

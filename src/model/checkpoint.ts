@@ -8,8 +8,9 @@ import { basename, dirname, join, resolve } from "node:path";
 import { MergenError } from "../errors.ts";
 import { type ModelConfig, parseConfig } from "./config.ts";
 import { weightShapes as decoderShapes } from "./decoder.ts";
-import { parseSafetensors, type Weights, writeSafetensors } from "./safetensors.ts";
+import { safetensorsParts, type Weights } from "./safetensors.ts";
 import { checkTokenizer, Tokenizer } from "./tokenizer.ts";
+import { readWeights } from "./weights-file.ts";
 
 export interface Model {
   readonly config: ModelConfig;
@@ -39,8 +40,9 @@ export async function loadModel(
   const tokenizer = await loadTokenizer(dir);
   checkTokenizer(tokenizer, config, join(dir, TOKENIZER));
   const path = join(dir, WEIGHTS);
-  const bytes = await readPart(path);
-  const weights = parseSafetensors(bytes, path, { fracBits: config.weightFracBits });
+  const weights = await orUnreadable(path, () =>
+    readWeights(path, { fracBits: config.weightFracBits }),
+  );
   checkWeights(weights, weightShapes(config), path);
   return { config, weights, tokenizer };
 }
@@ -76,11 +78,19 @@ export function checkWeights(
     if (tensor === undefined) fail(name, "is missing; take the weights that belong to config.json");
     else if (String(tensor.shape) !== String(shape)) {
       fail(name, `has shape [${tensor.shape}], config.json asks for [${shape}]`);
-    } else if (!tensor.data.every(Number.isFinite)) fail(name, "holds a value that is not finite");
+    } else if (!allFinite(tensor.data)) fail(name, "holds a value that is not finite");
   }
   for (const name of weights.keys()) {
     if (!shapes.has(name)) fail(name, "is unknown to a model of this config.json; remove it");
   }
+}
+
+/** An exponent of all ones (not a number, infinite) and one more carries into the sign bit. */
+function allFinite(data: Float32Array): boolean {
+  const words = new Int32Array(data.buffer, data.byteOffset, data.length);
+  let carried = 0;
+  for (let i = 0; i < words.length; i++) carried |= (words[i] & 0x7f800000) + 0x00800000;
+  return carried >= 0;
 }
 
 /**
@@ -98,28 +108,40 @@ export async function saveModel(
   const target = resolve(dir);
   const aside = join(dirname(target), `.${basename(target)}.${randomUUID()}`);
   const fracBits = int16 ? config.weightFracBits : undefined;
-  const files: [string, string | Uint8Array][] = [
-    [CONFIG, toJson(parseConfig(config))],
-    [WEIGHTS, writeSafetensors(weights, { fracBits })],
-    [TOKENIZER, JSON.stringify(tokenizer.files.tokenizer)],
+  const files: [string, Iterable<string | Uint8Array>][] = [
+    [CONFIG, [toJson(parseConfig(config))]],
+    [WEIGHTS, safetensorsParts(weights, { fracBits })],
+    [TOKENIZER, [JSON.stringify(tokenizer.files.tokenizer)]],
   ];
   if (tokenizer.files.config !== undefined) {
-    files.push([TOKENIZER_CONFIG, toJson(tokenizer.files.config)]);
+    files.push([TOKENIZER_CONFIG, [toJson(tokenizer.files.config)]]);
   }
   try {
     const present = await listFolder(target);
     await mkdir(aside, { recursive: true });
-    for (const [name, content] of files) await writeDurably(join(aside, name), content);
+    for (const [name, parts] of files) await writeDurably(join(aside, name), parts);
     for (const name of present ?? []) {
       if (!ownFiles.includes(name)) await cp(join(target, name), join(aside, name), copyAll);
     }
     await replaceFolder(aside, target, present !== undefined);
   } catch (cause) {
     await rm(aside, { recursive: true, force: true });
-    if (cause instanceof MergenError) throw cause;
-    const message = `${dir}: the model cannot be written: ${describe(cause)}`;
-    throw new MergenError("E_MODEL", message, { cause });
+    notWritten(dir, cause);
   }
+}
+
+/**
+ * Refuses a folder that a model would not be written to, before the work of making one.
+ * @throws E_MODEL when the folder is there and is none of a model
+ */
+export async function checkModelFolder(dir: string): Promise<void> {
+  await listFolder(resolve(dir)).catch((cause) => notWritten(dir, cause));
+}
+
+function notWritten(dir: string, cause: unknown): never {
+  if (cause instanceof MergenError) throw cause;
+  const message = `${dir}: the model cannot be written: ${describe(cause)}`;
+  throw new MergenError("E_MODEL", message, { cause });
 }
 
 const copyAll = { recursive: true, preserveTimestamps: true } as const;
@@ -160,10 +182,10 @@ function oldFolder(target: string): string {
   return join(dirname(target), `.${basename(target)}.old`);
 }
 
-async function writeDurably(path: string, content: string | Uint8Array): Promise<void> {
+async function writeDurably(path: string, parts: Iterable<string | Uint8Array>): Promise<void> {
   const file = await open(path, "wx");
   try {
-    await file.writeFile(content);
+    for (const part of parts) await file.appendFile(part);
     await file.sync();
   } finally {
     await file.close();
@@ -177,10 +199,15 @@ async function syncFolder(dir: string): Promise<void> {
   await folder?.close();
 }
 
-async function readPart(path: string): Promise<Uint8Array> {
+function readPart(path: string): Promise<Uint8Array> {
+  return orUnreadable(path, () => readFile(path));
+}
+
+async function orUnreadable<T>(path: string, read: () => Promise<T>): Promise<T> {
   try {
-    return await readFile(path);
+    return await read();
   } catch (cause) {
+    if (cause instanceof MergenError) throw cause;
     const message = `${path}: cannot be read: ${describe(cause)}`;
     const old = oldFolder(dirname(path));
     const remedy = `give a model folder, or rename ${old} back if there is one`;

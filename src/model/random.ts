@@ -45,6 +45,28 @@ export class Random {
     return radius * Math.cos(2 * Math.PI * this.uniform());
   }
 
+  /**
+   * Fills data with entries of a table of 2^16, each as likely as the others: a normal number costs
+   * a look-up instead of a logarithm and a cosine (2 ns instead of 40).
+   */
+  fillFrom(table: Float32Array, data: Float32Array): void {
+    let [a, b, c, d] = this.#state;
+    for (let i = 0; i < data.length; i += 2) {
+      const product = Math.imul(b, 5);
+      const word = Math.imul((product << 7) | (product >>> 25), 9);
+      const t = b << 9;
+      c ^= a;
+      d ^= b;
+      b ^= c;
+      a ^= d;
+      c ^= t;
+      d = (d << 11) | (d >>> 21);
+      data[i] = table[word & 0xffff];
+      if (i + 1 < data.length) data[i + 1] = table[word >>> 16];
+    }
+    this.#state.set([a, b, c, d]);
+  }
+
   shuffle<T extends { length: number; [index: number]: number }>(list: T): T {
     for (let i = list.length - 1; i > 0; i--) {
       const j = this.below(i + 1);

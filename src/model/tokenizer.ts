@@ -119,6 +119,12 @@ export class Tokenizer {
     return this.#specials.has(id);
   }
 
+  /** The least id of a special token; undefined when there is none. */
+  firstSpecial(): number | undefined {
+    const ids = [...this.#specials.keys()];
+    return ids.length === 0 ? undefined : Math.min(...ids);
+  }
+
   /** The id of a special token by its content, as `<|endoftext|>`. */
   specialId(content: string): number | undefined {
     for (const [id, text] of this.#specials) if (text === content) return id;

@@ -246,11 +246,13 @@ export class ClientRun {
   }
 
   async #flush(): Promise<void> {
-    const out = this.#scheduler.takeOutbox();
+    const { outboxBytes } = this.#scheduler;
+    const draft = outboxBytes > 0 && this.#server.allocate("online", outboxBytes);
+    if (draft) this.#scheduler.writeOutbox(draft.payload);
     this.#arenas.release();
-    if (!out) return;
-    this.#online.sent += frameBytes(out.length);
-    await this.#server.send("online", out);
+    if (!draft) return;
+    this.#online.sent += frameBytes(outboxBytes);
+    await draft.send();
   }
 
   #checkSignal(): void {

@@ -1,7 +1,7 @@
 // One-process test benches: the float and the fixed interpreter, and all three parties over memory.
 // What runs here shows what a model does and costs; it protects nobody.
 
-import { type Segment, schedule } from "../generate/schedule.ts";
+import { schedule } from "../generate/schedule.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { RingKernels } from "../kernel/ring-kernels.ts";
 import type { ModelConfig } from "../model/config.ts";
@@ -13,13 +13,14 @@ import { ServerTensors } from "../plan/tensors.ts";
 import { Prg } from "../ring/prg.ts";
 import { Ring } from "../ring/ring.ts";
 import { type FixedStates, runFixed } from "../run/fixed.ts";
-import { FloatProgram } from "../run/float.ts";
+import type { FloatProgram } from "../run/float.ts";
 import { Channel } from "../wire/channel.ts";
 import { memoryPair } from "../wire/memory.ts";
 import { Client } from "./client.ts";
 import { Dealer } from "./dealer.ts";
+import { FloatDecoder } from "./float-decoder.ts";
 import { Picker, type PickerOptions, privateIds } from "./picker.ts";
-import { generationOptions, IDS, LOGITS, PlanCache, realLogits, traceSegment } from "./plan.ts";
+import { generationOptions, IDS, LOGITS, PlanCache, realLogits } from "./plan.ts";
 import type { Generation, Mode } from "./report.ts";
 import { bundleLabels, insecureSeeds, WEIGHTS_LABEL } from "./seeds.ts";
 import { Server } from "./server.ts";
@@ -69,65 +70,20 @@ export function floatBench(
   observe?: (program: FloatProgram) => void,
 ): LocalBench {
   const { config, weights, tokenizer } = model;
-  const programs = new Map<string, Traced>();
-  const real = { get: (name: string) => weights.get(name)?.data };
+  const decoder = new FloatDecoder(config, weights, kernels);
   return async (options) => {
     const started = performance.now();
     const prompt = encodePrompt(options.prompt, config, tokenizer);
     const picker = new Picker(config, tokenizer, options);
-    const carried = new Map<string, Float32Array>();
+    decoder.begin();
     for (const segment of schedule(generationOptions(config, prompt.length, options))) {
       if (picker.ended) break;
-      const traced = tracedProgram(programs, config, segment, kernels);
-      const ids = privateIds(segment, prompt, picker.tokens);
-      const logits = runTraced(traced, { carried, ids, weights: real });
-      observe?.(traced.program);
+      const logits = decoder.run(segment, privateIds(segment, prompt, picker.tokens));
+      observe?.(decoder.program);
       if (logits) picker.pick(logits);
     }
     return localReport(picker, options.prompt, "float", (performance.now() - started) / 1000);
   };
-}
-
-interface Traced {
-  readonly program: FloatProgram;
-  readonly loads: ReadonlyMap<string, string>;
-  readonly stores: ReadonlyMap<string, { name: string; replaces: string | undefined }>;
-}
-
-function tracedProgram(
-  programs: Map<string, Traced>,
-  config: ModelConfig,
-  segment: Segment,
-  kernels: FloatKernels,
-): Traced {
-  const key = JSON.stringify({ ...segment, id: 0 });
-  let traced = programs.get(key);
-  if (!traced) {
-    const { graph, names } = traceSegment(config, segment);
-    traced = { program: new FloatProgram(graph, kernels), ...names };
-    programs.set(key, traced);
-  }
-  return traced;
-}
-
-/** Runs one segment and carries its states on; gives logits where it has some. */
-function runTraced(
-  { program, loads, stores }: Traced,
-  data: {
-    carried: Map<string, Float32Array>;
-    ids: readonly number[] | undefined;
-    weights: { get(name: string): Float32Array | undefined };
-  },
-): Float32Array | undefined {
-  const inputs = new Map<string, Float32Array | Int32Array>();
-  if (data.ids) inputs.set(IDS, Int32Array.from(data.ids));
-  for (const [input, name] of loads) inputs.set(input, data.carried.get(name)!);
-  program.run(inputs, data.weights);
-  for (const [output, { name, replaces }] of stores) {
-    data.carried.set(name, program.value(output).slice());
-    if (replaces !== undefined) data.carried.delete(replaces);
-  }
-  return program.graph.outputs.has(LOGITS) ? program.value(LOGITS) : undefined;
 }
 
 /** Ring arithmetic in the clear, with the dither that the secure bench of this seed has. */

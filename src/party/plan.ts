@@ -2,11 +2,13 @@
 // tensors they need, and a digest over all of it that is compared before any share moves.
 
 import { ensure, MergenError } from "../errors.ts";
+import type { GateSpec } from "../gate/index.ts";
+import type { SplineTable } from "../gate/spline.ts";
 import { bundles, type Segment, schedule } from "../generate/schedule.ts";
 import { Graph, type Tensor } from "../graph/graph.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { cacheInputs, decoder, embed, head } from "../model/decoder.ts";
-import { lower, type StateNames } from "../plan/lower.ts";
+import { lower, type NormCache, type StateNames } from "../plan/lower.ts";
 import { type MaskedTensor, maskedTensors } from "../plan/tensors.ts";
 import { withWidths } from "../plan/widths.ts";
 import type { NumberedSegment } from "../run/dealer.ts";
@@ -85,7 +87,8 @@ export async function planGeneration(
       `${config.positionCount}: ask for fewer tokens`,
   );
   const listed = schedule(options);
-  const segments = withWidths(listed.map((segment) => planSegment(config, segment)));
+  const norms: NormCache = new Map();
+  const segments = withWidths(listed.map((segment) => planSegment(config, segment, norms)));
   const byId = new Map(segments.map((planned) => [planned.id, planned]));
   const groups = bundles(listed, options.chunk);
   const tensors = maskedTensors(segments.map(({ gates }) => gates));
@@ -99,9 +102,9 @@ export async function planGeneration(
   };
 }
 
-function planSegment(config: ModelConfig, segment: Segment): PlannedSegment {
+function planSegment(config: ModelConfig, segment: Segment, norms: NormCache): PlannedSegment {
   const { graph, names } = traceSegment(config, segment);
-  const { gates } = lower(graph, config, names);
+  const { gates } = lower(graph, config, names, norms);
   return { id: segment.id, segment, gates };
 }
 
@@ -253,10 +256,34 @@ export class PlanCache {
   }
 }
 
-async function digestOf(content: object): Promise<string> {
-  const text = JSON.stringify({ version: PROTOCOL_VERSION, ...content }, (_key, value) =>
-    typeof value === "bigint" ? `${value}n` : value,
-  );
-  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+async function digestOf({ segments, ...rest }: Omit<Plan, "bundles" | "digest">): Promise<string> {
+  const tables = new Map<SplineTable, number>();
+  const listed = segments.map(({ id, segment, gates }) => ({
+    id,
+    segment,
+    gates: gates.map((gate) => plainGate(gate, tables)),
+  }));
+  const written = [...tables.keys()].map((table) => JSON.stringify(table, writeBigints));
+  const content = { version: PROTOCOL_VERSION, ...rest, tables: written, segments: listed };
+  const bytes = new TextEncoder().encode(JSON.stringify(content));
+  const hash = await crypto.subtle.digest("SHA-256", bytes);
   return Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * A gate as JSON can write it. Tables are named by number: a layer's is the same in every step and
+ * larger than all the rest.
+ */
+function plainGate(gate: GateSpec, tables: Map<SplineTable, number>): object {
+  if (gate.kind === "quad") {
+    return { ...gate, linear: `${gate.linear}n`, constant: `${gate.constant}n` };
+  }
+  if (gate.kind !== "spline") return gate;
+  const table = tables.get(gate.table) ?? tables.size;
+  tables.set(gate.table, table);
+  return { ...gate, table };
+}
+
+function writeBigints(_key: string, value: unknown): unknown {
+  return typeof value === "bigint" ? `${value}n` : value;
 }

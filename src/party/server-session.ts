@@ -137,8 +137,10 @@ export class ServerSession {
   }
 
   async #flush(): Promise<void> {
-    const out = this.#scheduler.takeOutbox();
+    const { outboxBytes } = this.#scheduler;
+    const draft = outboxBytes > 0 && this.#peers.channel.allocate("online", outboxBytes);
+    if (draft) this.#scheduler.writeOutbox(draft.payload);
     this.#arenas.release();
-    if (out) await this.#peers.channel.send("online", out);
+    if (draft) await draft.send();
   }
 }

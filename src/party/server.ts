@@ -2,6 +2,7 @@
 // which it sees masked wires and public numbers alone.
 
 import { ensure, MergenError } from "../errors.ts";
+import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { FunctionPrg, RingKernels } from "../kernel/ring-kernels.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import type { Weights } from "../model/safetensors.ts";
@@ -23,6 +24,8 @@ export interface ServerOptions {
   readonly weights: Weights;
   /** tokenizer.json, as it goes to clients. */
   readonly tokenizer: Uint8Array;
+  /** Make the check of stated bounds fast. */
+  readonly floatKernels?: FloatKernels | undefined;
   /** Opens a new connection to the dealer. */
   readonly connectDealer: () => Promise<Channel>;
   /** Default: in memory. */
@@ -34,6 +37,8 @@ export interface ServerOptions {
   /** Sessions at one time; more are refused with E_BUSY. Default 8. */
   readonly maxSessions?: number;
 }
+
+type FullOptions = Required<ServerOptions>;
 
 /** The model as S serves it: integer weights, and their masks' seed. */
 interface Served {
@@ -47,14 +52,14 @@ interface Served {
 }
 
 export class Server {
-  readonly #options: Required<ServerOptions>;
+  readonly #options: FullOptions;
   readonly #plans = new PlanCache();
   readonly #served: Served;
   /** What D said that it has, once it was asked. */
   #dealerPrgs: readonly FunctionPrg[] = ["chacha12"];
   #sessions = 0;
 
-  private constructor(options: Required<ServerOptions>, served: Served) {
+  private constructor(options: FullOptions, served: Served) {
     this.#options = options;
     this.#served = served;
   }
@@ -64,7 +69,8 @@ export class Server {
    * @throws E_MODEL when stated bounds do not hold, E_PLAN when the recipe has no secure form
    */
   static async create(given: ServerOptions): Promise<Server> {
-    const options: Required<ServerOptions> = {
+    const options: FullOptions = {
+      floatKernels: undefined,
       store: memoryStore(),
       seeds: freshSeeds,
       timeoutMs: 120_000,
@@ -75,7 +81,7 @@ export class Server {
     };
     const { kernels, config, weights } = options;
     const listed = await new PlanCache().tensors(config);
-    checkBounds(config, weights);
+    checkBounds(config, weights, options.floatKernels);
     const tensors = new ServerTensors({ kernels, weights, numbers: config, tensors: listed });
     const maskSeed = await options.seeds(WEIGHTS_LABEL);
     const masks = new MaskTensors(kernels, listed, maskSeed);

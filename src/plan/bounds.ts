@@ -3,7 +3,9 @@
 // before it serves. (A malicious client can re-mask whatever it likes: docs/threat-model.md.)
 
 import { ensure } from "../errors.ts";
+import type { FloatKernels } from "../kernel/float-kernels.ts";
 import { type LayerRange, NORM_EXCESS } from "./format.ts";
+import { spectralBound } from "./spectral.ts";
 
 /** Room for the rounding of weights' products and for dither. */
 const SLACK = 1.02;
@@ -43,15 +45,20 @@ export interface ProvenBounds {
 
 /**
  * Proven bounds, real units: per layer max |u|, max |x + o| and the variance of x + o; max |logit|.
+ * With kernels, large models take seconds instead of minutes.
  * @throws E_MODEL when the model is not of the merged kind
  */
-export function provenBounds(config: BoundedModel, weights: Weights): ProvenBounds {
+export function provenBounds(
+  config: BoundedModel,
+  weights: Weights,
+  kernels?: FloatKernels,
+): ProvenBounds {
   ensure(config.attention === "constant", "E_MODEL", "bounds exist for merged models only");
   const d = config.hiddenSize;
   let input = inputBound(config, weights);
   const layers = [];
   for (let layer = 0; layer < config.layerCount; layer++) {
-    const bounds = layerBound(config, weights, layer, input);
+    const bounds = layerBound(config, weights, { layer, input, kernels });
     input = config.norm.kind === "layernorm" ? NORM_EXCESS * Math.sqrt(d) : affineOutput(bounds, d);
     if (hasScale(config)) input = scaledNorm(weights, layer, input);
     // An affine norm is multiplied into what it follows: what is opened is its output.
@@ -90,7 +97,11 @@ function scaledNorm(weights: Weights, layer: number, input: number): number {
   return input * greatest(scale.map(Math.abs)) + Math.hypot(...shift);
 }
 
-function layerBound(config: BoundedModel, weights: Weights, layer: number, input: number) {
+function layerBound(
+  config: BoundedModel,
+  weights: Weights,
+  { layer, input, kernels }: { layer: number; input: number; kernels: FloatKernels | undefined },
+) {
   const { hiddenSize: d, innerSize } = config;
   ensure(config.activation.kind === "quad", "E_MODEL", "bounds need a quadratic activation");
   const [c2, c1, c0] = config.activation.coefficients.map(Math.abs) as [number, number, number];
@@ -103,21 +114,13 @@ function layerBound(config: BoundedModel, weights: Weights, layer: number, input
   const each = columnNorms(first, innerSize).map(
     (norm, j) => mixed * norm + Math.abs(firstBias[j]!),
   );
-  const whole = mixed * spectralBound(first, d, innerSize) + norm2(firstBias);
+  const whole = mixed * spectralBound(first, d, innerSize, kernels) + norm2(firstBias);
   const inner = each.map((u) => c2 * u * u + c1 * u + c0);
   const columns = columnNorms(second, d);
-  const o = Array.from({ length: d }, (_, k) => {
-    let bySum = 0;
-    let peak = 0;
-    let total = 0;
-    for (let j = 0; j < innerSize; j++) {
-      const weight = Math.abs(second[j * d + k]!);
-      bySum += inner[j]! * weight;
-      peak = Math.max(peak, weight);
-      total += weight;
-    }
-    const byNorm = c2 * peak * whole * whole + c1 * columns[k]! * whole + c0 * total;
-    return Math.min(bySum, byNorm) + Math.abs(secondBias[k]!);
+  const { bySum, peaks, totals } = columnSums(second, d, inner);
+  const o = columns.map((norm, k) => {
+    const byNorm = c2 * peaks[k]! * whole * whole + c1 * norm * whole + c0 * totals[k]!;
+    return Math.min(bySum[k]!, byNorm) + Math.abs(secondBias[k]!);
   });
   const residual = config.residual ? input : 0;
   const sum = residual + norm2(o);
@@ -126,6 +129,20 @@ function layerBound(config: BoundedModel, weights: Weights, layer: number, input
     o: SLACK * (residual + greatest(o)),
     variance: (SLACK * sum * (SLACK * sum)) / d,
   };
+}
+
+/** Of each column's magnitudes: the sum weighted by `weights`, the greatest, and the plain sum. */
+function columnSums(matrix: Float32Array, columns: number, weights: readonly number[]) {
+  const [bySum, peaks, totals] = [0, 0, 0].map(() => new Float64Array(columns));
+  for (const [row, factor] of weights.entries()) {
+    for (let k = 0; k < columns; k++) {
+      const weight = Math.abs(matrix[row * columns + k]!);
+      bySum![k]! += factor * weight;
+      if (weight > peaks![k]!) peaks![k] = weight;
+      totals![k]! += weight;
+    }
+  }
+  return { bySum: bySum!, peaks: peaks!, totals: totals! };
 }
 
 /** max over t of the sum over j of max over heads |C[h, t, j]|: how far attention can lengthen. */
@@ -147,49 +164,12 @@ function attentionGain(config: BoundedModel, constants: ArrayLike<number>): numb
 }
 
 /**
- * An upper bound of the greatest singular value of a [rows, columns] matrix: with G = M M^T,
- * sigma^2 <= ||G^8||_F^(1/8), within a factor rows^(1/16) of the truth.
- */
-function spectralBound(matrix: ArrayLike<number>, rows: number, columns: number): number {
-  let gram = new Float64Array(rows * rows);
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j <= i; j++) {
-      let sum = 0;
-      for (let k = 0; k < columns; k++) sum += matrix[i * columns + k]! * matrix[j * columns + k]!;
-      gram[i * rows + j] = gram[j * rows + i] = sum;
-    }
-  }
-  let logScale = 0;
-  for (let round = 0; round < 3; round++) {
-    const scale = norm2(gram) || 1;
-    gram = squared(
-      gram.map((value) => value / scale),
-      rows,
-    );
-    logScale = 2 * (logScale + Math.log(scale));
-  }
-  const logNorm = (Math.log(norm2(gram)) + logScale) / 8;
-  return Math.exp(logNorm / 2) * (1 + 1e-9);
-}
-
-function squared(matrix: Float64Array<ArrayBuffer>, size: number): Float64Array<ArrayBuffer> {
-  const out = new Float64Array(size * size);
-  for (let i = 0; i < size; i++) {
-    for (let k = 0; k < size; k++) {
-      const factor = matrix[i * size + k]!;
-      for (let j = 0; j < size; j++) out[i * size + j]! += factor * matrix[k * size + j]!;
-    }
-  }
-  return out;
-}
-
-/**
  * Checks that what config.json states as proven follows from the weights. Calibrated bounds are
  * taken as they are where the config asks for them.
  * @throws E_MODEL naming the layer and wire whose stated bound is too small; or when states that
  *         nothing normalises are sent again, of which no bound can be proven
  */
-export function checkBounds(config: BoundedModel, weights: Weights): void {
+export function checkBounds(config: BoundedModel, weights: Weights, kernels?: FloatKernels): void {
   if (config.calibratedBounds) return;
   const bounded = config.norm.kind === "layernorm" || config.nextToken === "lookup";
   ensure(
@@ -197,7 +177,7 @@ export function checkBounds(config: BoundedModel, weights: Weights): void {
     "E_MODEL",
     "config.json: states that no norm bounds are sent again: allow calibrated bounds",
   );
-  const proven = provenBounds(config, weights);
+  const proven = provenBounds(config, weights, kernels);
   const tolerance = 1 + 1e-6;
   const check = (name: string, stated: number | undefined, needed: number) => {
     const holds = stated !== undefined && stated * tolerance >= needed;
@@ -226,7 +206,8 @@ export function statedBounds(
   },
 ): { wireBounds: StatedRange[]; logitBound: { proven: number; calibrated: number } } {
   // Four digits, away from the truth: finer ones would only say more about the weights.
-  const up = (value: number) => Math.min(1e30, Number((value * 1.001).toPrecision(4)));
+  // Without a norm, proven bounds run out of doubles after a few layers.
+  const up = (value: number) => (value < 1e30 ? Number((value * 1.001).toPrecision(4)) : 1e30);
   const down = (value: number) => Number((value * 0.999).toPrecision(4));
   return {
     wireBounds: proven.layers.map((layer, i) => {
@@ -270,6 +251,8 @@ function rowNorms(matrix: Float32Array, columns: number): number[] {
 
 function columnNorms(matrix: Float32Array, columns: number): number[] {
   const sums = new Float64Array(columns);
-  for (let i = 0; i < matrix.length; i++) sums[i % columns]! += matrix[i]! ** 2;
+  for (let at = 0; at < matrix.length; at += columns) {
+    for (let k = 0; k < columns; k++) sums[k]! += matrix[at + k]! * matrix[at + k]!;
+  }
   return Array.from(sums, Math.sqrt);
 }

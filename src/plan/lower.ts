@@ -58,18 +58,28 @@ export interface StateNames {
   readonly stores: ReadonlyMap<string, { name: string; replaces: string | undefined }>;
 }
 
+/** Scales of a model's norms by layer: the same in all segments, and slow to find. */
+export type NormCache = Map<number, NormScales>;
+
 /**
- * Lowers one segment's graph. Outputs that are not stored must be logits.
+ * Lowers one segment's graph. Outputs that are not stored must be logits. Segments of one model may
+ * share a cache.
  * @throws E_PLAN when an operation has no gate, or a bound does not fit (the wire is named)
  */
-export function lower(graph: Graph, numbers: Numbers, names: StateNames): LoweredSegment {
-  return new Lowering(graph, numbers, names).run();
+export function lower(
+  graph: Graph,
+  numbers: Numbers,
+  names: StateNames,
+  norms: NormCache = new Map(),
+): LoweredSegment {
+  return new Lowering(graph, numbers, names, norms).run();
 }
 
 class Lowering {
   readonly #graph: Graph;
   readonly #numbers: Numbers;
   readonly #names: StateNames;
+  readonly #normCache: NormCache;
   readonly #gates: GateSpec[] = [];
   readonly #values = new Map<number, Value>();
   readonly #asClient = new Map<number, Activation>();
@@ -77,10 +87,11 @@ class Lowering {
   #quads = 0;
   #norms = 0;
 
-  constructor(graph: Graph, numbers: Numbers, names: StateNames) {
+  constructor(graph: Graph, numbers: Numbers, names: StateNames, norms: NormCache) {
     this.#graph = graph;
     this.#numbers = numbers;
     this.#names = names;
+    this.#normCache = norms;
   }
 
   run(): LoweredSegment {
@@ -399,7 +410,10 @@ class Lowering {
     const { rows, columns } = x;
     const wireName = `layers.${layer}.norm`;
     const proven = this.#varianceBound(range);
-    const scales = normScales(wireName, columns, op.eps, { ...range.variance, proven });
+    const scales =
+      this.#normCache.get(layer) ??
+      normScales(wireName, columns, op.eps, { ...range.variance, proven });
+    this.#normCache.set(layer, scales);
     const magnitude = columns * Math.sqrt(columns * proven);
     const { offline } = x;
     const centred = this.#emit({ kind: "center", offline }, [x.wire], rows, columns);

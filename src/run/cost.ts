@@ -102,6 +102,7 @@ class Feeder {
   readonly #groups: readonly (readonly NumberedSegment[])[];
   readonly #ringBits: number;
   readonly #states = new Set<string>();
+  #blank = new Uint8Array(0);
   #next = 0;
 
   constructor(
@@ -112,6 +113,12 @@ class Feeder {
     this.#party = party;
     this.#groups = groups;
     this.#ringBits = ringBits;
+  }
+
+  /** A view of one buffer: payloads are copied from it. */
+  #zeros(length: number): Uint8Array {
+    if (length > this.#blank.length) this.#blank = new Uint8Array(length);
+    return this.#blank.subarray(0, length);
   }
 
   get finished(): boolean {
@@ -136,16 +143,17 @@ class Feeder {
       output: gate.output,
       loads: gate.kind === "load" ? gate.name : undefined,
       stores: gate.kind === "store" ? gate.name : undefined,
-      ready: () =>
-        gate.inputs.every((id) => wires.has(id)) &&
-        (gate.kind !== "load" || this.#states.has(gate.name)),
+      ready: () => {
+        for (const id of gate.inputs) if (!wires.has(id)) return false;
+        return gate.kind !== "load" || this.#states.has(gate.name);
+      },
       start: () => this.#script(gate, wires),
     }));
   }
 
   *#script(gate: GateSpec, wires: Set<number>): Online {
     for (const { from, bytes } of costOf(gate, this.#ringBits).online) {
-      if (from === this.#party) yield { send: new Uint8Array(bytes) };
+      if (from === this.#party) yield { send: this.#zeros(bytes) };
       else yield { receive: bytes };
     }
     wires.add(gate.output);

@@ -4,7 +4,7 @@
 
 import { ensure } from "../errors.ts";
 import type { Online } from "../gate/gate.ts";
-import { decodeItems, encodeItems, type Item, itemKey } from "./items.ts";
+import { decodeItems, type Item, itemKey, itemsBytes, writeItems } from "./items.ts";
 
 /** One gate of a segment that has not finished. */
 export interface Job {
@@ -67,11 +67,22 @@ export class Scheduler {
     this.#runnable = [];
   }
 
-  /** What is to be sent now, as one payload; undefined when there is nothing. */
-  takeOutbox(): Uint8Array | undefined {
-    if (this.#outbox.length === 0) return undefined;
-    const payload = encodeItems(this.#outbox);
+  /** Bytes of what is to be sent now, as one payload; 0 when there is nothing. */
+  get outboxBytes(): number {
+    return itemsBytes(this.#outbox.map((item) => item.bytes.length));
+  }
+
+  /** Writes what is to be sent into memory of exactly that many bytes. */
+  writeOutbox(payload: Uint8Array): void {
+    writeItems(payload, this.#outbox);
     this.#outbox = [];
+  }
+
+  /** What is to be sent now in memory of its own; undefined when there is nothing. */
+  takeOutbox(): Uint8Array | undefined {
+    const payload = new Uint8Array(this.outboxBytes);
+    if (payload.length === 0) return undefined;
+    this.writeOutbox(payload);
     return payload;
   }
 

@@ -5,14 +5,58 @@
 import { ensure } from "../errors.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { ModelConfig } from "../model/config.ts";
+import type { Weights } from "../model/safetensors.ts";
 import { floatBench, type LocalModel } from "../party/local.ts";
 import { LOGITS } from "../party/plan.ts";
 import { provenBounds, statedBounds } from "../plan/bounds.ts";
 import type { FloatProgram } from "../run/float.ts";
 
+/** Ranges of a model's wires over all programs that it has seen. */
+export class WireRanges {
+  readonly #config: ModelConfig;
+  readonly #margin: number;
+  readonly #seen: Seen;
+
+  /** With a margin above 1, ranges are stated wider by it, either way. */
+  constructor(config: ModelConfig, margin = 1) {
+    this.#config = config;
+    this.#margin = margin;
+    this.#seen = {
+      layers: Array.from({ length: config.layerCount }, () => ({
+        u: 0,
+        o: 0,
+        variance: [Number.POSITIVE_INFINITY, 0],
+      })),
+      logit: 0,
+    };
+  }
+
+  /** Widens the ranges by what one program's run has computed. */
+  observe(program: FloatProgram): void {
+    record(program, this.#seen);
+  }
+
+  /** The model's config with wireBounds and logitBound. */
+  stated(weights: Weights, kernels: FloatKernels): ModelConfig {
+    const proven = provenBounds(this.#config, weights, kernels);
+    return { ...this.#config, ...statedBounds(proven, widened(this.#seen, this.#margin)) };
+  }
+}
+
 interface Seen {
   readonly layers: { u: number; o: number; variance: [number, number] }[];
   logit: number;
+}
+
+function widened({ layers, logit }: Seen, margin: number): Seen {
+  return {
+    layers: layers.map(({ u, o, variance: [least, greatest] }) => ({
+      u: u * margin,
+      o: o * margin,
+      variance: [least / margin, greatest * margin],
+    })),
+    logit: logit * margin,
+  };
 }
 
 /**
@@ -26,23 +70,14 @@ export async function calibrate(
   kernels: FloatKernels,
 ): Promise<ModelConfig> {
   ensure(prompts.length > 0, "E_DATA", "calibration needs at least one prompt");
-  const { config, weights } = model;
-  const seen: Seen = {
-    layers: Array.from({ length: config.layerCount }, () => ({
-      u: 0,
-      o: 0,
-      variance: [Number.POSITIVE_INFINITY, 0],
-    })),
-    logit: 0,
-  };
-  const bench = floatBench(model, kernels, (program) => record(program, seen));
+  const ranges = new WireRanges(model.config);
+  const bench = floatBench(model, kernels, (program) => ranges.observe(program));
   for (const prompt of prompts) {
     for (const anchor of [0, 1]) await bench({ prompt, anchor });
   }
-  return { ...config, ...statedBounds(provenBounds(config, weights), seen) };
+  return ranges.stated(model.weights, kernels);
 }
 
-/** Widens the ranges by what one program's run has computed. */
 function record({ graph, values }: FloatProgram, seen: Seen): void {
   const logits = graph.outputs.get(LOGITS);
   if (logits) seen.logit = Math.max(seen.logit, peak(values[logits.id]!));

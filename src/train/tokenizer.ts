@@ -5,6 +5,7 @@
 // package knows neither two stages nor a limit of words. The result is an ordinary tokenizer.json.
 
 import { ensure } from "../errors.ts";
+import { byteCharacters } from "../model/filler-tokenizer.ts";
 
 export interface TokenizerOptions {
   /** Tokens in all, special ones and the 256 bytes included. */
@@ -202,18 +203,8 @@ function replacePair(ids: readonly number[], a: number, b: number, merged: numbe
   return out;
 }
 
-/** GPT-2's printable stand-ins for bytes. */
-function byteLetters(): string[] {
-  const printable = (byte: number) =>
-    (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-  let next = 256;
-  return Array.from({ length: 256 }, (_, byte) =>
-    String.fromCodePoint(printable(byte) ? byte : next++),
-  );
-}
-
 function tokenizerJson(merger: Merger, pattern: string): object {
-  const letters = byteLetters();
+  const letters = byteCharacters();
   const spell = (id: number) => Array.from(merger.token(id), (byte) => letters[byte]).join("");
   const vocab: Record<string, number> = {};
   for (const [id, content] of SPECIALS.entries()) vocab[content] = id;

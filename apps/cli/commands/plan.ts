@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import {
   encodePrompt,
+  ensure,
   generationOptions,
   loadConfig,
   loadTokenizer,
@@ -9,11 +10,19 @@ import {
   predict,
   promptPositions,
 } from "../../../src/index.ts";
-import { checkRecipe, modelOption, prompts, type TextOptions, textOptions } from "../options.ts";
+import {
+  checkRecipe,
+  integer,
+  modelOption,
+  prompts,
+  type TextOptions,
+  textOptions,
+} from "../options.ts";
 import { bytes, printJson, table } from "../output.ts";
 
 interface PlanFlags extends TextOptions {
   readonly model: string;
+  readonly promptPositions?: number;
 }
 
 /** `mergen plan`: what a generation will cost, without running it. */
@@ -21,11 +30,13 @@ export function addPlan(root: Command): void {
   const command = root
     .command("plan")
     .description("predict bytes, round trips and multiply-adds of a generation, without running it")
-    .addOption(modelOption);
+    .addOption(modelOption)
+    .option("--prompt-positions <n>", "plan a prompt of this length, not one of texts", integer(1));
   textOptions(command)
     .addHelpText(
       "after",
-      "\nWithout --input or --data, a prompt of the model's least length is planned.\n\n" +
+      "\nWithout --input, --data or --prompt-positions, a prompt of the model's least length is\n" +
+        "planned.\n\n" +
         "Example:\n  $ mergen plan --max-tokens 24 --json",
     )
     .action(plan);
@@ -51,9 +62,11 @@ async function lengths(
   config: ModelConfig,
   flags: PlanFlags,
 ): Promise<{ input?: string; positions: number }[]> {
+  const { promptPositions: given } = flags;
   if (flags.input === undefined && flags.data === undefined) {
-    return [{ positions: promptPositions(config.prompt) }];
+    return [{ positions: given ?? promptPositions(config.prompt) }];
   }
+  ensure(given === undefined, "E_USAGE", "--prompt-positions goes without --input and --data");
   const tokenizer = await loadTokenizer(flags.model);
   const examples = await prompts(flags);
   return examples.map(({ input }) => ({

@@ -2,7 +2,14 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Command, Option } from "commander";
 import { pino } from "pino";
-import { fileStore, loadModel, loadRingKernels, memoryStore, Server } from "../../../src/index.ts";
+import {
+  fileStore,
+  loadFloatKernels,
+  loadModel,
+  loadRingKernels,
+  memoryStore,
+  Server,
+} from "../../../src/index.ts";
 import {
   connector,
   type ListenFlags,
@@ -53,6 +60,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   const { config, weights } = await loadModel(flags.model);
   const server = await Server.create({
     kernels: await loadRingKernels(),
+    floatKernels: await loadFloatKernels(),
     config,
     weights,
     tokenizer: await readFile(join(flags.model, "tokenizer.json")),

@@ -1,0 +1,82 @@
+import { describe, expect, it } from "vitest";
+import { compareFixedSecure, compareFloatFixed } from "../../test/compare.ts";
+import { errorOf } from "../../test/errors.ts";
+import { tinyTokenizerJson, tinyTokens, tinyVocabSize } from "../../test/tiny-model.ts";
+import { loadFloatKernels } from "../kernel/float-load.ts";
+import { loadRingKernels } from "../kernel/load-node.ts";
+import { Tokenizer } from "../model/tokenizer.ts";
+import { fixedBench, floatBench, insecureSecureBench } from "../party/local.ts";
+import { planGeneration } from "../party/plan.ts";
+import { checkBounds } from "../plan/bounds.ts";
+import { randomModel } from "./random-model.ts";
+
+const floats = await loadFloatKernels();
+const rings = await loadRingKernels();
+const tiny = { shape: "tiny", recipe: "merge", positions: 48, seed: 1 } as const;
+
+describe.each(["layernorm", "affine"] as const)("a random model, %s", (norm) => {
+  it.each([1, 2, 3])("says the same in float, fixed and secure mode, seed %i", async (seed) => {
+    const model = randomModel({ ...tiny, norm, seed }, floats);
+    const asked = { prompt: "aaaa", maxTokens: 40, ignoreEnd: true };
+    const fixed = await fixedBench(model, rings, 1)(asked);
+    const secure = await (await insecureSecureBench(model, rings, 1))(asked);
+    expect(secure.tokens).toEqual(fixed.tokens);
+    expect(secure.tokens).toHaveLength(40);
+    // Two logits may lie closer together than the fixed mode's rounding: its text is then another.
+    const float = await floatBench(model, floats)({ ...asked, maxTokens: 8 });
+    expect(float.tokens).toEqual(fixed.tokens.slice(0, 8));
+  });
+
+  it("stays within the stated errors, node by node", async () => {
+    const model = randomModel({ ...tiny, norm, seed: 4 }, floats);
+    const short = { ...model.config.generation, maxTokens: 6, chunk: 3 };
+    const run = {
+      model: { ...model, config: { ...model.config, generation: short } },
+      kernels: rings,
+      prompt: "aeiou",
+      seed: 4,
+    };
+    const { logitError } = await compareFloatFixed(run);
+    const greatest = model.config.logitBound!.calibrated;
+    expect(logitError).toBeLessThan(0.005 * greatest);
+    expect((await compareFixedSecure(run)).tokens).toHaveLength(6);
+  });
+});
+
+describe("of real sizes", () => {
+  // The first layer's bounds are the widest: its input has positions added.
+  it.each(["gpt2", "gpt2-xl"])("%s can be planned, and its bounds hold", async (shape) => {
+    const sizes = { positions: 16, vocabulary: 300, layers: 1 };
+    const { config, weights } = randomModel({ ...tiny, ...sizes, shape }, floats);
+    if (shape === "gpt2") checkBounds(config, weights, floats);
+    const options = { promptPositions: 4, maxTokens: 8, chunk: 16, anchor: 0 };
+    const plan = await planGeneration(config, options);
+    expect(plan.segments).toHaveLength(9);
+  });
+});
+
+describe("making one", () => {
+  it("gives the same model for the same options", () => {
+    const [one, other] = [randomModel(tiny, floats), randomModel(tiny, floats)];
+    expect(one.config).toEqual(other.config);
+    expect(one.weights).toEqual(other.weights);
+    expect(one.tokenizer.files).toEqual(other.tokenizer.files);
+    expect(one.config.calibratedBounds).toBeUndefined();
+  });
+
+  it("takes a tokenizer, and its size and special token with it", () => {
+    const tokenizer = new Tokenizer({ tokenizer: tinyTokenizerJson() });
+    const { config } = randomModel({ ...tiny, tokenizer }, floats);
+    expect(config.vocabSize).toBe(tinyVocabSize);
+    expect(config.tokens.end).toBe(tinyTokens.pad);
+    const other = { ...tiny, tokenizer, vocabulary: tinyVocabSize - 1 };
+    errorOf("E_TOKENIZER", () => randomModel(other, floats));
+  });
+
+  it("makes an ordinary decoder for float mode", async () => {
+    const model = randomModel({ ...tiny, recipe: "vanilla" }, floats);
+    expect(model.config.wireBounds).toBeUndefined();
+    const asked = { prompt: "aaaa", maxTokens: 4, ignoreEnd: true };
+    expect((await floatBench(model, floats)(asked)).tokens).toHaveLength(4);
+  });
+});
