@@ -10,6 +10,8 @@ import { addBlock, blockBytes, packBlock, startProduct } from "./product";
  */
 const tilePanels: usize = 40;
 const tileRows: usize = 384;
+/** Rows made before they are packed. */
+const pieceRows: usize = 16;
 const stateBytes: usize = 256;
 const groupBytes: usize = groupBlocks << 6;
 
@@ -22,7 +24,7 @@ function pieceBytes(count: usize): usize {
 
 /** Bytes of scratch that `productKeystream` needs. */
 export function keystreamWorkBytes(): usize {
-  const pieces = max(2 * pieceBytes(tilePanels << 2), 4 * pieceBytes(tileRows));
+  const pieces = max(pieceRows * pieceBytes(tilePanels << 2), 4 * pieceBytes(tileRows));
   return stateBytes + pieces + tilePanels * blockBytes(tileRows);
 }
 
@@ -47,8 +49,8 @@ function makeTile(
 ): void {
   const apart = pieceBytes(tilePanels << 2);
   const piece = work + stateBytes + 64;
-  for (let i: usize = 0; i < count; i += 2) {
-    const taken = min(count - i, 2);
+  for (let i: usize = 0; i < count; i += pieceRows) {
+    const taken = min(count - i, pieceRows);
     for (let k: usize = 0; k < taken; k++) {
       const first = ((row + i + k) as u64) * matrixColumns + column;
       makePiece(piece + k * apart, work, first, width);

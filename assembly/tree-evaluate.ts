@@ -106,21 +106,9 @@ export function treeEvaluate(
     descend(work, total, points, nodes, values, level, levels, valueWords, words, purpose);
   }
   if (words > 1) convertLeaves(work, total, nodes, leaders, leaves, levels, words);
-  const leafOffset = seedBytes + (levels as usize) * (seedBytes + valueBytes);
-  for (let i: usize = 0; i < total; i++) {
-    const slot = load<u32>(leaders + (i << 2)) as usize;
-    const node = nodes + slot * nodeBytes;
-    const side = ((load<u64>(points + (i << 3)) & 1) as usize) * (words << 3);
-    const leaf = (words > 1 ? leaves + slot * (words << 4) : node) + side;
-    const correction = (load<u32>(node, 20) as usize) + leafOffset + side;
-    const mask = 0 - (load<u32>(node, 16) as u64);
-    for (let j: usize = 0; j < words; j++) {
-      const at = j << 3;
-      let value = load<u64>(leaf + at) + (load<u64>(correction + at) & mask);
-      if (isDcf) value += load<u64>(values + slot * valueBytes + at);
-      store<u64>(out + ((i * words) << 3) + at, party ? 0 - value : value);
-    }
-  }
+  writeOutputs(
+    out, total, points, nodes, values, leaders, leaves, party, levels, valueWords, words
+  );
   return true;
 }
 
@@ -439,6 +427,38 @@ function closeGroup(
     for (let j: usize = 0; j < valueWords; j++) {
       const value = load<u64>(group + valuesOffset + (j << 5) + (lane << 3));
       store<u64>(values + ((slot * valueWords + j) << 3), value);
+    }
+  }
+}
+
+/** out [total, words]: each point's sum along its path plus its leaf. */
+function writeOutputs(
+  out: usize,
+  total: usize,
+  points: usize,
+  nodes: usize,
+  values: usize,
+  leaders: usize,
+  leaves: usize,
+  party: u32,
+  levels: u32,
+  valueWords: usize,
+  words: usize,
+): void {
+  const valueBytes = valueWords << 3;
+  const leafOffset = seedBytes + (levels as usize) * (seedBytes + valueBytes);
+  for (let i: usize = 0; i < total; i++) {
+    const slot = load<u32>(leaders + (i << 2)) as usize;
+    const node = nodes + slot * nodeBytes;
+    const side = ((load<u64>(points + (i << 3)) & 1) as usize) * (words << 3);
+    const leaf = (words > 1 ? leaves + slot * (words << 4) : node) + side;
+    const correction = (load<u32>(node, 20) as usize) + leafOffset + side;
+    const mask = 0 - (load<u32>(node, 16) as u64);
+    for (let j: usize = 0; j < words; j++) {
+      const at = j << 3;
+      let value = load<u64>(leaf + at) + (load<u64>(correction + at) & mask);
+      if (valueWords > 0) value += load<u64>(values + slot * valueBytes + at);
+      store<u64>(out + ((i * words) << 3) + at, party ? 0 - value : value);
     }
   }
 }

@@ -253,32 +253,60 @@ describe.each(sets)("on %s", (_, kernels) => {
     }
   });
 
-  test("a result that follows x in the kernels' memory", () => {
+  test("a result that follows x in the kernels' memory, with a last row of its own", () => {
     const { memory } = kernels;
     const start = memory.allocate(8 * (7 + 8));
     const all = memory.words(start, 15);
     const [x, out] = [all.subarray(0, 7), all.subarray(7)];
+    x.set(wordsOf(10, 7));
     const entries = wordsOf(9, 7 * 8);
     const matrix = kernels.loadRing(entries, 7, 8);
-    const keystream = { rows: 7, columns: 8, transposed: false };
-    const given = { ...keystream, key: bytesOf(1, 32), nonce: bytesOf(2, 12) };
+    const key = { key: bytesOf(1, 32), nonce: bytesOf(2, 12) };
+    const keystream = { rows: 7, columns: 8, transposed: false, ...key };
     const expected = new BigUint64Array(8);
-    for (const set of [kernels, reference]) {
-      x.set(wordsOf(10, 7));
-      out.fill(77n);
-      const product = set === kernels ? out : expected;
-      const from = set === kernels ? x : x.slice();
-      set.matmul(product, from, set === kernels ? matrix : set.loadRing(entries, 7, 8));
-      if (set === reference) continue;
-      reference.matmul(expected, from.slice(), reference.loadRing(entries, 7, 8));
+    for (const old of [0n, 77n]) {
+      out.fill(old);
+      kernels.matmul(out, x, matrix);
+      reference.matmul(expected, x.slice(), reference.loadRing(entries, 7, 8));
       expect(out.slice()).toEqual(expected);
-      out.fill(78n);
-      kernels.matmulKeystream(out, x, given);
-      reference.matmulKeystream(expected, x.slice(), given);
+      kernels.matmulKeystream(out, x, keystream);
+      reference.matmulKeystream(expected, x.slice(), keystream);
       expect(out.slice()).toEqual(expected);
-      expect(x.slice()).toEqual(wordsOf(10, 7));
     }
+    expect(x.slice()).toEqual(wordsOf(10, 7));
     matrix.free();
     memory.release(start, 8 * 15);
+  });
+
+  test.each([
+    { bits: 40, words: 2, keyCount: 1, perKey: 45 },
+    { bits: 32, words: 1, keyCount: 37, perKey: 1 },
+    { bits: 64, words: 5, keyCount: 2, perKey: 7 },
+    { bits: 21, words: 6, keyCount: 5, perKey: 1 },
+    { bits: 3, words: 1, keyCount: 9, perKey: 1 },
+  ])("function keys: $keyCount of $bits bits, $perKey points each", (shape) => {
+    const { bits: domainBits, words, keyCount, perKey } = shape;
+    const cut = (word: bigint) => BigInt.asUintN(domainBits, word);
+    const alphas = wordsOf(11, keyCount).map(cut);
+    const [payloads, random] = [wordsOf(12, keyCount * words), bytesOf(13, 32 * keyCount)];
+    const dealt = { domainBits, words, alphas, payloads, random };
+    // Far apart, near each other, and the same: paths that part early, late and never.
+    const points = wordsOf(14, keyCount * perKey).map((word, i) =>
+      cut([word, alphas[0] + BigInt(i), alphas[0]][i % 3]),
+    );
+    for (const kind of ["dcf", "dpf"] as const) {
+      const generate = kind === "dcf" ? "dcfGenerateMany" : "dpfGenerateMany";
+      const evaluate = kind === "dcf" ? "dcfEvaluateMany" : "dpfEvaluateMany";
+      const pairs = kernels[generate](dealt);
+      expect(pairs).toEqual(reference[generate](dealt));
+      for (const party of [0, 1] as const) {
+        const outs = [kernels, reference].map((set) => {
+          const out = new BigUint64Array(points.length * words);
+          set[evaluate]({ domainBits, words, party, keys: pairs[party], points, out });
+          return out;
+        });
+        expect(outs[0]).toEqual(outs[1]);
+      }
+    }
   });
 });
