@@ -1,204 +1,44 @@
-// Matrix products modulo 2^64. Matrices are repacked into panels of columns, so that a product
-// reads them as one stream.
-
-// int16 panels: 8 columns in two halves of 4; in a half, for each pair of rows (k, k + 1) 16 bytes:
-// the pair of column 0, of column 1 and so on. Missing rows and columns are zero. The halves lie
-// apart because two streams load faster than one: 17.8 against 20.0 ms for 56.6 M weights (four
-// streams: no further gain).
+// Products of ring words and ring matrices, modulo 2^64, by Winograd's inner product ("A new
+// algorithm for inner product", IEEE Trans. Comput. C-17, 1968): for a pair of rows k, k + 1
+//   x1 w1 + x2 w2 = (x1 + w2) (x2 + w1) - x1 x2 - w1 w2,
+// where x1 x2 is summed once for a row of x and w1 w2 once for a column of the matrix. So two
+// multiply-adds cost one 64-bit multiplication, of which a core makes one a clock, and three
+// additions, of which it makes five.
 //
-// A word of x is split into five signed limbs, x = l0 + l1 2^11 + l2 2^22 + l3 2^32 + l4 2^48
-// (mod 2^64) of 11, 11, 10, 16 and 16 bits, and i32x4.dot_i16x8_s multiplies a pair of limbs by a
-// pair of weights. The sums of l3 and l4 are needed modulo 2^32 only, so they may wrap. Those of
-// l0..l2 must not: |l| <= 2^10 and |w| <= 2^15, so a dot is at most 2^26 and a lane holds 31 of
-// them (31 * 2^26 < 2^31; 32 could reach 2^31).
-const flushPairs: usize = 31;
-/** Bytes of the limbs of a pair of words: five times two int16. */
-const limbBytes: usize = 20;
+// Measured, [128, 768] times [768, 3072]: 5.2 G multiply-adds/s; 3.9 with plain scalar products
+// (one multiplication each); 3.1 with 32-bit limbs in vectors (extmul for low times low, i32x4.mul
+// for the rest), because an engine turns each extmul into two shuffles and a multiplication. The
+// same trick in vectors (i64x2.mul, eight instructions) alone 4.4, beside scalar rows 5.1.
+//
+// Panels hold 4 columns, cut into blocks of `blockRows` rows. A block begins with minus the sums of
+// w1 w2, four words; then for each pair of rows w1 of the four columns and w2 of them. A last row
+// without a partner lies where a w1 would, and is multiplied plainly. Missing columns are zero.
 
-/** Packs rows [firstRow, firstRow + count) of [rows, columns]; firstRow is even. */
-export function packInt16(
-  out: usize,
-  source: usize,
-  firstRow: usize,
-  count: usize,
-  rows: usize,
-  columns: usize,
-): void {
-  const halfBytes = ((rows + 1) >> 1) << 4;
-  const panels = (columns + 7) >> 3;
-  for (let k: usize = 0; k < count; k += 2) {
-    const top = source + ((k * columns) << 1);
-    const bottom = top + (columns << 1);
-    const hasBottom = k + 1 < count;
-    for (let panel: usize = 0; panel < panels; panel++) {
-      const to = out + ((panel * halfBytes) << 1) + (((firstRow + k) >> 1) << 4);
-      const first = panel << 3;
-      if (first + 8 <= columns) {
-        const a = v128.load(top + (first << 1));
-        const b = hasBottom ? v128.load(bottom + (first << 1)) : i64x2.splat(0);
-        v128.store(to, i16x8.shuffle(a, b, 0, 8, 1, 9, 2, 10, 3, 11));
-        v128.store(to + halfBytes, i16x8.shuffle(a, b, 4, 12, 5, 13, 6, 14, 7, 15));
-      } else {
-        for (let j: usize = 0; j < 8; j++) {
-          const column = first + j;
-          const inside = column < columns;
-          const a = inside ? load<i16>(top + (column << 1)) : 0;
-          const b = inside && hasBottom ? load<i16>(bottom + (column << 1)) : 0;
-          const at = to + (j & 4 ? halfBytes : 0) + ((j & 3) << 2);
-          store<i16>(at, a);
-          store<i16>(at, b, 2);
-        }
-      }
-    }
-  }
-}
+/** Rows of a block: 24 KB, so that it stays in the first-level cache. */
+export const blockRows: usize = 768;
+/** Bytes of the sums at the head of a block. */
+const headBytes: usize = 32;
 
-/** Splits a row of words into limbs: for each pair of words five pairs of int16. */
-export function splitLimbs(out: usize, x: usize, rows: usize): void {
-  for (let k: usize = 0; k < rows; k++) {
-    const to = out + (k >> 1) * limbBytes + ((k & 1) << 1);
-    let rest = load<i64>(x + (k << 3));
-    const l0 = (rest << 53) >> 53;
-    rest = (rest - l0) >> 11;
-    const l1 = (rest << 53) >> 53;
-    rest = (rest - l1) >> 11;
-    const l2 = (rest << 54) >> 54;
-    rest = (rest - l2) >> 10;
-    const l3 = (rest << 48) >> 48;
-    rest = (rest - l3) >> 16;
-    store<i16>(to, l0 as i16);
-    store<i16>(to, l1 as i16, 4);
-    store<i16>(to, l2 as i16, 8);
-    store<i16>(to, l3 as i16, 12);
-    store<i16>(to, rest as i16, 16);
-  }
-  if (rows & 1) {
-    const to = out + (rows >> 1) * limbBytes;
-    for (let i: usize = 0; i < limbBytes; i += 4) store<i16>(to + i, 0, 2);
-  }
-}
-
-/** Sum of l0 + l1 2^11 + l2 2^22 over two columns given as the low halves of three i32x4. */
+/** Bytes of a block of `rows` rows. */
 // @ts-ignore: decorator
 @inline
-function joinLow(l0: v128, l1: v128, l2: v128): v128 {
-  return i64x2.add(
-    i64x2.extend_low_i32x4_s(l0),
-    i64x2.add(
-      i64x2.shl(i64x2.extend_low_i32x4_s(l1), 11),
-      i64x2.shl(i64x2.extend_low_i32x4_s(l2), 22),
-    ),
-  );
+export function blockBytes(rows: usize): usize {
+  return headBytes + ((rows + 1) >> 1 << 6);
 }
 
-// @ts-ignore: decorator
-@inline
-function joinHigh(l0: v128, l1: v128, l2: v128): v128 {
-  return i64x2.add(
-    i64x2.extend_high_i32x4_s(l0),
-    i64x2.add(
-      i64x2.shl(i64x2.extend_high_i32x4_s(l1), 11),
-      i64x2.shl(i64x2.extend_high_i32x4_s(l2), 22),
-    ),
-  );
+/** Bytes of a panel of `rows` rows. */
+export function panelBytes(rows: usize): usize {
+  const blocks = rows / blockRows;
+  const rest = rows % blockRows;
+  return blocks * blockBytes(blockRows) + (rest > 0 ? blockBytes(rest) : 0);
 }
 
-/** out [8] = one row of limbs times one panel. */
-function limbsTimesPanel(out: usize, limbs: usize, panel: usize, pairs: usize): void {
-  const halfBytes = pairs << 4;
-  let sum01 = i64x2.splat(0);
-  let sum23 = i64x2.splat(0);
-  let sum45 = i64x2.splat(0);
-  let sum67 = i64x2.splat(0);
-  let a3 = i64x2.splat(0);
-  let b3 = i64x2.splat(0);
-  let a4 = i64x2.splat(0);
-  let b4 = i64x2.splat(0);
-  while (pairs > 0) {
-    const chunk = min(pairs, flushPairs);
-    pairs -= chunk;
-    let a0 = i64x2.splat(0);
-    let b0 = i64x2.splat(0);
-    let a1 = i64x2.splat(0);
-    let b1 = i64x2.splat(0);
-    let a2 = i64x2.splat(0);
-    let b2 = i64x2.splat(0);
-    const end = panel + (chunk << 4);
-    while (panel < end) {
-      const a = v128.load(panel);
-      const b = v128.load(panel + halfBytes);
-      let l = v128.load32_splat(limbs);
-      a0 = i32x4.add(a0, i32x4.dot_i16x8_s(a, l));
-      b0 = i32x4.add(b0, i32x4.dot_i16x8_s(b, l));
-      l = v128.load32_splat(limbs, 4);
-      a1 = i32x4.add(a1, i32x4.dot_i16x8_s(a, l));
-      b1 = i32x4.add(b1, i32x4.dot_i16x8_s(b, l));
-      l = v128.load32_splat(limbs, 8);
-      a2 = i32x4.add(a2, i32x4.dot_i16x8_s(a, l));
-      b2 = i32x4.add(b2, i32x4.dot_i16x8_s(b, l));
-      l = v128.load32_splat(limbs, 12);
-      a3 = i32x4.add(a3, i32x4.dot_i16x8_s(a, l));
-      b3 = i32x4.add(b3, i32x4.dot_i16x8_s(b, l));
-      l = v128.load32_splat(limbs, 16);
-      a4 = i32x4.add(a4, i32x4.dot_i16x8_s(a, l));
-      b4 = i32x4.add(b4, i32x4.dot_i16x8_s(b, l));
-      panel += 16;
-      limbs += limbBytes;
-    }
-    sum01 = i64x2.add(sum01, joinLow(a0, a1, a2));
-    sum23 = i64x2.add(sum23, joinHigh(a0, a1, a2));
-    sum45 = i64x2.add(sum45, joinLow(b0, b1, b2));
-    sum67 = i64x2.add(sum67, joinHigh(b0, b1, b2));
-  }
-  const a = i32x4.add(a3, i32x4.shl(a4, 16));
-  const b = i32x4.add(b3, i32x4.shl(b4, 16));
-  v128.store(out, i64x2.add(sum01, i64x2.shl(i64x2.extend_low_i32x4_u(a), 32)));
-  v128.store(out, i64x2.add(sum23, i64x2.shl(i64x2.extend_high_i32x4_u(a), 32)), 16);
-  v128.store(out, i64x2.add(sum45, i64x2.shl(i64x2.extend_low_i32x4_u(b), 32)), 32);
-  v128.store(out, i64x2.add(sum67, i64x2.shl(i64x2.extend_high_i32x4_u(b), 32)), 48);
+/** Bytes of a matrix [rows, columns]. */
+export function ringBytes(rows: usize, columns: usize): usize {
+  return ((columns + 3) >> 2) * panelBytes(rows);
 }
 
-/**
- * Panels [firstPanel, endPanel) of out [m, columns] = x [m, rows] times int16 panels. limbs: m
- * rows of limbs, each ceil(rows / 2) * 20 bytes; edge: 64 bytes of scratch.
- */
-export function productInt16(
-  out: usize,
-  limbs: usize,
-  panels: usize,
-  m: usize,
-  rows: usize,
-  columns: usize,
-  firstPanel: usize,
-  endPanel: usize,
-  edge: usize,
-): void {
-  const pairs = (rows + 1) >> 1;
-  for (let index = firstPanel; index < endPanel; index++) {
-    const panel = panels + index * (pairs << 5);
-    const first = index << 3;
-    const width = min(columns - first, 8);
-    for (let i: usize = 0; i < m; i++) {
-      const to = out + ((i * columns + first) << 3);
-      const row = limbs + i * pairs * limbBytes;
-      if (width === 8) {
-        limbsTimesPanel(to, row, panel, pairs);
-      } else {
-        limbsTimesPanel(edge, row, panel, pairs);
-        memory.copy(to, edge, width << 3);
-      }
-    }
-  }
-}
-
-// Ring panels: 4 columns; for each row 32 bytes: the low 32 bits of the four words, then the high
-// 32 bits. x w = xl wl + 2^32 (xl wh + xh wl): the first product is needed in full (extmul), the
-// sum in brackets modulo 2^32.
-
-/** Rows of a panel that a block takes: 16 KB, so that it stays in the first-level cache. */
-const blockRows: usize = 512;
-
-/** Packs rows [firstRow, firstRow + count) of [rows, columns]. */
+/** Packs rows [firstRow, firstRow + count) of [rows, columns], in order; firstRow is even. */
 export function packRing(
   out: usize,
   source: usize,
@@ -207,114 +47,127 @@ export function packRing(
   rows: usize,
   columns: usize,
 ): void {
-  packRows(out + (firstRow << 5), source, columns << 3, count, rows << 5, columns);
-}
-
-/** Packs rows that lie rowBytes apart; columns of panels lie panelBytes apart. */
-function packRows(
-  out: usize,
-  source: usize,
-  rowBytes: usize,
-  count: usize,
-  panelBytes: usize,
-  columns: usize,
-): void {
+  const rowBytes = columns << 3;
   for (let first: usize = 0; first < columns; first += 4) {
-    const panel = out + (first >> 2) * panelBytes;
-    const from = source + (first << 3);
+    const panel = out + (first >> 2) * panelBytes(rows);
     const width = min(columns - first, 4);
-    for (let k: usize = 0; k < count; k++) {
-      const at = from + k * rowBytes;
-      const to = panel + (k << 5);
-      if (width === 4) {
-        const a = v128.load(at);
-        const b = v128.load(at, 16);
-        v128.store(to, i32x4.shuffle(a, b, 0, 2, 4, 6));
-        v128.store(to, i32x4.shuffle(a, b, 1, 3, 5, 7), 16);
-      } else {
-        memory.fill(to, 0, 32);
-        for (let j: usize = 0; j < width; j++) {
-          store<u32>(to + (j << 2), load<u32>(at + (j << 3)));
-          store<u32>(to + (j << 2), load<u32>(at + (j << 3), 4), 16);
-        }
-      }
+    let done: usize = 0;
+    while (done < count) {
+      const row = firstRow + done;
+      const within = row % blockRows;
+      const taken = min(count - done, blockRows - within);
+      const block = panel + (row / blockRows) * blockBytes(blockRows);
+      packBlock(block, source + done * rowBytes + (first << 3), rowBytes, 8, within, taken, width);
+      done += taken;
     }
   }
 }
 
-// @ts-ignore: decorator
-@inline
-function joinCrossLow(low: v128, cross: v128): v128 {
-  return i64x2.add(low, i64x2.shl(i64x2.extend_low_i32x4_u(cross), 32));
+/**
+ * Packs rows [firstRow, firstRow + count) of a block; the word in row k and column j of them lies
+ * at source + k * rowBytes + j * columnBytes. firstRow is even, and `count` where more rows follow.
+ */
+export function packBlock(
+  block: usize,
+  source: usize,
+  rowBytes: usize,
+  columnBytes: usize,
+  firstRow: usize,
+  count: usize,
+  width: usize,
+): void {
+  if (firstRow === 0) memory.fill(block, 0, headBytes);
+  for (let j: usize = 0; j < 4; j++) {
+    let to = block + headBytes + (firstRow << 5) + (j << 3);
+    const end = to + ((count >> 1) << 6);
+    if (j >= width) {
+      for (; to < end + ((count & 1) << 6); to += 32) store<u64>(to, 0);
+      continue;
+    }
+    let from = source + j * columnBytes;
+    let sum = load<u64>(block + (j << 3));
+    for (; to < end; to += 64) {
+      const w1 = load<u64>(from);
+      const w2 = load<u64>(from + rowBytes);
+      store<u64>(to, w1);
+      store<u64>(to, w2, 32);
+      sum -= w1 * w2;
+      from += rowBytes << 1;
+    }
+    store<u64>(block + (j << 3), sum);
+    if (count & 1) store<u64>(to, load<u64>(from));
+  }
 }
 
-// @ts-ignore: decorator
-@inline
-function joinCrossHigh(low: v128, cross: v128): v128 {
-  return i64x2.add(low, i64x2.shl(i64x2.extend_high_i32x4_u(cross), 32));
+/** Sum of x1 x2 over the pairs of a row of x. */
+function pairProducts(x: usize, rows: usize): u64 {
+  let sum: u64 = 0;
+  for (const end = x + ((rows >> 1) << 4); x < end; x += 16) {
+    sum += load<u64>(x) * load<u64>(x, 8);
+  }
+  return sum;
 }
 
-/** out0 [4] += row x0 times a panel; out1 [4] += row x1 times it. */
-function twoRowsTimesPanel(
-  out0: usize,
-  out1: usize,
-  x0: usize,
-  x1: usize,
-  panel: usize,
+/** out [4] += row x times a block, but for the products of the pairs of x. */
+function rowTimesBlock(out: usize, x: usize, block: usize, rows: usize): void {
+  let a0 = load<u64>(out) + load<u64>(block);
+  let a1 = load<u64>(out, 8) + load<u64>(block, 8);
+  let a2 = load<u64>(out, 16) + load<u64>(block, 16);
+  let a3 = load<u64>(out, 24) + load<u64>(block, 24);
+  let w = block + headBytes;
+  for (const end = w + ((rows >> 1) << 6); w < end; w += 64, x += 16) {
+    const x1 = load<u64>(x);
+    const x2 = load<u64>(x, 8);
+    a0 += (x2 + load<u64>(w)) * (x1 + load<u64>(w, 32));
+    a1 += (x2 + load<u64>(w, 8)) * (x1 + load<u64>(w, 40));
+    a2 += (x2 + load<u64>(w, 16)) * (x1 + load<u64>(w, 48));
+    a3 += (x2 + load<u64>(w, 24)) * (x1 + load<u64>(w, 56));
+  }
+  if (rows & 1) {
+    const last = load<u64>(x);
+    a0 += last * load<u64>(w);
+    a1 += last * load<u64>(w, 8);
+    a2 += last * load<u64>(w, 16);
+    a3 += last * load<u64>(w, 24);
+  }
+  store<u64>(out, a0);
+  store<u64>(out, a1, 8);
+  store<u64>(out, a2, 16);
+  store<u64>(out, a3, 24);
+}
+
+/** Columns [first, first + count) of out [m, stride] = minus the pair products of each row of x. */
+export function startProduct(
+  out: usize,
+  x: usize,
+  m: usize,
+  rows: usize,
+  stride: usize,
+  first: usize,
   count: usize,
 ): void {
-  let a01 = v128.load(out0);
-  let a23 = v128.load(out0, 16);
-  let b01 = v128.load(out1);
-  let b23 = v128.load(out1, 16);
-  let aCross = i64x2.splat(0);
-  let bCross = i64x2.splat(0);
-  const end = panel + (count << 5);
-  while (panel < end) {
-    const low = v128.load(panel);
-    const high = v128.load(panel, 16);
-    let xl = v128.load32_splat(x0);
-    let xh = v128.load32_splat(x0, 4);
-    a01 = i64x2.add(a01, i64x2.extmul_low_i32x4_u(low, xl));
-    a23 = i64x2.add(a23, i64x2.extmul_high_i32x4_u(low, xl));
-    aCross = i32x4.add(aCross, i32x4.mul(high, xl));
-    aCross = i32x4.add(aCross, i32x4.mul(low, xh));
-    xl = v128.load32_splat(x1);
-    xh = v128.load32_splat(x1, 4);
-    b01 = i64x2.add(b01, i64x2.extmul_low_i32x4_u(low, xl));
-    b23 = i64x2.add(b23, i64x2.extmul_high_i32x4_u(low, xl));
-    bCross = i32x4.add(bCross, i32x4.mul(high, xl));
-    bCross = i32x4.add(bCross, i32x4.mul(low, xh));
-    panel += 32;
-    x0 += 8;
-    x1 += 8;
+  for (let i: usize = 0; i < m; i++) {
+    const start = i64x2.splat(0 - pairProducts(x + ((i * rows) << 3), rows));
+    const from = out + ((i * stride + first) << 3);
+    for (let to = from; to < from + (count << 3); to += 16) v128.store(to, start);
   }
-  v128.store(out0, joinCrossLow(a01, aCross));
-  v128.store(out0, joinCrossHigh(a23, aCross), 16);
-  v128.store(out1, joinCrossLow(b01, bCross));
-  v128.store(out1, joinCrossHigh(b23, bCross), 16);
 }
 
-/** out [4] += row x times a panel. */
-function oneRowTimesPanel(out: usize, x: usize, panel: usize, count: usize): void {
-  let a01 = v128.load(out);
-  let a23 = v128.load(out, 16);
-  let cross = i64x2.splat(0);
-  const end = panel + (count << 5);
-  while (panel < end) {
-    const low = v128.load(panel);
-    const high = v128.load(panel, 16);
-    const xl = v128.load32_splat(x);
-    const xh = v128.load32_splat(x, 4);
-    a01 = i64x2.add(a01, i64x2.extmul_low_i32x4_u(low, xl));
-    a23 = i64x2.add(a23, i64x2.extmul_high_i32x4_u(low, xl));
-    cross = i32x4.add(cross, i32x4.mul(high, xl));
-    cross = i32x4.add(cross, i32x4.mul(low, xh));
-    panel += 32;
-    x += 8;
+/** Four columns of out [m] += x [m, rows] times a block; rows lie so many bytes apart. */
+export function addBlock(
+  out: usize,
+  strideBytes: usize,
+  x: usize,
+  rowBytes: usize,
+  m: usize,
+  block: usize,
+  rows: usize,
+): void {
+  for (let i: usize = 0; i < m; i++) {
+    rowTimesBlock(out, x, block, rows);
+    out += strideBytes;
+    x += rowBytes;
   }
-  v128.store(out, joinCrossLow(a01, cross));
-  v128.store(out, joinCrossHigh(a23, cross), 16);
 }
 
 /**
@@ -331,109 +184,14 @@ export function productRing(
   firstPanel: usize,
   endPanel: usize,
 ): void {
-  for (let i: usize = 0; i < m; i++) {
-    memory.fill(out + ((i * stride + (firstPanel << 2)) << 3), 0, (endPanel - firstPanel) << 5);
-  }
+  startProduct(out, x, m, rows, stride, firstPanel << 2, (endPanel - firstPanel) << 2);
+  const bytes = panelBytes(rows);
   for (let k: usize = 0; k < rows; k += blockRows) {
     const count = min(rows - k, blockRows);
+    const offset = (k / blockRows) * blockBytes(blockRows);
     for (let index = firstPanel; index < endPanel; index++) {
-      const panel = panels + ((index * rows + k) << 5);
-      let to = out + (index << 5);
-      let from = x + (k << 3);
-      let i: usize = 0;
-      for (; i + 2 <= m; i += 2) {
-        const to1 = to + (stride << 3);
-        const from1 = from + (rows << 3);
-        twoRowsTimesPanel(to, to1, from, from1, panel, count);
-        to = to1 + (stride << 3);
-        from = from1 + (rows << 3);
-      }
-      if (i < m) oneRowTimesPanel(to, from, panel, count);
+      const block = panels + index * bytes + offset;
+      addBlock(out + (index << 5), stride << 3, x + (k << 3), rows << 3, m, block, count);
     }
-  }
-}
-
-/** out [4] = weights [count] times four columns of x, whose rows lie rowBytes apart. */
-function weightsTimesColumns(
-  out: usize,
-  weights: usize,
-  x: usize,
-  rowBytes: usize,
-  count: usize,
-): void {
-  let a01 = i64x2.splat(0);
-  let a23 = i64x2.splat(0);
-  let cross = i64x2.splat(0);
-  const end = weights + (count << 3);
-  while (weights < end) {
-    const a = v128.load(x);
-    const b = v128.load(x, 16);
-    const low = i32x4.shuffle(a, b, 0, 2, 4, 6);
-    const high = i32x4.shuffle(a, b, 1, 3, 5, 7);
-    const wl = v128.load32_splat(weights);
-    const wh = v128.load32_splat(weights, 4);
-    a01 = i64x2.add(a01, i64x2.extmul_low_i32x4_u(low, wl));
-    a23 = i64x2.add(a23, i64x2.extmul_high_i32x4_u(low, wl));
-    cross = i32x4.add(cross, i32x4.mul(high, wl));
-    cross = i32x4.add(cross, i32x4.mul(low, wh));
-    weights += 8;
-    x += rowBytes;
-  }
-  v128.store(out, joinCrossLow(a01, cross));
-  v128.store(out, joinCrossHigh(a23, cross), 16);
-}
-
-/**
- * One head of constant attention: row i < count of out [width] = sum over j <= start + i of
- * weights[i, j] x[j]. Rows of x and out lie rowBytes apart, those of weights 8 * positions. work:
- * 32 bytes for each four columns times (start + count + count). x is read up to 24 bytes beyond
- * its last row's end.
- */
-export function attend(
-  out: usize,
-  x: usize,
-  rowBytes: usize,
-  weights: usize,
-  positions: usize,
-  start: usize,
-  count: usize,
-  width: usize,
-  work: usize,
-): void {
-  const panelCount = (width + 3) >> 2;
-  const sumBytes = panelCount << 5;
-  const weightBytes = positions << 3;
-  const rows = start + count;
-  if (count === 1) {
-    // A single row, as in decoding: packing would cost as much as the product.
-    for (let panel: usize = 0; panel < panelCount; panel++) {
-      const to = work + (panel << 5);
-      weightsTimesColumns(to, weights, x + (panel << 5), rowBytes, rows);
-    }
-    memory.copy(out, work, width << 3);
-    return;
-  }
-  const panels = work + count * sumBytes;
-  const panelBytes = rows << 5;
-  memory.fill(work, 0, count * sumBytes);
-  packRows(panels, x, rowBytes, rows, panelBytes, width);
-  for (let index: usize = 0; index < panelCount; index++) {
-    const panel = panels + index * panelBytes;
-    let i: usize = 0;
-    for (; i + 2 <= count; i += 2) {
-      const to = work + i * sumBytes + (index << 5);
-      const row = weights + i * weightBytes;
-      const shared = start + i + 1;
-      twoRowsTimesPanel(to, to + sumBytes, row, row + weightBytes, panel, shared);
-      const last = row + weightBytes + (shared << 3);
-      oneRowTimesPanel(to + sumBytes, last, panel + (shared << 5), 1);
-    }
-    if (i < count) {
-      const to = work + i * sumBytes + (index << 5);
-      oneRowTimesPanel(to, weights + i * weightBytes, panel, start + i + 1);
-    }
-  }
-  for (let i: usize = 0; i < count; i++) {
-    memory.copy(out + i * rowBytes, work + i * sumBytes, width << 3);
   }
 }

@@ -3,9 +3,14 @@
 // keeps no state, so that several threads can run it on one shared memory.
 
 export * from "./elementwise";
-export * from "./product";
+export { pack, unpack } from "./packed";
+export { int16Bytes, limbRowBytes, packInt16, productInt16, splitLimbs } from "./int16";
+export { packRing, productRing, ringBytes } from "./product";
+export { keystreamWorkBytes, productKeystream } from "./keystream";
+export { attendInt16, attendWords } from "./attend";
 export { chachaStream } from "./chacha";
-export { treeGenerate, treeEvaluate } from "./tree";
+export { treeGenerate } from "./tree";
+export { treeEvaluate } from "./tree-evaluate";
 
 /** First address that the module itself does not use. */
 export function heapBase(): usize {

@@ -10,10 +10,14 @@ export interface RingExports {
   scale(out: number, a: number, factor: bigint, count: number): void;
   addScaled(out: number, a: number, old: number, factor: bigint, count: number): void;
   addConstant(out: number, a: number, constant: bigint, count: number): void;
+  lowBits(out: number, a: number, bits: number, count: number): void;
   shiftRight(out: number, a: number, bits: number, count: number): void;
   shiftRightSigned(out: number, a: number, bits: number, count: number): void;
   sum(a: number, count: number): bigint;
   sumRows(out: number, a: number, width: number, rows: number): void;
+  /** work: 16 bytes. */
+  pack(out: number, words: number, count: number, bits: number, work: number): void;
+  unpack(out: number, bytes: number, count: number, bits: number, work: number): void;
   packInt16(
     out: number,
     source: number,
@@ -23,22 +27,21 @@ export interface RingExports {
     columns: number,
   ): void;
   packRing: RingExports["packInt16"];
+  limbRowBytes(rows: number): number;
   splitLimbs(out: number, x: number, rows: number): void;
-  attend(
-    out: number,
-    x: number,
-    rowBytes: number,
-    weights: number,
-    positions: number,
-    start: number,
-    count: number,
-    width: number,
-    work: number,
-  ): void;
+  keystreamWorkBytes(): number;
   /** Arguments: out, limbs, panels, m, rows, columns, first and end panel, edge. */
   productInt16(...args: Numbers): void;
   /** Arguments: out, x, panels, m, rows, stride, first and end panel. */
   productRing(...args: Numbers): void;
+  /** Arguments: out, x, input, m, rows, columns, transposed, stride, first and end panel, work. */
+  productKeystream(...args: Numbers): void;
+  /**
+   * Arguments: out, x, columns, weights, headBytes, positions, start, count, width, first and end
+   * head.
+   */
+  attendWords(...args: Numbers): void;
+  attendInt16(...args: Numbers): void;
   /** Arguments: out, groups, input, state. */
   chachaStream(...args: Numbers): void;
   /**
@@ -57,6 +60,9 @@ export interface RingExports {
 export const callNames = [
   "productInt16",
   "productRing",
+  "productKeystream",
+  "attendWords",
+  "attendInt16",
   "chachaStream",
   "treeGenerate",
   "treeEvaluate",
@@ -102,6 +108,7 @@ const partsPerThread = 4;
 export function cut(total: number, least: number, runner: Runner): [number, number][] {
   const most = runner.threads === 1 ? 1 : runner.threads * partsPerThread;
   const parts = Math.max(1, Math.min(most, Math.floor(total / (runner.eager ? 1 : least))));
+  if (parts === 1) return [[0, total]];
   const edge = (i: number) => Math.floor((total * i) / parts);
   return Array.from({ length: parts }, (_, i) => [edge(i), edge(i + 1)]);
 }

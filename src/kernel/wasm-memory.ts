@@ -14,8 +14,22 @@ interface Span {
   bytes: number;
 }
 
+/** A memory's buffer and views of all of it, good until it grows. */
+interface Views {
+  readonly buffer: ArrayBufferLike;
+  readonly bytes: Uint8Array;
+  readonly halves: Int16Array;
+  readonly words: BigUint64Array;
+}
+
+function viewsOf({ buffer }: WebAssembly.Memory): Views {
+  const [bytes, halves] = [new Uint8Array(buffer), new Int16Array(buffer)];
+  return { buffer, bytes, halves, words: new BigUint64Array(buffer) };
+}
+
 export class WasmMemory {
   readonly memory: WebAssembly.Memory;
+  #views: Views;
   #free: Span[] = []; // sorted by start, never adjacent
   #end: number;
   #scratch: Span = { start: 0, bytes: 0 };
@@ -23,6 +37,7 @@ export class WasmMemory {
   /** Manages the memory from byte `heapBase` on. */
   constructor(memory: WebAssembly.Memory, heapBase: number) {
     this.memory = memory;
+    this.#views = viewsOf(memory);
     this.#end = Math.ceil(heapBase / alignment) * alignment;
     this.release(this.#end, memory.buffer.byteLength - this.#end);
     this.#end = memory.buffer.byteLength;
@@ -74,7 +89,7 @@ export class WasmMemory {
 
   /** View of `count` words at an address; void once the memory has grown. */
   words(start: number, count: number): BigUint64Array {
-    return new BigUint64Array(this.memory.buffer, start, count);
+    return new BigUint64Array(this.#views.buffer, start, count);
   }
 
   /**
@@ -88,7 +103,7 @@ export class WasmMemory {
       ensure(!resident, "E_KERNEL", "kernel memory has no scratch left beside a resident operand");
       if (this.#scratch.bytes > 0) this.release(this.#scratch.start, this.#scratch.bytes);
       this.#scratch = { start: 0, bytes: 0 };
-      const size = roundUp(bytes + (bytes >> 2));
+      const size = roundUp(bytes + Math.floor(bytes / 4));
       this.#scratch = { start: this.allocate(size), bytes: size };
     }
     return this.#scratch.start;
@@ -96,29 +111,27 @@ export class WasmMemory {
 
   /** Address of a view that lies in this memory, else undefined. */
   addressOf(view: ArrayBufferView): number | undefined {
-    return view.buffer === this.memory.buffer ? view.byteOffset : undefined;
+    return view.buffer === this.#views.buffer ? view.byteOffset : undefined;
   }
 
   /** Address of the view's data, which are copied to `scratch` unless they lie in the memory. */
   bring(view: BigUint64Array | Uint8Array | Int16Array, scratch: number): number {
-    const own = this.addressOf(view);
-    if (own !== undefined) return own;
+    if (view.buffer === this.#views.buffer) return view.byteOffset;
     this.put(view, scratch);
     return scratch;
   }
 
-  /** Copies the view's data to an address. */
+  /** Copies the view's data to an address that is a multiple of 8. */
   put(view: BigUint64Array | Uint8Array | Int16Array, start: number): void {
-    const { buffer } = this.memory;
-    if (view instanceof Uint8Array) new Uint8Array(buffer, start, view.length).set(view);
-    else if (view instanceof Int16Array) new Int16Array(buffer, start, view.length).set(view);
-    else new BigUint64Array(buffer, start, view.length).set(view);
+    if (view instanceof BigUint64Array) this.#views.words.set(view, start / 8);
+    else if (view instanceof Int16Array) this.#views.halves.set(view, start / 2);
+    else this.#views.bytes.set(view, start);
   }
 
   /** Fills the view with the data at `start`, unless it is that very place. */
   take(view: BigUint64Array | Uint8Array, start: number): void {
-    if (this.addressOf(view) === start) return;
-    const { buffer } = this.memory;
+    const buffer = this.#views.buffer;
+    if (view.buffer === buffer && view.byteOffset === start) return;
     if (view instanceof Uint8Array) view.set(new Uint8Array(buffer, start, view.length));
     else view.set(new BigUint64Array(buffer, start, view.length));
   }
@@ -135,6 +148,7 @@ export class WasmMemory {
     } catch (cause) {
       throw outOfMemory(size, cause);
     }
+    this.#views = viewsOf(this.memory);
     this.#end += pages * pageBytes;
     this.release(this.#end - pages * pageBytes, pages * pageBytes);
   }

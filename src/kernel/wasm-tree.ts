@@ -1,5 +1,5 @@
 // Function-secret-sharing keys in WebAssembly: lays out operands and scratch for the calls of
-// assembly/tree.ts, and cuts big jobs into calls for several threads.
+// assembly/tree.ts and tree-evaluate.ts, and cuts big jobs into calls for several threads.
 
 import {
   checkEvaluateMany,
@@ -17,15 +17,19 @@ import type { WasmMemory } from "./wasm-memory.ts";
 /** WebAssembly has no AES instructions, and tables would tell the time what they are asked. */
 export const wasmPrgs: readonly FunctionPrg[] = ["chacha12"];
 
-/** Tree evaluations that share scratch. */
-const chunkPoints = 1 << 12;
+/**
+ * Tree evaluations that share scratch, for each thread: few enough that their keys stay in a
+ * second-level cache while each level goes through them.
+ */
+const chunkPoints = 1 << 9;
 /** Bytes of keys generated before they are copied out. */
 const chunkKeyBytes = 1 << 20;
 /** Points and key pairs that a thread is called for: some 60 us at 32 bits. */
 const leastPoints = 64;
 const leastPairs = 16;
-/** Scratch at the head of `work` in assembly/tree.ts. */
-const headBytes = 576;
+/** Scratch that comes before the keys or slots: `work` in assembly/tree.ts and tree-evaluate.ts. */
+const generateBytes = (words: number) => 768 + 8 * (48 + 8 * words) + 32 * words;
+const evaluateBytes = 768 + 48 + 4096;
 
 const roundUp = (bytes: number) => Math.ceil(bytes / 16) * 16;
 
@@ -66,7 +70,7 @@ function generateChunk(
   const { memory, runner, keyBytes } = at;
   const { alphas, payloads, random, words, domainBits } = options;
   const parts = cut(alphas.length, leastPairs, runner);
-  const workBytes = roundUp(headBytes + 32 + 40 * words);
+  const workBytes = roundUp(generateBytes(words));
   const rootsAt = parts.length * workBytes;
   const payloadsAt = rootsAt + random.length;
   const alphasAt = payloadsAt + 8 * payloads.length;
@@ -107,8 +111,9 @@ export function evaluateMany(
   checkPrg(kind, options, wasmPrgs);
   if (options.points.length === 0) return;
   const { keyBytes, words } = layout;
-  const keysAtOnce = Math.max(1, Math.floor(chunkPoints / pointsPerKey));
-  const pointsAtOnce = Math.min(pointsPerKey, chunkPoints);
+  const most = chunkPoints * at.runner.threads;
+  const keysAtOnce = Math.max(1, Math.floor(most / pointsPerKey));
+  const pointsAtOnce = Math.min(pointsPerKey, most);
   for (let first = 0; first < keyCount; first += keysAtOnce) {
     const last = Math.min(first + keysAtOnce, keyCount);
     for (let from = 0; from < pointsPerKey; from += pointsAtOnce) {
@@ -137,7 +142,7 @@ function evaluateChunk(
   const least = keyCount === 1 ? leastPoints : Math.ceil(leastPoints / pointsPerKey);
   const parts = cut(keyCount === 1 ? points.length : keyCount, least, runner);
   const sizes = parts.map(([from, to]) => (to - from) * (keyCount === 1 ? 1 : pointsPerKey));
-  const workBytes = roundUp(headBytes + Math.max(...sizes) * (68 + 32 * words));
+  const workBytes = roundUp(evaluateBytes + Math.max(...sizes) * (68 + 32 * words));
   const keysAt = parts.length * workBytes;
   const pointsAt = keysAt + roundUp(keys.length);
   const outAt = pointsAt + 8 * points.length;

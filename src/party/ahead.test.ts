@@ -16,6 +16,7 @@ import { ensure, MergenError } from "../errors.ts";
 import { schedule } from "../generate/schedule.ts";
 import { loadRingKernels } from "../kernel/load-node.ts";
 import { Arena } from "../ring/memory.ts";
+import { Prg } from "../ring/prg.ts";
 import { decodeControl } from "../wire/control.ts";
 import { FrameReader, type Message } from "../wire/frame.ts";
 import { memoryPair } from "../wire/memory.ts";
@@ -227,6 +228,18 @@ describe("a segment's memory", () => {
       expect(seen.resets).toBeGreaterThanOrEqual(2 * segments - 4);
       vi.restoreAllMocks();
     }
+  });
+});
+
+describe("seeds", () => {
+  afterEach(() => void vi.restoreAllMocks());
+
+  it.each(depths)("are overwritten by all who had them, ahead %s", async (ahead) => {
+    const { world } = await watchedWorld();
+    const erased = vi.spyOn(Prg.prototype, "erase");
+    await world.generate({ prompt, ignoreEnd: true, ahead });
+    // Of each bundle: D's three, C's offline and online, and S's.
+    expect(erased).toHaveBeenCalledTimes(6 * plan.bundles.length);
   });
 });
 

@@ -618,6 +618,17 @@ describe("the generator of function keys", () => {
     await channel.close();
   });
 
+  it("that was not offered is refused by the server itself", async () => {
+    const here = await world({ server: { kernels: one }, dealer: { kernels: both } });
+    await here.server.register();
+    const { channel } = await offered(here);
+    const { digest } = await planGeneration(model.config, asked);
+    await tell(channel, { type: "open", options: asked, digest, functionPrg: "aes128" });
+    expect((await channel.closed).code).toBe("E_PROTOCOL");
+    const links = here.services.map(({ link }) => link);
+    expect(links).toEqual(["server-dealer", "client-server"]); // the first one to register
+  });
+
   it("is the best that the client has of those, and all three use it", async () => {
     const named: unknown[] = [];
     const here = await world({
