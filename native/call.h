@@ -59,6 +59,8 @@ class Call {
 
   bool ok() const { return ok_; }
   const Isa& isa() const { return *isa_; }
+  napi_env env() const { return env_; }
+  napi_value value(int index) const { return argv_[index]; }
 
   void fail(const char* message) {
     if (ok_) napi_throw_error(env_, "E_KERNEL", message);

@@ -5,6 +5,11 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { MergenError } from "../errors.ts";
 
+/** A packed matrix of the addon; nothing but the addon looks inside. */
+export interface AddonMatrix {
+  readonly addonMatrix: unique symbol;
+}
+
 /** Ring kernels of one instruction set; the arguments are told in native/addon_ring.cc. */
 export interface AddonRing {
   addU64(out: BigUint64Array, a: BigUint64Array, b: BigUint64Array): void;
@@ -67,6 +72,28 @@ type TreeGenerate = (
 
 /** What one instruction set of the addon offers; the arguments are told in native/addon_*.cc. */
 export interface AddonKernels extends AddonRing {
+  loadInt16(weights: Int16Array, rows: number, columns: number, threads: number): AddonMatrix;
+  loadRing(words: BigUint64Array, rows: number, columns: number, threads: number): AddonMatrix;
+  freeMatrix(matrix: AddonMatrix): void;
+  matmul(
+    out: BigUint64Array,
+    x: BigUint64Array,
+    m: number,
+    matrix: AddonMatrix,
+    threads: number,
+  ): void;
+  matmulKeystream(
+    out: BigUint64Array,
+    x: BigUint64Array,
+    m: number,
+    rows: number,
+    columns: number,
+    transposed: number,
+    key: Uint8Array,
+    nonce: Uint8Array,
+    threads: number,
+  ): void;
+  closeThreads(): void;
   treeEvaluateChacha12: TreeEvaluate;
   treeGenerateChacha12: TreeGenerate;
   /** Where the processor has AES instructions beside this set. */

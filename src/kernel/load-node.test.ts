@@ -5,7 +5,6 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { type Addon, type AddonKernels, findAddon } from "./addon.ts";
 import { describeKernels, loadRingKernels } from "./load-node.ts";
 import { createNativeRingKernels } from "./native.ts";
-import { referenceRingKernels } from "./reference.ts";
 
 const { addon } = findAddon();
 const best = addon ? "native" : "wasm";
@@ -51,9 +50,8 @@ describe("describeKernels", () => {
 });
 
 describe("an addon that does not fit", () => {
-  const rest = referenceRingKernels();
   const create = (kernels: Partial<AddonKernels>) =>
-    createNativeRingKernels({ portable: kernels } as unknown as Addon, { rest });
+    createNativeRingKernels({ portable: kernels } as unknown as Addon);
   const error = (says: RegExp) =>
     expect.objectContaining({ code: "E_KERNEL", message: expect.stringMatching(says) });
 
@@ -63,7 +61,7 @@ describe("an addon that does not fit", () => {
   });
 
   it("without the instruction set", () => {
-    const run = () => createNativeRingKernels({}, { isa: "avx512", rest });
+    const run = () => createNativeRingKernels({}, { isa: "avx512" });
     expect(run).toThrow(error(/have no avx512 here/));
   });
 });

@@ -64,7 +64,7 @@ async function loadOne(name: KernelName, threads: number): Promise<Loaded<RingKe
   switch (name) {
     case "native": {
       const addon = loadAddon();
-      const kernels = createNativeRingKernels(addon, { rest: await loadWasm(threads) });
+      const kernels = createNativeRingKernels(addon, { threads });
       return { kernels, detail: `native, ${Object.keys(addon)[0]}` };
     }
     case "wasm":

@@ -5,6 +5,7 @@
 
 import { ensure, MergenError } from "../errors.ts";
 import { type Addon, type AddonRing, addonRemedy } from "./addon.ts";
+import { nativeProducts } from "./native-product.ts";
 import { nativeTrees } from "./native-tree.ts";
 import {
   checkAttend,
@@ -20,18 +21,20 @@ import type { RingKernels } from "./ring-kernels.ts";
 export interface NativeOptions {
   /** Instruction set; by default the best that the processor has. */
   readonly isa?: string | undefined;
-  /** Serves products; the kernels take it over and close it. */
-  readonly rest: RingKernels;
+  /** Threads of big products, the caller's among them; default 1. */
+  readonly threads?: number | undefined;
 }
 
 /**
  * @throws  E_KERNEL when the addon lacks the instruction set, or comes of other sources than these
  */
-export function createNativeRingKernels(addon: Addon, options: NativeOptions): RingKernels {
-  const { isa = Object.keys(addon)[0], rest } = options;
+export function createNativeRingKernels(addon: Addon, options: NativeOptions = {}): RingKernels {
+  const { isa = Object.keys(addon)[0], threads = 1 } = options;
   const kernels = addon[isa];
   ensure(kernels !== undefined, "E_KERNEL", `the native kernels have no ${isa} here`);
   tryOut(kernels);
+  const { setThreads, ...products } = nativeProducts(addon, isa);
+  setThreads(threads);
   return {
     name: "native",
     ...elementwise(kernels),
@@ -41,9 +44,8 @@ export function createNativeRingKernels(addon: Addon, options: NativeOptions): R
       checkChacha(out, key, nonce, counter);
       kernels.chacha12(out, key, nonce, counter);
     },
-    ...productsOf(rest),
+    ...products,
     ...nativeTrees(addon, isa),
-    close: () => rest.close(),
   };
 }
 
@@ -145,18 +147,5 @@ function attention(kernels: AddonRing): Pick<RingKernels, "attend"> {
         kernels.attendU64(out, x, weights, heads, positions, start, columns, from, count);
       }
     },
-  };
-}
-
-// The two parts that other kernels serve.
-
-type Products = "loadInt16" | "loadRing" | "matmul" | "matmulKeystream";
-
-function productsOf(rest: RingKernels): Pick<RingKernels, Products> {
-  return {
-    loadInt16: rest.loadInt16.bind(rest),
-    loadRing: rest.loadRing.bind(rest),
-    matmul: rest.matmul.bind(rest),
-    matmulKeystream: rest.matmulKeystream.bind(rest),
   };
 }

@@ -35,9 +35,8 @@ function addonIfBuilt(): Addon | undefined {
   }
 }
 
-async function nativeKernels(from: Addon, isa: string): Promise<RingKernels> {
-  const rest = await loadRingKernels({ kernels: "wasm", threads: 1 });
-  return createNativeRingKernels(from, { isa, rest });
+function nativeKernels(from: Addon, isa: string): RingKernels {
+  return createNativeRingKernels(from, { isa });
 }
 
 async function eagerKernels(): Promise<RingKernels> {

@@ -214,7 +214,7 @@ export class ClientRun {
   #segment(bundle: ReadyBundle, i: number, random: Prg): ClientSegment {
     const { plan, functionPrg } = this.#run;
     const segment = plan.bundles[bundle.index]![i]!;
-    const arena = this.#arenas.take(segment.id);
+    const arena = this.#arenas.of(segment.id);
     return clientSegment({
       ring: new Ring(this.#client.kernels, RING_BITS, arena),
       segment,

@@ -111,7 +111,7 @@ export class ServerSession {
     const states = this.#states;
     const common = { states, tensors, functionPrg, dealt, uploaded };
     const jobsOf = (segment: PlannedSegment) => {
-      const arena = this.#arenas.take(segment.id);
+      const arena = this.#arenas.of(segment.id);
       const ring = new Ring(kernels, RING_BITS, arena);
       return serverJobs({ ...common, segment, ring, random: random.within(arena) });
     };
@@ -142,5 +142,6 @@ export class ServerSession {
     if (draft) this.#scheduler.writeOutbox(draft.payload);
     this.#arenas.release();
     if (draft) await draft.send();
+    this.#scheduler.advancePatient();
   }
 }

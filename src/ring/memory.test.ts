@@ -3,7 +3,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { referenceRingKernels } from "../kernel/reference.ts";
-import { Arena, appended, isGrown, ownMemory, SegmentArenas } from "./memory.ts";
+import { Arena, appended, isGrown, type Memory, ownMemory, SegmentArenas } from "./memory.ts";
 import { Prg, SEED_BYTES } from "./prg.ts";
 import { Ring, type Words } from "./ring.ts";
 
@@ -104,29 +104,44 @@ describe("an arena", () => {
 });
 
 describe("the arenas of a session's segments", () => {
+  const words = (memory: Memory) => memory.words(8);
+
   test("are used again once their segment is done and all has been sent, not before", () => {
     const arenas = new SegmentArenas();
-    const first = arenas.take(1);
-    const second = arenas.take(2);
-    expect(second).not.toBe(first);
+    const [first, second] = [words(arenas.of(1)), words(arenas.of(2))];
+    expect(second.buffer).not.toBe(first.buffer);
     arenas.finish(1);
-    expect(arenas.take(3)).not.toBe(first);
+    expect(words(arenas.of(3)).buffer).not.toBe(first.buffer);
     arenas.release();
-    expect(arenas.take(4)).toBe(first);
+    const again = words(arenas.of(4));
+    expect([again.buffer, again.byteOffset]).toEqual([first.buffer, first.byteOffset]);
     arenas.release(); // Nothing is done since.
-    expect([first, second]).not.toContain(arenas.take(5));
+    expect([first.buffer, second.buffer]).not.toContain(words(arenas.of(5)).buffer);
   });
 
-  test("a segment that they do not know is no fault", () => {
+  test("a segment has one arena, whoever asks for its memory, and none before words are", () => {
+    const arenas = new SegmentArenas();
+    const [early, one, other] = [arenas.of(8), arenas.of(7), arenas.of(7)];
+    const [a, b] = [words(one), other.bytes(5)];
+    expect(b.buffer).toBe(a.buffer);
+    expect(b.byteOffset).not.toBe(a.byteOffset);
+    expect([one.lasting, early.lasting]).toEqual([false, false]);
+    arenas.finish(7);
+    arenas.release();
+    // What was added first and asks last takes what the other one has given back.
+    expect(words(early).buffer).toBe(a.buffer);
+  });
+
+  test("a segment that has taken none, or is done twice, is no fault", () => {
     const arenas = new SegmentArenas();
     arenas.finish(9);
     arenas.release();
-    const one = arenas.take(9);
+    const one = words(arenas.of(9));
     arenas.finish(9);
     arenas.finish(9);
     arenas.release();
-    expect(arenas.take(10)).toBe(one);
-    expect(arenas.take(11)).not.toBe(one);
+    expect(words(arenas.of(10)).buffer).toBe(one.buffer);
+    expect(words(arenas.of(11)).buffer).not.toBe(one.buffer);
   });
 });
 

@@ -76,10 +76,16 @@ export class SegmentArenas {
   readonly #used = new Map<number, Arena>();
   readonly #finished: number[] = [];
 
-  take(segment: number): Arena {
-    const arena = this.#free.pop() ?? new Arena();
-    this.#used.set(segment, arena);
-    return arena;
+  /**
+   * Memory of a segment. It gets its arena when it first asks for words: of many segments that are
+   * added together, few are under way at a time.
+   */
+  of(segment: number): Memory {
+    return {
+      lasting: false,
+      words: (count) => this.#arenaOf(segment).words(count),
+      bytes: (count) => this.#arenaOf(segment).bytes(count),
+    };
   }
 
   /** The segment is done, but what it has to say may not have been sent. */
@@ -97,6 +103,14 @@ export class SegmentArenas {
       this.#free.push(arena);
     }
     this.#finished.length = 0;
+  }
+
+  #arenaOf(segment: number): Arena {
+    const known = this.#used.get(segment);
+    if (known) return known;
+    const arena = this.#free.pop() ?? new Arena();
+    this.#used.set(segment, arena);
+    return arena;
   }
 }
 

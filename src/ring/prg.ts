@@ -46,6 +46,7 @@ export class Prg implements Randomness {
   readonly #kernels: RingKernels;
   readonly #seed: Uint8Array;
   readonly #memory: Memory;
+  readonly #nonce = new Uint8Array(12);
   /** Shared by all that were made from one. */
   readonly #state: { erased: boolean };
 
@@ -89,18 +90,21 @@ export class Prg implements Randomness {
   #fill(out: Uint8Array, place: Place, purpose: Purpose): void {
     const usable = !this.#state.erased;
     ensure(usable, "E_INTERNAL", "a PRG was used after its seed had been erased");
-    this.#kernels.chacha12(out, this.#seed, nonceOf(place, purpose), 0);
+    writeNonce(this.#nonce, place, purpose);
+    this.#kernels.chacha12(out, this.#seed, this.#nonce, 0);
   }
 }
 
 /** The ChaCha12 nonce of a place and purpose: three 32-bit numbers, little-endian. */
 export function nonceOf(place: Place, purpose: Purpose): Uint8Array {
   const nonce = new Uint8Array(12);
-  const view = new DataView(nonce.buffer);
-  view.setUint32(0, place.segment, true);
-  view.setUint32(4, place.gate, true);
-  view.setUint32(8, purposes[purpose], true);
+  writeNonce(nonce, place, purpose);
   return nonce;
+}
+
+function writeNonce(nonce: Uint8Array, place: Place, purpose: Purpose): void {
+  const numbers = [place.segment, place.gate, purposes[purpose]] as const;
+  for (let i = 0; i < 12; i++) nonce[i] = numbers[i >> 2]! >>> (8 * (i & 3));
 }
 
 /** 32 bytes from the platform's secure generator. */

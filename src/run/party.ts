@@ -144,8 +144,10 @@ export function serverJobs(options: {
     fromDealer: (gate) => options.dealt.take(segment.id, gate.id),
     fromClient: (gate) => options.uploaded.take(segment.id, gate.id),
   };
+  const patient = patientGates(segment.gates);
   return segment.gates.map((gate) => ({
     ...named(segment, gate),
+    patient: patient.has(gate.id),
     loads: gate.kind === "load" ? gate.name : undefined,
     stores: gate.kind === "store" ? gate.name : undefined,
     ready: () =>
@@ -153,4 +155,23 @@ export function serverJobs(options: {
       (gate.kind !== "load" || states.has(gate.name)),
     start: () => gateOf(gate).server(gate, context),
   }));
+}
+
+/**
+ * S's openings whose result leads to nothing that S sends before C has answered: what S does with
+ * them can wait until the message has left, and is done while C works.
+ */
+function patientGates(gates: readonly GateSpec[]): Set<number> {
+  const patient = new Set<number>();
+  /** Wires that lead to a message of S. */
+  const urgent = new Set<number>();
+  for (const gate of gates.toReversed()) {
+    const listens = (gate.kind === "remask" || gate.kind === "open") && !gate.offline;
+    const speaks = gate.kind === "open" || gate.kind === "spline" || gate.kind === "logits";
+    const leads = urgent.has(gate.output) || gate.kind === "store";
+    if (gate.kind === "open" && gate.offline && !leads) patient.add(gate.id);
+    if (listens) continue;
+    if (speaks || leads) for (const wire of gate.inputs) urgent.add(wire);
+  }
+  return patient;
 }

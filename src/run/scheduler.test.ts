@@ -18,12 +18,13 @@ interface Script {
   readonly inputs?: readonly number[];
   readonly loads?: string;
   readonly stores?: string;
+  readonly patient?: boolean;
   readonly got?: Uint8Array[];
 }
 
 /** A job that follows a script, with its output written at the end. */
 function scripted(gate: number, steps: readonly Exchange[], script: Script = {}): Job {
-  const { trace = new Trace(), segment = 0, inputs = [], loads, stores, got } = script;
+  const { trace = new Trace(), segment = 0, inputs = [], loads, stores, patient, got } = script;
   return {
     segment,
     gate,
@@ -31,6 +32,7 @@ function scripted(gate: number, steps: readonly Exchange[], script: Script = {})
     output: gate,
     loads,
     stores,
+    patient,
     ready: () =>
       inputs.every((wire) => trace.wires.has(`${segment}:${wire}`)) &&
       (loads === undefined || trace.wires.has(loads)),
@@ -263,6 +265,48 @@ describe("the scheduler", () => {
     scheduler.add([scripted(3, [], { segment: 4, trace })]);
     scheduler.advance();
     expect([ended, scheduler.done]).toEqual([[5, 4, 4], true]);
+  });
+
+  it("writes what is to be sent into memory of just its size, once", () => {
+    const scheduler = new Scheduler();
+    expect(scheduler.outboxBytes).toBe(0);
+    scheduler.add([scripted(1, [send(1, 2)]), scripted(2, [send(), send(3)])]);
+    scheduler.advance();
+    const { outboxBytes } = scheduler;
+    const memory = new Uint8Array(outboxBytes + 2).fill(255);
+    scheduler.writeOutbox(memory.subarray(1, 1 + outboxBytes));
+    expect(itemsOf(memory.subarray(1, 1 + outboxBytes))).toEqual([[1, 1, 2], [2], [2, 3]]);
+    expect([memory[0], memory.at(-1), scheduler.outboxBytes]).toEqual([255, 255, 0]);
+    expect(scheduler.takeOutbox()).toBeUndefined();
+  });
+
+  it("goes on with a patient gate when its message has left, and with what waits for it", () => {
+    const trace = new Trace();
+    const scheduler = new Scheduler();
+    const ended: number[] = [];
+    scheduler.onSegment = (segment) => ended.push(segment);
+    scheduler.add([
+      scripted(1, [receive(1), send(1), receive(1)], { trace, patient: true }),
+      scripted(2, [send(2)], { trace, patient: true }),
+      scripted(3, [send(3)], { trace }),
+      scripted(4, [], { inputs: [2], trace }),
+    ]);
+    scheduler.advance();
+    scheduler.deliver(item(1, [0]));
+    expect(itemsOf(scheduler.takeOutbox())).toEqual([
+      [2, 2],
+      [3, 3],
+      [1, 1],
+    ]);
+    expect(trace.done).toEqual([3]);
+    // What comes meanwhile is kept for it.
+    scheduler.deliver(item(1, [0]));
+    expect([trace.done, scheduler.done]).toEqual([[3], false]);
+    scheduler.advancePatient();
+    expect(trace.done).toEqual([3, 2, 1, 4]);
+    expect([scheduler.done, scheduler.unclaimed, ended]).toEqual([true, false, [0]]);
+    scheduler.advancePatient();
+    expect(trace.started).toBe(4);
   });
 
   it("does not run a gate whose wire never comes", () => {

@@ -16,6 +16,8 @@ export interface Job {
   /** The carried wire that it waits for, or that it makes, by name. */
   readonly loads?: string | undefined;
   readonly stores?: string | undefined;
+  /** Whether what follows its first message can wait until that has left: see advancePatient. */
+  readonly patient?: boolean | undefined;
   /** Whether what it reads exists. */
   ready(): boolean;
   start(): Online;
@@ -37,6 +39,8 @@ export class Scheduler {
   onSegment: ((segment: number) => void) | undefined;
   /** What can be run now, in order. */
   #runnable: Running[] = [];
+  /** Patient ones that have said what they had to. */
+  #later: Running[] = [];
   /** Started, and waiting for an item of this key. */
   readonly #waiting = new Map<number, Running>();
   /** Not started: by each wire or carried wire that is missing. */
@@ -65,6 +69,17 @@ export class Scheduler {
   advance(): void {
     for (let i = 0; i < this.#runnable.length; i++) this.#start(this.#runnable[i]!);
     this.#runnable = [];
+  }
+
+  /**
+   * Goes on with gates that waited for their message to leave. Nothing that they lead to has
+   * anything to send before the peer answers, so call it when the outbox has been sent.
+   */
+  advancePatient(): void {
+    const entries = this.#later;
+    this.#later = [];
+    for (const entry of entries) this.#run(entry, nothing);
+    this.advance();
   }
 
   /** Bytes of what is to be sent now, as one payload; 0 when there is nothing. */
@@ -158,7 +173,9 @@ export class Scheduler {
       }
       if ("send" in next.value) {
         this.#outbox.push({ segment, gate, bytes: next.value.send });
-        continue;
+        if (!entry.job.patient) continue;
+        this.#later.push(entry);
+        return;
       }
       entry.expects = next.value.receive;
       const item = this.#claim(itemKey(segment, gate));

@@ -179,6 +179,7 @@ class Generation {
         this.#note("server-client", decodeItems(down));
         this.#client.deliver(down);
       }
+      this.#server.advancePatient();
       if (!up && !down) break;
     }
     if (!this.#client.done || !this.#server.done) throw new Error("the generation is stuck");
