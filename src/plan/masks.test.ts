@@ -6,7 +6,7 @@ import { maskedWords } from "../../test/masked-tensors.ts";
 import { loadRingKernels } from "../kernel/load-node.ts";
 import { Random } from "../model/random.ts";
 import { Prg } from "../ring/prg.ts";
-import { Ring } from "../ring/ring.ts";
+import { Ring, type Words } from "../ring/ring.ts";
 import { MaskTensors, maskedSlabs, SLAB_WORDS, slabLengths } from "./masks.ts";
 import { type MaskedTensor, ServerTensors } from "./tensors.ts";
 
@@ -32,6 +32,12 @@ const numbers = { weightFracBits: { a: 12, b: 12, large: 12 } };
 const server = new ServerTensors({ kernels, weights, numbers, tensors: listed });
 const masks = new MaskTensors(kernels, listed, seed);
 
+/** Where two vectors depart; -1 where they do not. A printed difference would take minutes. */
+function firstDifference(a: Words, b: Words): number {
+  if (a.length !== b.length) return Math.min(a.length, b.length);
+  return a.findIndex((word, i) => word !== b[i]);
+}
+
 describe("slabs", () => {
   it("are whole keystream blocks, cover a tensor, and fit one frame each", () => {
     expect(SLAB_WORDS % 8).toBe(0);
@@ -50,7 +56,8 @@ describe("slabs", () => {
       const slabs = [...maskedSlabs(kernels, { weights: server, masks }, tensor)];
       expect(slabs.map(({ length }) => length)).toEqual(slabLengths(tensor));
       const b = maskedWords(kernels, { weights: server, masks }, tensor);
-      expect(ring.add(b, masks.words(tensor.key))).toEqual(server.words(tensor.key));
+      const sum = ring.add(b, masks.words(tensor.key));
+      expect(firstDifference(sum, server.words(tensor.key))).toBe(-1);
     }
   });
 
@@ -66,7 +73,8 @@ describe("D_W", () => {
     const prg = new Prg(kernels, seed);
     listed.forEach(({ key }, index) => {
       const place = { segment: index, gate: 0 };
-      expect(masks.words(key)).toEqual(prg.words(place, "weights", sizes[index]!, 64));
+      const wanted = prg.words(place, "weights", sizes[index]!, 64);
+      expect(firstDifference(masks.words(key), wanted)).toBe(-1);
     });
   });
 
