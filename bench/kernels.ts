@@ -61,15 +61,29 @@ function matmulRow(
   };
 }
 
-function attendRow(count: number): () => Row {
+/** x [m, 768] times a matrix [768, 3072] that is never stored, or a matrix's transpose. */
+function keystreamRow(kernels: RingKernels, m: number, transposed: boolean): () => Row {
+  return () => {
+    const [rows, columns] = transposed ? [3072, 768] : [768, 3072];
+    const matrix = { rows, columns, transposed, key: randomBytes(32), nonce: new Uint8Array(12) };
+    const [x, out] = [randomWords(m * 768), new BigUint64Array(m * 3072)];
+    const run = () => kernels.matmulKeystream(out, x, matrix);
+    const kind = transposed ? "keystream^T" : "keystream";
+    const name = `u64 x ${kind}, [${m}, 768, 3072]${titleOf(kernels)}`;
+    return { name, target: "-", unit: "G mul-add/s", amount: (m * rows * columns) / 1e9, run };
+  };
+}
+
+function attendRow(count: number, kind: "u64" | "int16"): () => Row {
   return () => {
     const dims = { heads: 12, positions: 128, start: 128 - count, columns: 768 };
     const x = randomWords(128 * 768);
-    const weights = randomWords(12 * 128 * 128);
+    const words = randomWords(12 * 128 * 128);
+    const weights = kind === "u64" ? words : new Int16Array(words.buffer, 0, words.length);
     const out = new BigUint64Array(count * 768);
     const run = () => one.attend(out, x, weights, dims);
     const pairs = (128 * 129 - dims.start * (dims.start + 1)) / 2;
-    const name = `attend, 12 heads, ${count} of 128 rows, 768 columns`;
+    const name = `attend, ${kind}, 12 heads, ${count} of 128 rows, 768 columns`;
     return { name, target: "-", unit: "G mul-add/s", amount: (pairs * 768) / 1e9, run };
   };
 }
@@ -82,6 +96,27 @@ function packRow(bits: number, back: boolean): () => Row {
     const run = back ? () => one.unpack(words, bytes, bits) : () => one.pack(bytes, words, bits);
     const name = `${back ? "unpack" : "pack"} 2^17 words of ${bits} bits`;
     return { name, target: "-", unit: "G words/s", amount: words.length / 1e9, run };
+  };
+}
+
+/** What a call costs on the short vectors of decoding, a thousand times over. */
+function shortRow(name: "add" | "lowBits" | "pack" | "chacha12", count: number): () => Row {
+  return () => {
+    const [a, b, out] = [randomWords(count), randomWords(count), new BigUint64Array(count)];
+    const bytes = new Uint8Array(8 * count);
+    const packed = bytes.subarray(0, 5 * count);
+    const [key, nonce] = [randomBytes(32), new Uint8Array(12)];
+    const calls = {
+      add: () => one.add(out, a, b),
+      lowBits: () => one.lowBits(out, a, 40),
+      pack: () => one.pack(packed, a, 40),
+      chacha12: () => one.chacha12(bytes, key, nonce, 0),
+    };
+    const run = () => {
+      for (let i = 0; i < 1000; i++) calls[name]();
+    };
+    const title = `${name}, ${count} words, 1000 calls`;
+    return { name: title, target: "-", unit: "M calls/s", amount: 1e-3, run };
   };
 }
 
@@ -188,8 +223,12 @@ const rows: (() => Row)[] = [
   matmulRow(one, "int16", 1, "4.4"),
   matmulRow(two, "int16", 1, "-"),
   matmulRow(one, "int16", 128, "-"),
-  attendRow(128),
-  attendRow(1),
+  ...[1, 128].map((m) => keystreamRow(one, m, false)),
+  keystreamRow(two, 128, false),
+  keystreamRow(one, 128, true),
+  attendRow(128, "u64"),
+  attendRow(1, "u64"),
+  attendRow(1, "int16"),
   chachaRow(one, "2.3"),
   chachaRow(two, "-"),
   attendLastRow(),
@@ -204,6 +243,9 @@ const rows: (() => Row)[] = [
     fieldsRow(bits, 50_000, true),
   ]),
   ...[40, 24, 64].flatMap((bits) => [packRow(bits, false), packRow(bits, true)]),
+  ...(["add", "lowBits", "pack", "chacha12"] as const).flatMap((name) =>
+    [768, 3072].map((count) => shortRow(name, count)),
+  ),
   treeRow(one, { kind: "dcf", domainBits: 32, words: 1, keyCount: 4096, perKey: 1 }, "1.1"),
   treeRow(two, { kind: "dcf", domainBits: 32, words: 1, keyCount: 4096, perKey: 1 }, "-"),
   treeRow(one, { kind: "dcf", domainBits: 40, words: 2, keyCount: 1, perKey: 100 }, "-"),
