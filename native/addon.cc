@@ -3,16 +3,19 @@
 // `Isa` (call.h), and a callback and a row each in addon_f32.cc, addon_ring.cc or addon_tree.cc.
 //
 // Safe in worker threads: the module is context-aware (napi_register_module_v1) and holds no
-// mutable state besides the kernels' thread_local scratch.
+// mutable state besides the kernels' thread_local scratch and helper threads.
 #include <initializer_list>
+#include <new>
 
 #include "call.h"
+#include "threads.h"
 
 namespace {
 
 using namespace mergen;
 
 #if defined(__x86_64__)
+const Isa amx = {"amx", &f32_avx512, &ring_avx512, &tree_avx512, &product_amx};
 const Isa avx512 = {"avx512", &f32_avx512, &ring_avx512, &tree_avx512, &product_avx512};
 const Isa avx2 = {"avx2", &f32_avx2, &ring_avx2, &tree_avx2, &product_avx2};
 
@@ -41,10 +44,22 @@ bool add_functions(napi_env env, napi_value object, const Isa& isa, const Functi
 bool export_isa(napi_env env, napi_value exports, const Isa& isa) {
   napi_value object;
   if (napi_create_object(env, &object) != 0) return false;
-  for (const Functions* list : {&f32_functions, &ring_functions, &tree_functions, &product_functions}) {
+  for (const Functions* list :
+       {&f32_functions, &ring_functions, &tree_functions, &product_functions}) {
     if (!add_functions(env, object, isa, *list)) return false;
   }
   return napi_set_named_property(env, exports, isa.name, object) == 0;
+}
+
+// Helper threads end with the environment that they serve. The argument of a hook must be new each
+// time, should an environment load the module twice.
+bool close_threads_with(napi_env env) {
+  char* const unique = new (std::nothrow) char;
+  const auto close = [](void* argument) {
+    close_threads();
+    delete static_cast<char*>(argument);
+  };
+  return unique != nullptr && napi_add_env_cleanup_hook(env, close, unique) == 0;
 }
 
 }  // namespace
@@ -55,8 +70,9 @@ __attribute__((visibility("default"))) int32_t node_api_module_get_api_version_v
 
 __attribute__((visibility("default"))) napi_value napi_register_module_v1(napi_env env,
                                                                           napi_value exports) {
-  bool done = true;
+  bool done = close_threads_with(env);
 #if defined(__x86_64__)
+  if (has_avx512() && enable_amx()) done = done && export_isa(env, exports, amx);
   if (has_avx512()) done = done && export_isa(env, exports, avx512);
   if (has_avx2()) done = done && export_isa(env, exports, avx2);
 #endif

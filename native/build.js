@@ -11,9 +11,13 @@ const buildDir = join(here, "..", "build");
 const target = join(buildDir, "native.node");
 
 const avx512Flags = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"];
+const amxFlags = [...avx512Flags, "-mavx512vbmi"];
 const avx2Flags = ["-mavx2", "-mfma"];
 
-/** Each source with the flags of its instruction set; x64 only where it names one. */
+/**
+ * Each source with the flags of its instruction set, and those to try when they fail; x64 only
+ * where it names one.
+ */
 const sources = [
   { file: "addon.cc", flags: [] },
   { file: "addon_f32.cc", flags: [] },
@@ -29,20 +33,24 @@ const sources = [
   { file: "tree_portable.cc", flags: [] },
   { file: "tree_avx2.cc", flags: avx2Flags, arch: "x64" },
   { file: "tree_avx512.cc", flags: avx512Flags, arch: "x64" },
+  { file: "memory.cc", flags: [] },
+  { file: "threads.cc", flags: [] },
   { file: "product_portable.cc", flags: [] },
   { file: "product_avx2.cc", flags: avx2Flags, arch: "x64" },
   { file: "product_avx512.cc", flags: avx512Flags, arch: "x64" },
+  // Older assemblers lack its instructions; without VBMI it compiles to an empty table.
+  { file: "product_amx.cc", flags: amxFlags, otherwise: avx512Flags, arch: "x64" },
 ].filter((source) => source.arch === undefined || source.arch === process.arch);
 
 const commonFlags = [
   ...["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-exceptions", "-fno-rtti"],
-  ...["-ffp-contract=fast", "-fno-math-errno", "-Wall", "-Wextra"],
+  ...["-ffp-contract=fast", "-fno-math-errno", "-Wall", "-Wextra", "-pthread"],
 ];
 // The Node-API symbols come from the running node; on macOS the linker must be told so.
 const linkFlags =
   process.platform === "darwin"
     ? ["-bundle", "-undefined", "dynamic_lookup"]
-    : ["-shared", "-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL"];
+    : ["-shared", "-pthread", "-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL"];
 
 function upToDate() {
   if (!existsSync(target)) return false;
@@ -68,9 +76,10 @@ function build(compiler) {
   mkdirSync(scratch, { recursive: true });
   try {
     const objects = [];
-    for (const { file, flags } of sources) {
+    for (const { file, flags, otherwise } of sources) {
       const object = join(scratch, file.replace(/\.cc$/, ".o"));
-      if (!run(compiler, [...commonFlags, ...flags, "-c", file, "-o", object])) return false;
+      const compile = (own) => run(compiler, [...commonFlags, ...own, "-c", file, "-o", object]);
+      if (!compile(flags) && !(otherwise && compile(otherwise))) return false;
       objects.push(object);
     }
     const linked = join(scratch, "native.node");
