@@ -5,7 +5,12 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { MergenError } from "../errors.ts";
 
-/** What one instruction set of the addon offers; the arguments are told in native/addon.cc. */
+/** A packed matrix of the addon; nothing but the addon looks inside. */
+export interface AddonMatrix {
+  readonly addonMatrix: unique symbol;
+}
+
+/** What one instruction set of the addon offers; the arguments are told in native/addon_*.cc. */
 export interface AddonKernels {
   gemmF32(
     m: number,
@@ -47,6 +52,28 @@ export interface AddonKernels {
     decay: number,
     gradientScale: number,
   ): void;
+  loadInt16(weights: Int16Array, rows: number, columns: number, threads: number): AddonMatrix;
+  loadRing(words: BigUint64Array, rows: number, columns: number, threads: number): AddonMatrix;
+  freeMatrix(matrix: AddonMatrix): void;
+  matmul(
+    out: BigUint64Array,
+    x: BigUint64Array,
+    m: number,
+    matrix: AddonMatrix,
+    threads: number,
+  ): void;
+  matmulKeystream(
+    out: BigUint64Array,
+    x: BigUint64Array,
+    m: number,
+    rows: number,
+    columns: number,
+    transposed: number,
+    key: Uint8Array,
+    nonce: Uint8Array,
+    threads: number,
+  ): void;
+  closeThreads(): void;
 }
 
 /** The instruction sets that this processor has, best first. */
