@@ -43,8 +43,8 @@ bool spin(const Ready& ready) {
   return false;
 }
 
-// Set in helpers, whose own loops get no helpers.
-thread_local bool is_helper = false;
+// Set in helpers, and in a caller while its loop runs: loops within get no helpers.
+thread_local bool is_inside = false;
 
 class Pool {
  public:
@@ -98,7 +98,7 @@ class Pool {
 
  private:
   static void* enter(void* pool) {
-    is_helper = true;
+    is_inside = true;
     static_cast<Pool*>(pool)->serve();
     return nullptr;
   }
@@ -168,11 +168,14 @@ namespace mergen {
 void parallel_for(int threads, long pieces, void (*run)(void*, long), void* context) {
   long helpers = (threads < MAX_THREADS ? threads : MAX_THREADS) - 1;
   if (helpers > pieces - 1) helpers = pieces - 1;
-  if (helpers > 0 && !is_helper) {
+  if (helpers > 0 && !is_inside) {
     if (own_pool == nullptr) own_pool = new (std::nothrow) Pool;
     if (own_pool != nullptr) {
+      is_inside = true;
       own_pool->grow(static_cast<int>(helpers));
-      return own_pool->run(static_cast<int>(helpers), pieces, run, context);
+      own_pool->run(static_cast<int>(helpers), pieces, run, context);
+      is_inside = false;
+      return;
     }
   }
   for (long piece = 0; piece < pieces; piece++) run(context, piece);
