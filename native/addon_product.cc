@@ -190,6 +190,15 @@ napi_value matmul(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// Columns of a piece: what the kernel likes, or less, so that all threads get as many pieces.
+long keystream_width(const KernelsProduct& kernels, long columns, int threads) {
+  const long most = kernels.keystream_columns, panel = kernels.ring.panel_columns;
+  if (threads == 1) return most;
+  const long rounds = (columns + most * threads - 1) / (most * threads);
+  const long each = (columns + rounds * threads - 1) / (rounds * threads);
+  return (each + panel - 1) / panel * panel;
+}
+
 // matmulKeystream(out, x, m, rows, columns, transposed, key, nonce, threads)
 napi_value matmul_keystream(napi_env env, napi_callback_info info) {
   Call call(env, info, 9);
@@ -213,10 +222,11 @@ napi_value matmul_keystream(napi_env env, napi_callback_info info) {
   if (!call.ok()) return nullptr;
   const KeystreamProduct product = {prepared, rows,  columns,  transposed,
                                     key,      nonce, chacha12, out};
-  const long width = kernels.keystream_columns;
+  const long width = keystream_width(kernels, outer, threads);
   std::atomic<bool> has_memory{true};
   parallel_for(threads, (outer + width - 1) / width, [&](long piece) {
-    if (!kernels.keystream(product, piece)) has_memory = false;
+    const long column = piece * width, left = outer - column;
+    if (!kernels.keystream(product, column, left < width ? left : width)) has_memory = false;
   });
   if (!has_memory) call.fail("no memory for a product");
   return nullptr;

@@ -39,8 +39,7 @@ using Chacha12 = void (*)(uint8_t* out, uint64_t bytes, const uint8_t key[32],
                           const uint8_t nonce[12], uint32_t counter);
 
 // The product with the keystream matrix [rows, columns] or its transpose, out overwritten; x is
-// prepared for a matrix of words. Column j of the product's matrix depends on nothing else, and a
-// piece is `keystream_columns` of them.
+// prepared for a matrix of words.
 struct KeystreamProduct {
   PreparedRows x;
   long rows, columns;
@@ -53,8 +52,10 @@ struct KeystreamProduct {
 
 struct KernelsProduct {
   PanelKernels int16, ring;
+  // Columns [column, column + width) of a keystream product, width at most keystream_columns and
+  // best a multiple of the columns of a panel. False: no scratch memory.
   long keystream_columns;
-  bool (*keystream)(const KeystreamProduct& product, long piece);  // false: no scratch memory
+  bool (*keystream)(const KeystreamProduct& product, long column, long width);
 };
 
 #if defined(__x86_64__)

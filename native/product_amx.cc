@@ -166,7 +166,7 @@ inline uint8_t* four_rows(uint8_t* panel, long row, int bytes) {
 
 struct Words {
   using Entry = uint64_t;
-  static constexpr long DEPTH = 768, GROUP = 8, COLUMN_DEPTH = 768, COLUMN_SLACK = 8;
+  static constexpr long DEPTH = 384, GROUP = 16, COLUMN_DEPTH = 768, COLUMN_SLACK = 8;
 
   static void pack_rows(const uint64_t* const lines[4], uint8_t* panel, long row) {
     const __m512i order = load(byte_orders.words);

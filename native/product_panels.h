@@ -153,7 +153,7 @@ void multiply_columns(const KeystreamProduct& product, long column, long width, 
 }
 
 template <class P>
-bool keystream(const KeystreamProduct& product, long piece) {
+bool keystream(const KeystreamProduct& product, long column, long width) {
   constexpr long WIDTH = P::GROUP * P::COLUMNS;
   constexpr uint64_t ROOM = P::STEP * (WIDTH + BLOCK_WORDS);
   constexpr uint64_t COLUMN_ROOM = P::COLUMNS * (P::COLUMN_DEPTH + P::COLUMN_SLACK + BLOCK_WORDS);
@@ -164,8 +164,6 @@ bool keystream(const KeystreamProduct& product, long piece) {
   uint8_t* const panels = keystream_scratch.reserve(panel_bytes + room_bytes);
   if (panels == nullptr) return false;
   uint64_t* const room = reinterpret_cast<uint64_t*>(panels + panel_bytes);
-  const long column = piece * WIDTH;
-  const long width = min_long(WIDTH, (turned ? product.rows : product.columns) - column);
   turned ? multiply_columns<P>(product, column, width, panels, room)
          : multiply_rows<P>(product, column, width, panels, room);
   return true;

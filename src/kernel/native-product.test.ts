@@ -187,15 +187,17 @@ function threading(addon: Addon, isa: string): void {
   const x = wordsOf(1, m * rows);
   const words = new BigUint64Array(rows * columns).map((_, i) => BigInt(i) ** 6n);
   const weights = new Int16Array(words.buffer, 0, words.length);
-  const keystream = { rows: columns, columns: rows, key: bytesOf(1, 32), nonce: bytesOf(2, 12) };
+  const keystream = { rows, columns, key: bytesOf(1, 32), nonce: bytesOf(2, 12) };
+  const turned = { ...keystream, rows: columns, columns: rows };
 
   function run(kernels: NativeProducts): BigUint64Array[] {
-    const outs = [1, 2, 3].map(() => new BigUint64Array(m * columns));
+    const outs = [1, 2, 3, 4].map(() => new BigUint64Array(m * columns));
     const int16 = kernels.loadInt16(weights, rows, columns);
     const ring = kernels.loadRing(words, rows, columns);
     kernels.matmul(outs[0], x, int16);
     kernels.matmul(outs[1], x, ring);
-    kernels.matmulKeystream(outs[2], x, { ...keystream, transposed: true });
+    kernels.matmulKeystream(outs[2], x, { ...keystream, transposed: false });
+    kernels.matmulKeystream(outs[3], x, { ...turned, transposed: true });
     int16.free();
     ring.free();
     return outs;
