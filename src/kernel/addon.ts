@@ -5,12 +5,7 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { MergenError } from "../errors.ts";
 
-/** A packed matrix of the addon; nothing but the addon looks inside. */
-export interface AddonMatrix {
-  readonly addonMatrix: unique symbol;
-}
-
-/** What one instruction set of the addon offers; the arguments are told in native/addon_*.cc. */
+/** What one instruction set of the addon offers; the arguments are told in native/addon.cc. */
 export interface AddonKernels {
   gemmF32(
     m: number,
@@ -74,6 +69,11 @@ export interface AddonKernels {
     threads: number,
   ): void;
   closeThreads(): void;
+}
+
+/** A packed matrix; only the addon looks inside, and takes its own. See native/addon_product.cc. */
+export interface AddonMatrix {
+  readonly addonMatrix: unique symbol;
 }
 
 /** The instruction sets that this processor has, best first. */
