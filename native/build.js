@@ -33,13 +33,13 @@ const sources = [
   { file: "tree_portable.cc", flags: [] },
   { file: "tree_avx2.cc", flags: avx2Flags, arch: "x64" },
   { file: "tree_avx512.cc", flags: avx512Flags, arch: "x64" },
-  { file: "memory.cc", flags: [] },
-  { file: "threads.cc", flags: [] },
   { file: "product_portable.cc", flags: [] },
   { file: "product_avx2.cc", flags: avx2Flags, arch: "x64" },
   { file: "product_avx512.cc", flags: avx512Flags, arch: "x64" },
   // Older assemblers lack its instructions; without VBMI it compiles to an empty table.
   { file: "product_amx.cc", flags: amxFlags, otherwise: avx512Flags, arch: "x64" },
+  { file: "memory.cc", flags: [] },
+  { file: "threads.cc", flags: [] },
 ].filter((source) => source.arch === undefined || source.arch === process.arch);
 
 const commonFlags = [
