@@ -40,8 +40,6 @@ const TreeKernels* tree_aes_beside_avx512() {
   return has_vaes() ? &tree_vaes : tree_aes_beside_avx2();
 }
 
-const Isa amx = {"amx",        &f32_avx512,  &ring_avx512,
-                 &tree_avx512, &product_amx, tree_aes_beside_avx512()};
 const Isa avx512 = {"avx512",        &f32_avx512,     &ring_avx512,
                     &tree_avx512,    &product_avx512, tree_aes_beside_avx512()};
 const Isa avx2 = {"avx2",     &f32_avx2,     &ring_avx2,
@@ -73,6 +71,18 @@ bool export_isa(napi_env env, napi_value exports, const Isa& isa) {
   if (isa.tree_aes != nullptr && !add_functions(env, object, isa, tree_aes_functions)) return false;
   return napi_set_named_property(env, exports, isa.name, object) == 0;
 }
+
+#if defined(__x86_64__)
+// AMX serves the products; all else is as with AVX-512.
+Isa beside_amx(const Isa& avx512) {
+  Isa isa = avx512;
+  isa.name = "amx";
+  isa.product = &product_amx;
+  return isa;
+}
+
+const Isa amx = beside_amx(avx512);
+#endif
 
 // Helper threads end with the environment that they serve. The argument of a hook must be new each
 // time, should an environment load the module twice.

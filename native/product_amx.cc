@@ -93,7 +93,7 @@ void pass(long tiles, const uint8_t* x, long x_tile_bytes, const uint8_t* w, int
   clear_tile<1>();
   clear_tile<2>();
   clear_tile<3>();
-  constexpr std::make_integer_sequence<int, BYTES * WORD_BYTES> pairs;
+  constexpr std::make_integer_sequence<int, BYTES * WORD_BYTES> pairs{};
   for (long i = 0; i < tiles; i++) {
     add_products<BYTES, FIRST>(x, x_tile_bytes, w, pairs);
     x += WORD_BYTES * x_tile_bytes;
