@@ -18,7 +18,7 @@ function newest(dir) {
   return latest;
 }
 
-const sources = ["src", "apps"].map((name) => newest(join(root, name)));
+const sources = ["src", "apps", "bench"].map((name) => newest(join(root, name)));
 const marker = join(target, "apps", "cli", "main.js");
 if (!existsSync(marker) || statSync(marker).mtimeMs < Math.max(...sources)) {
   const tsc = join(root, "node_modules", "typescript", "bin", "tsc");

@@ -117,6 +117,15 @@ describe("node by node", () => {
     expect(one).toEqual(other);
   });
 
+  it("every generator of function keys gives the same", async () => {
+    const run = { model: mergedModel({ seed: 9, maxTokens: 2 }), prompt, seed: 9, kernels };
+    const results = [];
+    for (const functionPrg of kernels.functionPrgs) {
+      results.push(await compareFixedSecure({ ...run, functionPrg }));
+    }
+    for (const result of results) expect(result).toEqual(results[0]);
+  });
+
   describe("a fault is found where it happens", () => {
     /** Kernels whose opening of the fixed mode alone is off by some units. */
     const skewed = (units: bigint): RingKernels => ({

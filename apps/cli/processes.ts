@@ -74,6 +74,13 @@ export function startProcess(
   });
 }
 
+/** Puts a network between whoever connects and a server: the address to connect to instead. */
+export async function startRelayTo(url: string, network: string, family: Family): Promise<string> {
+  const { protocol, host } = new URL(url);
+  const relay = await startProcess(["relay", "--target", host, "--network", network], {}, family);
+  return `${protocol}//${new URL(relay).host}`;
+}
+
 /** A dealer and a server that a client can connect to. */
 export interface LocalParties {
   readonly dealer: { readonly url: string; readonly token: string };
@@ -82,11 +89,17 @@ export interface LocalParties {
   readonly connectServer: () => Promise<Channel>;
 }
 
+export interface PartyOptions {
+  readonly serverOptions?: readonly string[];
+  /** Between the client and the server; the dealer is next door. */
+  readonly network?: string;
+}
+
 /** Starts both, with fresh tokens, on ports that the system chooses. */
 export async function startParties(
   model: string,
   family: Family,
-  serverOptions: readonly string[] = [],
+  { serverOptions = [], network = "loopback" }: PartyOptions = {},
 ): Promise<LocalParties> {
   const dealerToken = randomBytes(24).toString("base64url");
   const serverToken = randomBytes(24).toString("base64url");
@@ -95,11 +108,13 @@ export async function startParties(
     { MERGEN_TOKEN: dealerToken },
     family,
   );
-  const server = await startProcess(
+  const serving = await startProcess(
     ["serve", "--port", "0", "--model", model, "--dealer", dealer, ...serverOptions],
     { MERGEN_TOKEN: serverToken, MERGEN_DEALER_TOKEN: dealerToken },
     family,
   );
+  const direct = network === "loopback";
+  const server = direct ? serving : await startRelayTo(serving, network, family);
   return {
     dealer: { url: dealer, token: dealerToken },
     server: { url: server, token: serverToken },

@@ -35,7 +35,7 @@ const shape = { maxTokens: 5, chunk: 1, innerSize: 8, bucket: 2 } as const;
 const model = mergedModel({ seed: 10, ...shape });
 const asked = { promptPositions: 2, maxTokens: 5, chunk: 1, anchor: 0 };
 const prompt = "pub";
-const timeoutMs = 5000;
+const timeoutMs = 20_000;
 const depths: readonly NonNullable<RunOptions["ahead"]>[] = [0, 1, 2, "all"];
 
 let plan: Plan;

@@ -393,27 +393,6 @@ describe("a dealer refuses", () => {
       },
     ],
     [
-      "a server's session with a generator of function keys that it does not have",
-      "E_PROTOCOL",
-      async (world) => {
-        await world.server.register();
-        const channel = await greeted(world.connectDealer, "server");
-        const { modelDigest: name } = world.server;
-        await tell(channel, { type: "model", model: name, config: model.config });
-        await receive(channel, "have", timeoutMs);
-        const [session, digest] = [hex("1", 16), hex("3", 32)];
-        const announced = {
-          type: "session",
-          session,
-          model: name,
-          options: asked,
-          digest,
-        } as const;
-        await tell(channel, { ...announced, functionPrg: "aes128" });
-        return channel;
-      },
-    ],
-    [
       "a model whose weights do not have its name",
       "E_DIGEST",
       async (world) => {
@@ -627,6 +606,29 @@ describe("the generator of function keys", () => {
     expect((await channel.closed).code).toBe("E_PROTOCOL");
     const links = here.services.map(({ link }) => link);
     expect(links).toEqual(["server-dealer", "client-server"]); // the first one to register
+  });
+
+  it("that the dealer lacks is refused by the dealer", async () => {
+    const here = await world({ dealer: { kernels: one } });
+    await here.server.register();
+    const channel = await greeted(here.connectDealer, "server");
+    const { modelDigest: name } = here.server;
+    await tell(channel, { type: "model", model: name, config: model.config });
+    expect((await receive(channel, "have", timeoutMs)).functionPrgs).toEqual(["chacha12"]);
+    const [session, digest] = [hex("1", 16), hex("3", 32)];
+    const announced = { type: "session", session, model: name, options: asked, digest } as const;
+    await tell(channel, { ...announced, functionPrg: "aes128" });
+    expect((await channel.closed).code).toBe("E_PROTOCOL");
+    expect(await endOf(here, "client-dealer")).toBe("E_PROTOCOL"); // whoever connected
+  });
+
+  it.runIf(kernels.functionPrgs.includes("aes128"))("AES-128 gives the same text", async () => {
+    const here = await world();
+    await here.server.register();
+    const { channel, offer } = await offered(here);
+    expect(offer.functionPrgs[0]).toBe("aes128");
+    await channel.close();
+    expect((await here.generate(settings)).tokens).toEqual(right.tokens);
   });
 
   it("is the best that the client has of those, and all three use it", async () => {

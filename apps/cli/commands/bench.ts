@@ -2,16 +2,22 @@ import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Command, Option } from "commander";
+import { compareResults, readResults } from "../../../bench/compare.ts";
+import { thisMachine } from "../../../bench/machine.ts";
+import { measureSessions, type SessionsReport } from "../../../bench/sessions.ts";
 import { measureStep, type StepReport } from "../../../bench/step.ts";
 import {
   Client,
   decodeFloat,
+  describeKernels,
   encodePrompt,
   ensure,
+  type LinkOptions,
   loadFloatKernels,
   loadModel,
   loadRingKernels,
   type Model,
+  networks,
   randomModel,
   saveModel,
   shapeNames,
@@ -36,6 +42,13 @@ interface StepFlags extends ModelFlags {
   readonly promptTokens: number;
   readonly tokens: number;
   readonly warmUp: number;
+  readonly network: keyof typeof networks;
+  readonly json?: boolean;
+}
+
+interface SessionsFlags extends ModelFlags {
+  readonly tokens: number;
+  readonly clients: number;
   readonly json?: boolean;
 }
 
@@ -43,6 +56,8 @@ interface StepFlags extends ModelFlags {
 export function addBench(root: Command): void {
   const bench = root.command("bench").description("measure what private text costs");
   addStep(bench);
+  addSessions(bench);
+  addCompare(bench);
 }
 
 function modelOptions(command: Command): Command {
@@ -88,6 +103,11 @@ function addStep(bench: Command): void {
     .option("--prompt-tokens <n>", "tokens of the prompt", integer(1), 4)
     .option("--tokens <n>", "tokens that are generated", integer(2), 64)
     .option("--warm-up <n>", "tokens of a generation before, not measured", integer(0), 16)
+    .addOption(
+      new Option("--network <name>", "between client and server")
+        .choices(Object.keys(networks))
+        .default("loopback"),
+    )
     .option("--json", "print one compact JSON object")
     .addHelpText("after", "\nExample:\n  $ mergen bench step --shape gpt2 --tokens 64 --json")
     .action(step);
@@ -103,32 +123,82 @@ async function step(flags: StepFlags): Promise<void> {
   );
   const { promptTokens, tokens } = flags;
   const plain = decodeFloat(model, await loadFloatKernels(), { promptTokens, tokens });
-  const { recipe } = model.config;
-  const { stepSeconds: _each, tokens: ids, ...costs } = report;
+  const { stepSeconds: _each, tokens: _ids, ...costs } = report;
   const result = {
     shape: flags.shape,
-    recipe,
+    recipe: model.config.recipe,
     norm: model.config.norm.kind,
     promptTokens,
     tokens,
+    network: flags.network,
     ...costs,
+    ...(flags.network !== "loopback" && { floor: floorOf(report, networks[flags.network]) }),
     plaintextSecondsPerToken: plain.secondsPerToken,
     slowdown: report.perToken.onlineSeconds / plain.secondsPerToken,
-    kernels: (await loadRingKernels()).name,
-    lastToken: ids.at(-1),
+    kernels: (await describeKernels()).ring.detail,
+    machine: thisMachine(),
   };
   if (flags.json) printJson(result);
   else note(table(rows(result)));
+}
+
+/** What a network alone takes for these round trips and bytes, and how near the run came to it. */
+function floorOf({ total, totalSeconds }: StepReport, network: LinkOptions) {
+  const roundTrips = (total.roundTrips * 2 * network.delayMs) / 1000;
+  const seconds = roundTrips + (8 * total.bytes) / network.bitsPerSecond;
+  return { seconds, ratio: totalSeconds / seconds };
 }
 
 async function measurePrivately(
   flags: StepFlags,
   { folder, prompt, family }: { folder: string; prompt: string; family: Family },
 ): Promise<StepReport> {
-  const { connectServer, connectDealer } = await startParties(folder, family);
+  const { tokens, warmUp: warmUpTokens, network } = flags;
+  const { connectServer, connectDealer } = await startParties(folder, family, { network });
   const client = new Client({ kernels: await loadRingKernels() });
-  const { tokens, warmUp: warmUpTokens } = flags;
   return measureStep({ client, connectServer, connectDealer, prompt, tokens, warmUpTokens });
+}
+
+function addSessions(bench: Command): void {
+  modelOptions(bench.command("sessions"))
+    .description("several clients of one server at a time, against one client alone")
+    .option("--clients <n>", "clients at a time", integer(1), 4)
+    .option("--tokens <n>", "tokens of each client", integer(2), 32)
+    .option("--json", "print one compact JSON object")
+    .action(sessions);
+}
+
+async function sessions(flags: SessionsFlags): Promise<void> {
+  const signal = stopSignal();
+  const folder = await modelFolder(flags);
+  const prompt = promptOf(await loadModel(folder), 4);
+  const serverOptions = ["--max-sessions", String(flags.clients)];
+  const measured = await withFamily(signal, async (family) => {
+    const { server, dealer } = await startParties(folder, family, { serverOptions });
+    const task = { server, dealer, prompt, tokens: flags.tokens };
+    await interruptible(signal, measureSessions({ ...task, clients: 1 })); // warms up
+    const alone = await interruptible(signal, measureSessions({ ...task, clients: 1 }));
+    const { clients } = flags;
+    return { alone, together: await interruptible(signal, measureSessions({ ...task, clients })) };
+  });
+  const ratio = measured.together.tokensPerSecond / measured.alone.tokensPerSecond;
+  const result = { shape: flags.shape, ...measured, ratio, machine: thisMachine() };
+  if (flags.json) printJson(result);
+  else {
+    const rate = (report: SessionsReport) => `${report.tokensPerSecond.toFixed(1)} tokens/s`;
+    note(`1 client ${rate(measured.alone)}, ${flags.clients} clients ${rate(measured.together)}`);
+  }
+}
+
+function addCompare(bench: Command): void {
+  bench
+    .command("compare")
+    .description("compare two files of results, line by line, where they measure the same")
+    .argument("<before>", "JSON lines, as the other benchmarks print them")
+    .argument("<after>", "JSON lines, as the other benchmarks print them")
+    .action((before: string, after: string) => {
+      note(table(compareResults(readResults(before), readResults(after))));
+    });
 }
 
 type Row = Pick<StepReport, "prompt" | "perToken"> & { plaintextSecondsPerToken: number };

@@ -8,7 +8,7 @@ import {
   memoryStore,
   threadPreparer,
 } from "../../../src/index.ts";
-import { connector, interruptible, stopSignal } from "../network.ts";
+import { busyPollOption, connector, interruptible, stopSignal } from "../network.ts";
 import {
   checkRecipe,
   integer,
@@ -27,6 +27,7 @@ interface GenerateFlags extends TextOptions {
   readonly ca?: string;
   readonly bundles?: string;
   readonly timeout: number;
+  readonly busyPoll: number;
   readonly model?: string;
 }
 
@@ -46,6 +47,7 @@ export function addGenerate(root: Command): void {
     .option("--ca <file>", "PEM of the authority that signed the peers' certificates")
     .option("--bundles <dir>", "keep bundles in this folder instead of in memory")
     .option("--timeout <seconds>", "longest wait for a peer's next message", integer(1), 120)
+    .addOption(busyPollOption())
     .option("--model <dir>", "refuse a server that offers another config.json than this folder's");
   textOptions(command)
     .addHelpText(
@@ -71,7 +73,11 @@ async function generate(flags: GenerateFlags): Promise<void> {
   const progress = new Progress("generating", examples.length);
   for (const [index, { input }] of examples.entries()) {
     const running = client.generate({
-      connectServer: connector("server", flags.server, { token: flags.serverToken, ca: flags.ca }),
+      connectServer: connector("server", flags.server, {
+        token: flags.serverToken,
+        ca: flags.ca,
+        busyPollMs: flags.busyPoll,
+      }),
       connectDealer: connector("dealer", flags.dealer, { token: flags.dealerToken, ca: flags.ca }),
       prompt: input,
       ...asked(flags),

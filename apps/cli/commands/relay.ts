@@ -58,6 +58,7 @@ async function relay(flags: RelayFlags): Promise<void> {
   const url = `tcp://${host.includes(":") ? `[${host}]` : host}:${port}`;
   if (json) printJson({ event: "listening", role: "relay", url, port });
   else note(`relay listens on ${url}`);
+  if (process.channel) process.send?.({ event: "listening", role: "relay", url });
   await serveUntil(stop, running);
   if (json) printJson({ event: "ended", ...counters });
   else note(`relayed ${bytes(counters.upBytes)} up, ${bytes(counters.downBytes)} down`);
