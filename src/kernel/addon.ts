@@ -148,28 +148,6 @@ export interface AddonKernels extends AddonRing {
     decay: number,
     gradientScale: number,
   ): void;
-  loadInt16(weights: Int16Array, rows: number, columns: number, threads: number): AddonMatrix;
-  loadRing(words: BigUint64Array, rows: number, columns: number, threads: number): AddonMatrix;
-  freeMatrix(matrix: AddonMatrix): void;
-  matmul(
-    out: BigUint64Array,
-    x: BigUint64Array,
-    m: number,
-    matrix: AddonMatrix,
-    threads: number,
-  ): void;
-  matmulKeystream(
-    out: BigUint64Array,
-    x: BigUint64Array,
-    m: number,
-    rows: number,
-    columns: number,
-    transposed: number,
-    key: Uint8Array,
-    nonce: Uint8Array,
-    threads: number,
-  ): void;
-  closeThreads(): void;
 }
 
 /** A packed matrix; only the addon looks inside, and takes its own. See native/addon_product.cc. */

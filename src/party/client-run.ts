@@ -76,6 +76,11 @@ interface ReadyBundle extends PreparedBundle {
   readonly dealt: ItemStore;
 }
 
+/** A bundle of which nothing was made, since the text has ended. */
+function unused(index: number, seed: Uint8Array): ReadyBundle {
+  return { index, seed, dealt: new ItemStore(), wires: [], upload: new Uint8Array(0) };
+}
+
 export class ClientRun {
   readonly #client: RunClient;
   readonly #run: OpenedRun;
@@ -158,6 +163,7 @@ export class ClientRun {
     const { clock, timeoutMs, store } = this.#client;
     const started = clock.now();
     this.#checkSignal();
+    if (this.#picker.ended) return unused(index, new Uint8Array(0));
     await tell(this.#dealer, { type: "deal", bundle: index });
     const { payload } = await this.#dealer.receive({ timeoutMs, kinds: ["bundle"] });
     this.#offline.dealt += frameBytes(payload.length);
@@ -165,13 +171,12 @@ export class ClientRun {
     const { seed, items } = decodeBundle(payload, index);
     const dealt = new ItemStore();
     dealt.add(decodeItems(items));
-    const known = { index, seed, dealt };
-    if (this.#picker.ended) return { ...known, wires: [], upload: new Uint8Array(0) };
+    if (this.#picker.ended) return unused(index, seed);
     const prepared = await this.#preparer.prepare(seed);
     await this.#server.send("upload", prepared.upload);
     this.#offline.uploaded += frameBytes(prepared.upload.length);
     this.#offlineMs += clock.now() - started;
-    return { ...prepared, ...known };
+    return { ...prepared, index, seed, dealt };
   }
 
   #keyOf(index: number): string {

@@ -110,6 +110,7 @@ export function clientSegment(options: {
     .filter((gate) => !isIdle(gate))
     .map((gate) => ({
       ...named(segment, gate),
+      has: (wire: number) => wires.has(wire),
       ready: () => gate.inputs.every((id) => wires.has(id)),
       start: () => gateOf(gate).client(gate, context),
     }));
@@ -150,6 +151,7 @@ export function serverJobs(options: {
     patient: patient.has(gate.id),
     loads: gate.kind === "load" ? gate.name : undefined,
     stores: gate.kind === "store" ? gate.name : undefined,
+    has: (wire: number) => context.wires.has(wire),
     ready: () =>
       gate.inputs.every((id) => context.wires.has(id)) &&
       (gate.kind !== "load" || states.has(gate.name)),

@@ -20,6 +20,8 @@ export interface Job {
   readonly patient?: boolean | undefined;
   /** Whether what it reads exists. */
   ready(): boolean;
+  /** Whether a wire exists; without it, none of its inputs is taken to. */
+  has?(wire: number): boolean;
   start(): Online;
 }
 
@@ -130,7 +132,9 @@ export class Scheduler {
 
   #block(entry: Running): void {
     const { segment, inputs, loads } = entry.job;
-    for (const wire of inputs) this.#blockOn(itemKey(segment, wire), entry);
+    for (const wire of inputs) {
+      if (!entry.job.has?.(wire)) this.#blockOn(itemKey(segment, wire), entry);
+    }
     if (loads !== undefined) this.#blockOn(loads, entry);
   }
 
