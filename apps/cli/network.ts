@@ -49,11 +49,13 @@ export function listenOptions(command: Command, defaultPort: number): Command {
     .option("--json", "print the listening line as JSON");
 }
 
-/** Spinning saves some 30 us of waking up each way; it takes a core that nobody else needs. */
+/** Saves some 30 us of waking up each way; 0 where every core is needed by somebody else. */
+export const BUSY_POLL_MS = 1;
+
 export function busyPollOption(): Option {
-  return new Option("--busy-poll <ms>", "keep awake so long for an answer, on cores to spare")
+  return new Option("--busy-poll <ms>", "keep awake so long for an answer; 0 never")
     .argParser(integer(0))
-    .default(0);
+    .default(BUSY_POLL_MS);
 }
 
 /** Key and certificate, where the flags name them. @throws E_USAGE */
@@ -104,7 +106,7 @@ export function connector(
   url: string,
   options: { token?: string | undefined; ca?: string | undefined; busyPollMs?: number },
 ): () => Promise<Channel> {
-  const { token, ca, busyPollMs = 0 } = options;
+  const { token, ca, busyPollMs = BUSY_POLL_MS } = options;
   const pemText = ca === undefined ? undefined : pem("--ca", ca);
   return async () => {
     const transport = connectWebSocket(url, {
