@@ -39,12 +39,6 @@ export interface Relay {
   close(): Promise<void>;
 }
 
-/**
- * What passing through takes by itself, and so is taken off the delay: waking up for the bytes,
- * reading and writing them. From 40 us, where sender and relay share a core, to 90 us, where a core
- * has to be woken from sleep.
- */
-const passingMs = 0.06;
 /** What a direction may hold beyond what fills its link, so that the link never runs dry. */
 const marginBytes = 512 * 2 ** 10;
 /** The most that a direction may hold, whatever the link. */
@@ -120,6 +114,15 @@ function listen(server: Server, at: { host: string; port: number }): Promise<voi
   });
 }
 
+/**
+ * What passing through takes by itself, and so is taken off the delay: waking up for the bytes (40
+ * us in all where sender and relay share a core, 90 where a core has to be woken from sleep), and
+ * reading and writing them.
+ */
+function passingMs(byteLength: number): number {
+  return 0.06 + 1e-6 * byteLength;
+}
+
 /** What comes out of a direction at a time: bytes, the end of them, or a break. */
 interface Arrival {
   readonly dueMs: number;
@@ -192,7 +195,7 @@ class Pipe {
     this.hasEnded = what === "reset";
     const nowMs = performance.now();
     const { arriveMs } = this.options.link.carry(nowMs, byteLength);
-    const dueMs = arriveMs - passingMs;
+    const dueMs = arriveMs - passingMs(byteLength);
     if (this.arrivals.length === 0 && dueMs <= nowMs) {
       this.handOver(what);
     } else {
