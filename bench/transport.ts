@@ -1,6 +1,6 @@
 // What does a message cost on its way, from a bare socket up to a channel, and how true is the
 // relay? Ping-pong between two processes over loopback, and through a relay in a third.
-// Usage: node bench/transport.ts [repetitions]
+// Usage: node bench/transport.ts [ladder | relay] [repetitions]
 //
 // Each repetition is a burst of some 10 ms; shown are the least, median and greatest of the bursts'
 // medians, and the processor time that each side spends on a round trip, from the best burst. Where
@@ -261,7 +261,7 @@ function pin(processes: readonly ChildProcess[], cores: readonly number[]): bool
 }
 
 async function runLadder(): Promise<void> {
-  const { process: other, says: ports } = await child<Ports>("echo");
+  const { process: other, says: ports } = await child<Ports>("echo-process");
   const places: [string, number[]][] = [
     ["one core", [0]],
     ["two cores", [0, 1]],
@@ -282,8 +282,9 @@ async function runLadder(): Promise<void> {
 
 /** Every process runs where the system puts it, as in use. */
 async function runRelay(name: "lan" | "wan"): Promise<void> {
-  const { process: echo, says: ports } = await child<Ports>("echo");
-  const { process: relay, says: port } = await child<number>("relay", name, String(ports.tcp));
+  const { process: echo, says: ports } = await child<Ports>("echo-process");
+  const args = ["relay-process", name, String(ports.tcp)];
+  const { process: relay, says: port } = await child<number>(...args);
   const titles = ["bytes", "ideal ms", "median", "p95", "ideal ms", "median", "p95", "cpu"];
   print(`\n${name}, one way, round trip`.padEnd(27), titles);
   for (const size of [64, 65_536]) {
@@ -316,17 +317,17 @@ function print(title: string, cells: readonly string[]): void {
   process.stdout.write(`${title}${cells.map((cell) => cell.padStart(9)).join("")}\n`);
 }
 
-const [role, ...args] = process.argv.slice(2);
-const repetitions = Number(role ?? 15);
-if (role === "echo") {
+const [part, ...args] = process.argv.slice(2);
+const repetitions = Number(args[0] ?? 15);
+if (part === "echo-process") {
   await serveEchoes();
-} else if (role === "relay") {
+} else if (part === "relay-process") {
   await serveRelay(args[0]!, args[1]!);
 } else {
   const machine = `${cpus()[0]?.model}, ${cpus().length} cores`;
   process.stdout.write(`machine      ${machine}, node ${process.version}\n`);
   process.stdout.write(`bursts       ${repetitions} of ${BURST_MS} ms each\n`);
-  for (const name of ["lan", "wan"] as const) await runRelay(name);
-  await runLadder();
+  if (part !== "ladder") for (const name of ["lan", "wan"] as const) await runRelay(name);
+  if (part !== "relay") await runLadder();
   process.exit(0);
 }
