@@ -1,6 +1,8 @@
 // Which ring kernels are taken, what forces them, and what the errors say. What they compute:
 // ring-kernels.test.ts. A package without the addon, or with a broken one: test/pack.test.ts.
 
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { type Addon, type AddonKernels, findAddon } from "./addon.ts";
 import { describeKernels, loadRingKernels } from "./load-node.ts";
@@ -10,6 +12,37 @@ const { addon } = findAddon();
 const best = addon ? "native" : "wasm";
 
 afterEach(() => vi.unstubAllEnvs());
+
+/** What /proc/cpuinfo must list for each instruction set of the addon. */
+const processorFlags: Record<string, readonly string[]> = {
+  avx512: ["avx512f", "avx512dq", "avx512bw", "avx512vl"],
+  avx2: ["avx2", "fma"],
+  portable: [],
+};
+
+/** In CI nothing that could be tested may be skipped: elsewhere the addon is optional. */
+describe.runIf(process.env.CI === "true")("in CI", () => {
+  const compiler = ["g++", "c++", "clang++"].find(
+    (name) => spawnSync(name, ["--version"]).status === 0,
+  );
+
+  it.runIf(compiler !== undefined)("a machine with a compiler has the addon", () => {
+    expect(findAddon()).toHaveProperty("addon");
+  });
+
+  it.runIf(process.platform === "linux" && process.arch === "x64" && addon !== undefined)(
+    "the addon offers every instruction set that the processor lists",
+    () => {
+      const flags = new Set(readFileSync("/proc/cpuinfo", "utf8").split(/\s+/));
+      const wanted = Object.keys(processorFlags).filter((isa) =>
+        processorFlags[isa]!.every((flag) => flags.has(flag)),
+      );
+      expect(Object.keys(addon!)).toEqual(expect.arrayContaining(wanted));
+      const [best] = Object.values(addon!);
+      expect(best!.treeEvaluateAes128 !== undefined).toBe(flags.has("aes"));
+    },
+  );
+});
 
 describe("loadRingKernels", () => {
   it("takes the addon where there is one, else WASM", async () => {

@@ -8,7 +8,7 @@ import { nativeTrees } from "./native-tree.ts";
 
 const addon: Addon = builtFile("native.node") === undefined ? {} : loadAddon();
 
-for (const isa of ["avx512", "avx2", "portable"]) {
+for (const isa of ["amx", "avx512", "avx2", "portable"]) {
   if (addon[isa] === undefined) {
     test.skip(`native function keys, ${isa}: no build/native.node, or not on this processor`);
     continue;

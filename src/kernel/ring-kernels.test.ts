@@ -20,7 +20,7 @@ conform("reference", reference);
 conform("wasm", await loadRingKernels({ kernels: "wasm", threads: 1 }));
 conform("wasm, 3 threads, every job cut", await eagerKernels());
 const addon = addonIfBuilt();
-for (const isa of ["avx512", "avx2", "portable"]) {
+for (const isa of ["amx", "avx512", "avx2", "portable"]) {
   if (addon?.[isa]) conform(`native, ${isa}`, await nativeKernels(addon, isa));
   else test.skip(`ring kernels: native, ${isa}: no build/native.node, or no such processor`);
 }

@@ -108,6 +108,16 @@ describe("calibrated bounds", () => {
     await rejectionOf("E_PLAN", () => plan(unproven));
     expect((await plan({ ...unproven, calibratedBounds: true })).segments).not.toHaveLength(0);
   });
+
+  it("narrow no opening: what exceeds them has the whole ring, as proven bounds do not need", async () => {
+    const widths = async (config: Parameters<typeof plan>[0]) =>
+      (await plan(config)).segments.flatMap(({ gates }) =>
+        gates.flatMap((gate) => (gate.kind === "open" ? [gate.openBits!] : [])),
+      );
+    const proven = bounds(1, "u", 8);
+    expect(new Set(await widths({ ...proven, calibratedBounds: true }))).toEqual(new Set([64]));
+    expect(Math.min(...(await widths(proven)))).toBeLessThan(64);
+  });
 });
 
 describe("the digest", () => {

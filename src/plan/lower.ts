@@ -467,7 +467,9 @@ class Lowering {
     const { shift, squares, wireName, magnitude } = how;
     ensure(x.form === "shared", "E_PLAN", `wire ${wireName} is opened but not shared`);
     ensure(shift >= 1, "E_PLAN", `wire ${wireName} has too few fractional bits to be truncated`);
-    const openBits = Math.max(openingBits(wireName, x.fracBits, magnitude), shift + 2);
+    const least = Math.max(openingBits(wireName, x.fracBits, magnitude), shift + 2);
+    // A bound that nobody has proven saves no bits: what exceeds it keeps all the room there is.
+    const openBits = this.#numbers.calibratedBounds ? RING_BITS : least;
     const { rows, columns, offline } = x;
     const body = { kind: "open", shift, openBits, squares, offline, wireName } as const;
     const wire = this.#emit(body, [x.wire], rows, columns);
