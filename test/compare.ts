@@ -135,11 +135,15 @@ export interface SecureComparison {
   readonly narrow: number;
 }
 
-/** Carried wires: D's, C's, C's once more with all else that it knows offline, S's, and fixed's. */
+/**
+ * Carried wires: D's, C's, C's once more with all else that it knows offline, C's opened ones, S's,
+ * and fixed's.
+ */
 interface AllStates {
   readonly dealer: DealerStates;
   readonly client: ClientStates;
   readonly whole: ClientStates;
+  readonly opened: ClientStates;
   readonly server: ServerStates;
   readonly fixed: FixedStates;
 }
@@ -194,8 +198,9 @@ export async function compareFixedSecure(options: CompareOptions): Promise<Secur
   const { kernels, seed, model, functionPrg = "chacha12" } = options;
   const setting = await settingOf(options);
   const { plan, ring, prompt, tensors } = setting;
-  const [dealer, client, whole, server, fixed] = Array.from({ length: 5 }, () => new Map());
-  const states = { dealer, client, whole, server, fixed } as AllStates;
+  const maps = Array.from({ length: 6 }, () => new Map());
+  const [dealer, client, whole, opened, server, fixed] = maps;
+  const states = { dealer, client, whole, opened, server, fixed } as AllStates;
   const pair = { client: new Scheduler(), server: new Scheduler() };
   // What a segment leaves behind is overwritten when it is done: the next ones must not read it.
   const arenas = { client: new Arena({ poisoned: true }), server: new Arena({ poisoned: true }) };
@@ -226,6 +231,7 @@ export async function compareFixedSecure(options: CompareOptions): Promise<Secur
         random: random.client.within(arenas.client),
         functionPrg,
         dealt: forClient,
+        states: states.opened,
       });
       runBoth(pair, atClient.jobs, serverJobsOf(segment, context));
       const logits = runFixed({
@@ -616,6 +622,15 @@ class ShadowRun {
         return this.#spline(gate.table, this.#input(gate));
       case "product":
         return times(this.#input(gate), this.#input(gate, 1), gate.columns);
+      case "cache":
+      case "exchange":
+      case "mix":
+      case "piecewise":
+      case "rowDifference":
+      case "rowSum":
+      case "scores":
+      case "unmask":
+        throw new Departure(`${gate.kind} stands in a merged model`);
       default:
         return gate satisfies never;
     }

@@ -28,8 +28,11 @@ export type Online = Generator<Exchange, void, Uint8Array>;
 
 /** Exact costs of one gate, in bytes of payload without item and frame headers. */
 export interface GateCost {
-  /** Online exchanges in order. */
-  readonly online: readonly { readonly from: "client" | "server"; readonly bytes: number }[];
+  /** Online exchanges in order; from both: each sends so many bytes, then waits for the other's. */
+  readonly online: readonly {
+    readonly from: "client" | "server" | "both";
+    readonly bytes: number;
+  }[];
   readonly dealerToServer: number;
   readonly dealerToClient: number;
   /** Uploaded by C before the input exists. */
@@ -109,6 +112,8 @@ export interface OfflineClientContext extends MaskingContext<ClientWire> {
 export type OfflineContext = OfflineClientContext | DealerContext;
 
 export interface OnlineClientContext extends Context<ClientWire> {
+  /** Opened wires that outlive their segment, by name. */
+  readonly states: Map<string, ClientWire>;
   /** C's randomness. */
   readonly client: Randomness;
   readonly functionPrg: FunctionPrg;

@@ -1,5 +1,8 @@
 // All gates, by kind. A segment of a plan is a list of these descriptions.
 
+import { type Mix, mix, type Scores, scores } from "./bilinear.ts";
+import { type Cache, cache } from "./cache.ts";
+import { type Exchange, exchange } from "./exchange.ts";
 import type { Gate, GateBase } from "./gate.ts";
 import { type Linear, linear } from "./linear.ts";
 import {
@@ -21,47 +24,72 @@ import {
 import { type Logits, logits } from "./logits.ts";
 import { type OneHot, oneHot } from "./one-hot.ts";
 import { type Open, open } from "./open.ts";
+import { type Piecewise, piecewise } from "./piecewise.ts";
 import { type Product, product } from "./product.ts";
 import { type Quad, quad } from "./quad.ts";
 import { type Remask, remask } from "./remask.ts";
+import {
+  type RowDifference,
+  type RowSum,
+  rowDifference,
+  rowSum,
+  type Unmask,
+  unmask,
+} from "./rows.ts";
 import { type Spline, spline } from "./spline.ts";
 import { type SumSquares, sumSquares } from "./sum-squares.ts";
 
 export type GateSpec =
   | Bias
+  | Cache
   | Center
   | Concat
+  | Exchange
   | Linear
   | Load
   | Logits
+  | Mix
   | OneHot
   | Open
+  | Piecewise
   | Product
   | Quad
   | Remask
+  | RowDifference
+  | RowSum
+  | Scores
   | Slice
   | Spline
   | Store
   | Sum
-  | SumSquares;
+  | SumSquares
+  | Unmask;
 
 const gates: { readonly [K in GateSpec["kind"]]: Gate<Extract<GateSpec, { kind: K }>> } = {
   bias,
+  cache,
   center,
   concat,
+  exchange,
   linear,
   load,
   logits,
+  mix,
   oneHot,
   open,
+  piecewise,
   product,
   quad,
   remask,
+  rowDifference,
+  rowSum,
+  scores,
   slice,
   spline,
   store,
   sum,
   sumSquares,
+  unmask,
 };
 
 /** The implementation of a gate's kind. */

@@ -9,7 +9,7 @@ import { SegmentArenas } from "../ring/memory.ts";
 import { Prg } from "../ring/prg.ts";
 import { Ring } from "../ring/ring.ts";
 import { decodeItems, ItemStore } from "../run/items.ts";
-import { type ClientSegment, clientSegment } from "../run/party.ts";
+import { type ClientSegment, type ClientStates, clientSegment } from "../run/party.ts";
 import { Scheduler } from "../run/scheduler.ts";
 import type { Channel } from "../wire/channel.ts";
 import type { Clock } from "../wire/clock.ts";
@@ -89,6 +89,8 @@ export class ClientRun {
   readonly #dealer: Channel;
   readonly #scheduler = new Scheduler();
   readonly #arenas = new SegmentArenas();
+  /** Opened wires that are carried from segment to segment. */
+  readonly #opened: ClientStates = new Map();
   readonly #preparer: Preparer;
   readonly #picker: Picker;
   /** Bundles that have been asked for, by number. */
@@ -227,6 +229,7 @@ export class ClientRun {
       random: random.within(arena),
       functionPrg,
       dealt: bundle.dealt,
+      states: this.#opened,
       ids: this.#privateInputs(segment),
     });
   }

@@ -15,20 +15,30 @@ function neededInputs(gate: GateSpec, bits: number): number[] {
       return [Math.min(RING_BITS, gate.shift + gate.sentBits)];
     case "open":
       return [openBitsOf(gate, RING_BITS)];
+    case "exchange":
+      return [gate.openBits];
     case "spline":
       return [argumentBits(gate, RING_BITS)];
+    case "piecewise":
+      return [gate.table.domainBits];
     case "sum":
       return gate.shifts.map((shift) => Math.max(1, bits - shift));
     case "bias":
+    case "cache":
     case "center":
     case "concat":
     case "linear":
+    case "mix":
     case "product":
     case "quad":
     case "remask":
+    case "rowDifference":
+    case "rowSum":
+    case "scores":
     case "slice":
     case "store":
     case "sumSquares":
+    case "unmask":
       return gate.inputs.map(() => bits);
     case "load":
     case "oneHot":
@@ -50,9 +60,14 @@ export function withWidths<S extends { readonly gates: readonly GateSpec[] }>(
   for (const segment of segments.toReversed()) {
     const needed = new Map<number, number>();
     const gates = segment.gates.toReversed().map((gate) => {
-      const later = gate.kind === "store" ? carried.get(gate.name) : needed.get(gate.output);
-      const bits = Math.max(1, later ?? 0);
+      const keeps = gate.kind === "store" || gate.kind === "cache";
+      const later = Math.max(
+        (keeps && carried.get(gate.name)) || 0,
+        (gate.kind !== "store" && needed.get(gate.output)) || 0,
+      );
+      const bits = Math.max(1, later);
       if (gate.kind === "load") raise(carried, gate.name, bits);
+      if (gate.kind === "cache" && gate.after !== undefined) raise(carried, gate.after, bits);
       const inputs = neededInputs(gate, bits);
       for (const [i, wire] of gate.inputs.entries()) raise(needed, wire, inputs[i]!);
       return { ...gate, bits };

@@ -141,11 +141,12 @@ class Feeder {
       gate: gate.id,
       inputs: gate.inputs,
       output: gate.output,
-      loads: gate.kind === "load" ? gate.name : undefined,
-      stores: gate.kind === "store" ? gate.name : undefined,
+      loads: loadedBy(gate),
+      stores: gate.kind === "store" || gate.kind === "cache" ? gate.name : undefined,
       ready: () => {
         for (const id of gate.inputs) if (!wires.has(id)) return false;
-        return gate.kind !== "load" || this.#states.has(gate.name);
+        const loaded = loadedBy(gate);
+        return loaded === undefined || this.#states.has(loaded);
       },
       start: () => this.#script(gate, wires),
     }));
@@ -153,10 +154,16 @@ class Feeder {
 
   *#script(gate: GateSpec, wires: Set<number>): Online {
     for (const { from, bytes } of costOf(gate, this.#ringBits).online) {
-      if (from === this.#party) yield { send: this.#zeros(bytes) };
-      else yield { receive: bytes };
+      if (from === this.#party || from === "both") yield { send: this.#zeros(bytes) };
+      if (from !== this.#party) yield { receive: bytes };
     }
     wires.add(gate.output);
-    if (gate.kind === "store") this.#states.add(gate.name);
+    if (gate.kind === "store" || gate.kind === "cache") this.#states.add(gate.name);
   }
+}
+
+/** The carried wire that a gate waits for. */
+function loadedBy(gate: GateSpec): string | undefined {
+  if (gate.kind === "cache") return gate.after;
+  return gate.kind === "load" ? gate.name : undefined;
 }

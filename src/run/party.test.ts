@@ -40,7 +40,15 @@ describe.each(models)("%s: C", (_norm, model) => {
         const read = new Set(active.flatMap(({ inputs, output }) => [...inputs, output]));
         for (const wire of wires[i]!.keys()) expect(read).toContain(wire);
         const dealt = new ItemStore();
-        const kept = { ring, segment, wires: wires[i]!, random, functionPrg, dealt } as const;
+        const kept = {
+          ring,
+          segment,
+          wires: wires[i]!,
+          random,
+          functionPrg,
+          dealt,
+          states,
+        } as const;
         const { jobs } = clientSegment(kept);
         expect(jobs.map(({ gate }) => gate)).toEqual(active.map(({ id }) => id));
         // Each wire that a job reads is there, or is made by a job.

@@ -92,6 +92,8 @@ export function clientSegment(options: {
   random: Randomness;
   functionPrg: FunctionPrg;
   dealt: ItemStore;
+  /** Opened wires carried from segment to segment. */
+  states: ClientStates;
   /** C's private inputs by name. */
   ids?: ReadonlyMap<string, readonly number[]>;
 }): ClientSegment {
@@ -101,6 +103,7 @@ export function clientSegment(options: {
     wires,
     functionPrg,
     segment: segment.id,
+    states: options.states,
     client: options.random,
     ids: options.ids ?? new Map(),
     logits: new Map(),
@@ -110,11 +113,22 @@ export function clientSegment(options: {
     .filter((gate) => !isIdle(gate))
     .map((gate) => ({
       ...named(segment, gate),
+      ...carried(gate.kind === "cache" ? gate : undefined),
       has: (wire: number) => wires.has(wire),
-      ready: () => gate.inputs.every((id) => wires.has(id)),
+      ready: () => gate.inputs.every((id) => wires.has(id)) && cached(gate, options.states),
       start: () => gateOf(gate).client(gate, context),
     }));
   return { context, jobs };
+}
+
+/** The carried wires that a cache waits for and makes. */
+function carried(gate: { after: string | undefined; name: string } | undefined) {
+  return { loads: gate?.after, stores: gate?.name };
+}
+
+/** Whether the rows that a cache goes on from are there. */
+function cached(gate: GateSpec, states: ReadonlyMap<string, unknown>): boolean {
+  return gate.kind !== "cache" || gate.after === undefined || states.has(gate.after);
 }
 
 function named(segment: NumberedSegment, gate: GateSpec) {
@@ -149,15 +163,20 @@ export function serverJobs(options: {
   return segment.gates.map((gate) => ({
     ...named(segment, gate),
     patient: patient.has(gate.id),
-    loads: gate.kind === "load" ? gate.name : undefined,
-    stores: gate.kind === "store" ? gate.name : undefined,
+    ...carried(gate.kind === "cache" ? gate : undefined),
+    ...(gate.kind === "load" && { loads: gate.name }),
+    ...(gate.kind === "store" && { stores: gate.name }),
     has: (wire: number) => context.wires.has(wire),
     ready: () =>
       gate.inputs.every((id) => context.wires.has(id)) &&
-      (gate.kind !== "load" || states.has(gate.name)),
+      (gate.kind !== "load" || states.has(gate.name)) &&
+      cached(gate, states),
     start: () => gateOf(gate).server(gate, context),
   }));
 }
+
+/** Gates in which S sends something. */
+const speakers: ReadonlySet<GateSpec["kind"]> = new Set(["open", "exchange", "spline", "logits"]);
 
 /**
  * S's openings whose result leads to nothing that S sends before C has answered: what S does with
@@ -169,7 +188,7 @@ function patientGates(gates: readonly GateSpec[]): Set<number> {
   const urgent = new Set<number>();
   for (const gate of gates.toReversed()) {
     const listens = (gate.kind === "remask" || gate.kind === "open") && !gate.offline;
-    const speaks = gate.kind === "open" || gate.kind === "spline" || gate.kind === "logits";
+    const speaks = speakers.has(gate.kind);
     const leads = urgent.has(gate.output) || gate.kind === "store";
     if (gate.kind === "open" && gate.offline && !leads) patient.add(gate.id);
     if (listens) continue;

@@ -23,6 +23,19 @@ export const liftBits = (bits: number, upperBits: number) => Math.max(0, bits - 
 /** Bits of a share of b r1 that matter to y^2 modulo 2^bits. */
 export const crossBits = (bits: number, upperBits: number) => Math.max(0, bits - upperBits - 1);
 
+const nothing = new BigUint64Array(0);
+
+/** An opened wire that was not truncated and is right modulo 2^upperBits only: z = a - r. */
+export function narrowWire(upperBits: number, a: Words, r1: Words): OpenedWire {
+  const none = { m: nothing, b: nothing, br: undefined, squares: undefined };
+  return { form: "opened", upperBits, a, r1, ...none };
+}
+
+/** This party's share of y modulo 2^upperBits, which needs no lift. */
+export function narrowShare(ring: Ring, wire: OpenedWire, isServer: boolean): Words {
+  return isServer ? ring.sub(wire.a, wire.r1) : ring.negate(wire.r1);
+}
+
 /** What y differs from the public a by: this party's share of y - a = m 2^u b - r1. */
 export function hiddenShare(ring: Ring, wire: OpenedWire): Words {
   const lift = ring.mul(wire.m, wire.b);

@@ -13,7 +13,8 @@ export type Form = "shared" | "client" | "opened";
  * A wire opened with truncation by `shift` bits, as C or S sees it: y = (z + (r mod 2^shift)) >>
  * shift. With t of l bits and u = l - shift, it is written with a = (t >> shift) - 2^(u-2) and
  * m = 1 - msb(t), both public to C and S, and shares of r1 = r >> shift and b = msb(r), known
- * whole to D only.
+ * whole to D only. Modulo 2^u, y is a - r1: a mask that no message decides, so D can deal any
+ * correlation of it. A wire that is read modulo 2^u alone has no m and no b.
  */
 export interface OpenedWire {
   readonly form: "opened";

@@ -18,7 +18,7 @@ import { Prg, SEED_BYTES } from "../../src/ring/prg.ts";
 import type { Ring, Words } from "../../src/ring/ring.ts";
 import { ItemStore } from "../../src/run/items.ts";
 import { prepareMasks } from "../../src/run/offline.ts";
-import { valueShare } from "../../src/share/opened.ts";
+import { narrowShare, valueShare } from "../../src/share/opened.ts";
 
 /** How bytes reach a party: dealt by D, uploaded before the input exists, or online. */
 export type Channel =
@@ -257,6 +257,7 @@ function together(ring: Ring, { client, server }: Contexts, wire: number): Words
   if (c?.form === "shared" && s?.form === "shared") return ring.add(c.share, s.share);
   if (c?.form === "client" && s?.form === "client") return ring.sub(s.masked, c.mask);
   if (c?.form === "opened" && s?.form === "opened") {
+    if (c.m.length === 0) return ring.add(narrowShare(ring, c, false), narrowShare(ring, s, true));
     return ring.add(valueShare(ring, c, false), valueShare(ring, s, true));
   }
   throw new Error(`wire ${wire}: C and S hold it in different forms`);

@@ -12,9 +12,15 @@ import type { LocalModel } from "../../src/party/local.ts";
 import { IDS, LOGITS, type Plan, planGeneration } from "../../src/party/plan.ts";
 import { Prg } from "../../src/ring/prg.ts";
 import { Ring } from "../../src/ring/ring.ts";
-import { dealBundle } from "../../src/run/dealer.ts";
+import { type DealerStates, dealBundle } from "../../src/run/dealer.ts";
 import { decodeItems, type Item, ItemStore } from "../../src/run/items.ts";
-import { clientSegment, prepareBundle, serverJobs } from "../../src/run/party.ts";
+import {
+  type ClientStates,
+  clientSegment,
+  prepareBundle,
+  type ServerStates,
+  serverJobs,
+} from "../../src/run/party.ts";
 import { Scheduler } from "../../src/run/scheduler.ts";
 import { partyTensors } from "../masked-tensors.ts";
 import { type MergedOptions, mergedModel } from "../merged-model.ts";
@@ -85,7 +91,12 @@ class Generation {
   }
 
   run(): Transcript {
-    const states = { dealer: new Map(), client: new Map(), server: new Map() };
+    const states = {
+      dealer: new Map() as DealerStates,
+      client: new Map() as ClientStates,
+      opened: new Map() as ClientStates,
+      server: new Map() as ServerStates,
+    };
     for (const [bundle, segments] of this.#plan.bundles.entries()) {
       const seeds = [0, 1, 2].map((party) => seedOf(this.#seed + 1 + 3 * bundle + party));
       const [client, server, own] = seeds.map((seed) => new Prg(this.#kernels, seed));
@@ -112,6 +123,7 @@ class Generation {
         ring,
         random: atClient,
         functionPrg,
+        states: states.opened,
         dealt: this.#store("dealer-client", dealt.forClient),
       } as const;
       const forServer = {

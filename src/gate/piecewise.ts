@@ -1,0 +1,300 @@
+// A piecewise polynomial of an opened wire, entry by entry and locally. With u = domainBits, both
+// parties know a = y + r1 mod 2^u, D knows r1. Let v = y - least, 0 <= v < 2^u, A = a - least mod
+// 2^u, so v = A - r1, or A + 2^u - r1 where r1 > A (it wrapped). D deals one DCF key an entry for
+// F(x) = [r1 > x] (1, r1, .., r1^d). For knot a_k let x_k = (A - a_k) mod 2^u. F(x_k) decides
+// whether v lies at or above the knot, and in every case in which it is not certain,
+//   v - a_k = x_k - r1,
+// whether v wrapped or not. So with D_k the polynomial of the piece before the knot less that of
+// the piece after it, in v - a_k, and D_0 that of the last piece less that of the first,
+//   f(v) = p_0(A - r1) + sum over k of (F(x_k) - [k > 0 and a_k <= A]) D_k(x_k - r1),
+// and each D_k(x - r1) is a sum of r1^j times a polynomial in the public x.
+// Cost: no message; D to both a key of about (16 + 8 (d + 1)) u bytes an entry, D to S d words.
+// Reveals nothing: keys hide r1, and shares of its powers are uniform.
+// Source: spline gate of Boyle, Chandran, Gilboa, Gupta, Ishai, Kumar, Rathee (EUROCRYPT 2021);
+// wrap by x_k: docs/protocol.md.
+
+import { ensure } from "../errors.ts";
+import { keyLayout } from "../kernel/function-key.ts";
+import type { FunctionPrg } from "../kernel/ring-kernels.ts";
+import { joinBytes, packedBytes } from "../ring/pack.ts";
+import type { Place, Purpose, Randomness } from "../ring/prg.ts";
+import type { Ring, Words } from "../ring/ring.ts";
+import { openedOf, wire } from "./access.ts";
+import {
+  type Gate,
+  type GateBase,
+  local,
+  noCost,
+  type OnlineClientContext,
+  placeOf,
+  type ServerContext,
+  widthOf,
+} from "./gate.ts";
+
+/** On a_k <= v < a_(k+1): the sum over j of coefficients[k][j] (v - a_k)^j. */
+export interface PiecewiseTable {
+  /** u: the argument's bits, those with which its wire was opened. */
+  readonly domainBits: number;
+  /** The least argument: v = y - least. */
+  readonly least: bigint;
+  /** Bits after the point of the value. */
+  readonly fracBits: number;
+  /** 0 = a_0 < a_1 < .. < 2^u. */
+  readonly knots: readonly bigint[];
+  /** [pieces][degree + 1], all of one degree, 1 to 3. */
+  readonly coefficients: readonly (readonly bigint[])[];
+}
+
+export interface Piecewise extends GateBase {
+  readonly kind: "piecewise";
+  readonly table: PiecewiseTable;
+  readonly wireName: string;
+}
+
+const ROOT_BYTES = 32;
+/** Entries that are evaluated at one time: what they need stays in the cache. */
+const BATCH = 512;
+const powerPurposes = ["shareA", "shareB", "shareC"] as const satisfies readonly Purpose[];
+
+const sizeOf = (gate: Piecewise) => gate.rows * gate.columns;
+export const degreeOf = (table: PiecewiseTable) => table.coefficients[0]!.length - 1;
+
+/** Bytes of one party's key for one entry. */
+export function piecewiseKeyBytes(table: PiecewiseTable): number {
+  return keyLayout("dcf", table.domainBits, degreeOf(table) + 1).keyBytes;
+}
+
+/** The value at v, 0 <= v < 2^u. */
+export function inTheClear({ knots, coefficients }: PiecewiseTable, v: bigint): bigint {
+  let [low, high] = [0, knots.length - 1];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (knots[middle]! <= v) low = middle;
+    else high = middle - 1;
+  }
+  const x = v - knots[low]!;
+  return coefficients[low]!.reduceRight((sum, c) => sum * x + c, 0n);
+}
+
+// ---- the table's layout ------------------------------------------------------------------------
+
+/** Coefficients of p(x + step). */
+function moved(p: readonly bigint[], step: bigint): bigint[] {
+  const out = p.slice();
+  for (let i = 0; i < p.length; i++) {
+    for (let j = p.length - 2; j >= i; j--) out[j]! += out[j + 1]! * step;
+  }
+  return out;
+}
+
+function binomial(n: number, k: number): bigint {
+  let out = 1n;
+  for (let i = 0; i < k; i++) out = (out * BigInt(n - i)) / BigInt(i + 1);
+  return out;
+}
+
+/**
+ * p(x - r) as a sum over j of r^j g_j(x): the coefficient of x^i in g_j stands at [i][j]. All j
+ * have d + 1 powers of x, most of them zero for large j.
+ */
+function inPowersOfMask(p: readonly bigint[]): bigint[][] {
+  return p.map((_, i) =>
+    p.map((_, j) => {
+      if (i + j >= p.length) return 0n;
+      const term = p[i + j]! * binomial(i + j, j);
+      return j % 2 === 0 ? term : -term;
+    }),
+  );
+}
+
+interface Layout {
+  /** -a_k mod 2^u, [K]. */
+  readonly offsets: Words;
+  /** Coefficients of x^i of the factors of F, [K, d + 1], by i from 0 to d. */
+  readonly powers: readonly Words[];
+  /** The same of p_0, [d + 1] each. */
+  readonly first: readonly Words[];
+}
+
+const layouts = new WeakMap<PiecewiseTable, Layout>();
+
+function layoutOf(table: PiecewiseTable): Layout {
+  const known = layouts.get(table);
+  if (known) return known;
+  const { knots, coefficients, domainBits } = table;
+  const last = knots.length - 1;
+  const differences = knots.map((knot, k) => {
+    const before = k === 0 ? last : k - 1;
+    const step = k === 0 ? (1n << BigInt(domainBits)) - knots[last]! : knot - knots[before]!;
+    return moved(coefficients[before]!, step).map((c, j) => c - coefficients[k]![j]!);
+  });
+  const factors = differences.map(inPowersOfMask);
+  const words = (values: readonly bigint[]) =>
+    BigUint64Array.from(values, (value) => BigInt.asUintN(64, value));
+  const made: Layout = {
+    offsets: words(knots.map((knot) => BigInt.asUintN(domainBits, -knot))),
+    powers: coefficients[0]!.map((_, i) => words(factors.flatMap((factor) => factor[i]!))),
+    first: inPowersOfMask(coefficients[0]!).map(words),
+  };
+  layouts.set(table, made);
+  return made;
+}
+
+// ---- evaluation --------------------------------------------------------------------------------
+
+interface Keys {
+  readonly party: 0 | 1;
+  readonly bytes: Uint8Array;
+  /** Shares of r1, r1^2, .. [size] each. */
+  readonly powers: readonly Words[];
+  readonly prg: FunctionPrg;
+}
+
+/** The sum over i of x^i rows[i], by Horner's rule; rows [width], x [n * width]. */
+function polynomial(ring: Ring, x: Words, rows: readonly Words[]): Words {
+  const { kernels } = ring;
+  const times = x.length / rows[0]!.length;
+  const out = ring.repeat(rows.at(-1)!, times);
+  const term = ring.words(x.length);
+  for (let i = rows.length - 2; i >= 0; i--) {
+    kernels.mul(out, out, x);
+    repeatInto(term, rows[i]!);
+    kernels.add(out, out, term);
+  }
+  return out;
+}
+
+function repeatInto(out: Words, row: Words): void {
+  for (let at = 0; at < out.length; at += row.length) out.set(row, at);
+}
+
+/** One party's share of the function at entries from..to-1, given the public A. */
+function evaluate(table: PiecewiseTable, ring: Ring, a: Words, keys: Keys): Words {
+  const { kernels } = ring;
+  const { party, prg } = keys;
+  const { domainBits, knots } = table;
+  const layout = layoutOf(table);
+  const [rows, count, words] = [a.length, knots.length, degreeOf(table) + 1];
+  const points = ring.spread(a, count);
+  const offsets = ring.repeat(layout.offsets, rows);
+  kernels.add(points, points, offsets);
+  // a - a_k carries into bit u exactly if a_k <= A; at knot 0 it never counts.
+  const reached = ring.words(points.length);
+  kernels.shiftRight(reached, points, domainBits);
+  kernels.lowBits(points, points, domainBits);
+  const values = ring.words(points.length * words);
+  kernels.dcfEvaluateMany({ domainBits, words, prg, party, keys: keys.bytes, points, out: values });
+  const one = ring.words(rows).fill(party === 1 ? 1n : 0n);
+  const shares = ring.interleave([one, ...keys.powers]);
+  const certain = spreadRows(ring, shares, { words, count });
+  kernels.mul(certain, certain, ring.spread(reached, words));
+  kernels.sub(values, values, certain);
+  kernels.mul(values, values, polynomial(ring, ring.spread(points, words), layout.powers));
+  kernels.mul(shares, shares, polynomial(ring, ring.spread(a, words), layout.first));
+  return ring.add(ring.sumRows(values, count * words), ring.sumRows(shares, words));
+}
+
+/** Each row of [n, words] `count` times. */
+function spreadRows(ring: Ring, rows: Words, { words, count }: { words: number; count: number }) {
+  const out = ring.words(rows.length * count);
+  for (let at = 0, to = 0; at < rows.length; at += words) {
+    const row = rows.subarray(at, at + words);
+    for (let k = 0; k < count; k++, to += words) out.set(row, to);
+  }
+  return out;
+}
+
+function run(gate: Piecewise, context: OnlineClientContext | ServerContext, keys: Keys): void {
+  const { ring } = context;
+  const { table } = gate;
+  const opened = openedOf(context as OnlineClientContext, gate.inputs[0]!);
+  ensure(opened.upperBits === table.domainBits, "E_INTERNAL", "opened with another width");
+  const a = ring.lowBits(ring.addConstant(opened.a, -table.least), table.domainBits);
+  const size = sizeOf(gate);
+  const keyBytes = piecewiseKeyBytes(table);
+  const share = ring.words(size);
+  for (let from = 0; from < size; from += BATCH) {
+    const to = Math.min(size, from + BATCH);
+    const some: Keys = {
+      ...keys,
+      bytes: keys.bytes.subarray(from * keyBytes, to * keyBytes),
+      powers: keys.powers.map((power) => power.subarray(from, to)),
+    };
+    share.set(evaluate(table, ring, a.subarray(from, to), some), from);
+  }
+  context.wires.set(gate.output, { form: "shared", share });
+}
+
+function clientPowers(gate: Piecewise, random: Randomness, place: Place, bits: number): Words[] {
+  const degree = degreeOf(gate.table);
+  return powerPurposes
+    .slice(0, degree)
+    .map((purpose) => random.words(place, purpose, sizeOf(gate), bits));
+}
+
+export const piecewise: Gate<Piecewise> = {
+  reference(gate, context) {
+    const { ring } = context;
+    const { table } = gate;
+    const top = 1n << BigInt(table.domainBits);
+    const values = wire(context, gate.inputs[0]!).values.map((word) => {
+      const v = ring.signed(word) - table.least;
+      ensure(v >= 0n && v < top, "E_RANGE", `wire ${gate.wireName} left its bound`);
+      return ring.residue(inTheClear(table, v));
+    });
+    context.wires.set(gate.output, { values });
+  },
+  deal(gate, context) {
+    const { ring } = context;
+    const place = placeOf(gate, context);
+    const { table } = gate;
+    const opened = wire(context, gate.inputs[0]!);
+    const fits = opened.form === "opened" && opened.upperBits === table.domainBits;
+    ensure(fits, "E_INTERNAL", "a piecewise polynomial takes an opened wire of its domain's bits");
+    const degree = degreeOf(table);
+    const size = sizeOf(gate);
+    const powers = [opened.r1];
+    while (powers.length < degree) powers.push(ring.mul(powers.at(-1)!, opened.r1));
+    const [forClient, forServer] = ring.kernels.dcfGenerateMany({
+      domainBits: table.domainBits,
+      words: degree + 1,
+      prg: context.functionPrg,
+      alphas: opened.r1,
+      payloads: ring.interleave([new BigUint64Array(size).fill(1n), ...powers]),
+      random: context.own.bytes(place, "keys", size * ROOT_BYTES),
+    });
+    const bits = widthOf(gate, ring.bits);
+    const client = clientPowers(gate, context.client, place, bits);
+    const shares = powers.map((power, j) => ring.pack(ring.sub(power, client[j]!), bits));
+    context.toClient(gate, forClient);
+    context.toServer(gate, joinBytes([forServer, ...shares]));
+    context.wires.set(gate.output, { form: "shared" });
+  },
+  prepare() {},
+  client: (gate, context) =>
+    local(() => {
+      const { ring, functionPrg: prg } = context;
+      const bits = widthOf(gate, ring.bits);
+      const powers = clientPowers(gate, context.client, placeOf(gate, context), bits);
+      run(gate, context, { party: 0, bytes: context.fromDealer(gate), powers, prg });
+    }),
+  server: (gate, context) =>
+    local(() => {
+      const { ring, functionPrg: prg } = context;
+      const bits = widthOf(gate, ring.bits);
+      const size = sizeOf(gate);
+      const dealt = context.fromDealer(gate);
+      const keysEnd = size * piecewiseKeyBytes(gate.table);
+      const step = packedBytes(size, bits);
+      const powers = Array.from({ length: degreeOf(gate.table) }, (_, j) => {
+        const at = keysEnd + j * step;
+        return ring.unpack(dealt.subarray(at, at + step), size, bits);
+      });
+      run(gate, context, { party: 1, bytes: dealt.subarray(0, keysEnd), powers, prg });
+    }),
+  cost(gate, ringBits) {
+    const keys = sizeOf(gate) * piecewiseKeyBytes(gate.table);
+    const powers = degreeOf(gate.table) * packedBytes(sizeOf(gate), widthOf(gate, ringBits));
+    return { ...noCost, dealerToServer: keys + powers, dealerToClient: keys };
+  },
+};
