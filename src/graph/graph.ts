@@ -238,6 +238,34 @@ export class Tensor {
     return this.graph.record({ kind: "layerNorm", x: this.id, eps }, this.shape);
   }
 
+  rmsNorm(eps: number): Tensor {
+    ensure(eps >= 0, "E_SHAPE", "rmsNorm: eps is negative");
+    return this.graph.record({ kind: "rmsNorm", x: this.id, eps }, this.shape);
+  }
+
+  silu(): Tensor {
+    return this.graph.record({ kind: "silu", x: this.id }, this.shape);
+  }
+
+  /** Turns neighbouring columns by angles of each row's position; row 0 stands at `start`. */
+  rope(start: number, base: number): Tensor {
+    const fits = this.columns % 2 === 0 && start >= 0 && base > 0;
+    ensure(fits, "E_SHAPE", `rope: [${this.shape}] from ${start}, base ${base}`);
+    return this.graph.record({ kind: "rope", x: this.id, start, base }, this.shape);
+  }
+
+  /** [..., H, n, w] -> [..., H * times, n, w]; once gives this tensor itself. */
+  repeatHeads(times: number): Tensor {
+    ensure(this.shape.length >= 3, "E_SHAPE", `repeatHeads: [${this.shape}] has no head axis`);
+    if (times === 1) return this;
+    return this.graph.record({ kind: "repeatHeads", x: this.id, times }, [
+      ...this.shape.slice(0, -3),
+      this.shape.at(-3)! * times,
+      this.rows,
+      this.columns,
+    ]);
+  }
+
   /** Rows of this where the mask is 1, rows of `other` where it is 0. */
   select(mask: Tensor, other: Tensor): Tensor {
     this.#sameGraph(other);

@@ -73,6 +73,17 @@ export type OpBody =
     }
   | { readonly kind: "gelu"; readonly x: number; readonly form: "tanh" | "erf" }
   | { readonly kind: "relu"; readonly x: number }
+  /** x / sqrt(mean of squares + eps) over the last axis (Zhang and Sennrich 2019). */
+  | { readonly kind: "rmsNorm"; readonly x: number; readonly eps: number }
+  /** x sigmoid(x). */
+  | { readonly kind: "silu"; readonly x: number }
+  /**
+   * Rotary position embedding (Su et al. 2021): the pair of columns (2i, 2i + 1) of row r is turned
+   * by the angle (start + r) base^(-2i / w), x [..., n, w].
+   */
+  | { readonly kind: "rope"; readonly x: number; readonly start: number; readonly base: number }
+  /** [..., H, n, w] -> [..., H * times, n, w]: each head `times` times, one beside the other. */
+  | { readonly kind: "repeatHeads"; readonly x: number; readonly times: number }
   /** (x - mean) / sqrt(variance + eps) over the last axis; scale and shift are mul and add. */
   | { readonly kind: "layerNorm"; readonly x: number; readonly eps: number }
   /** Picks a where mask [..., n] is 1 and b where it is 0, row by row (training only). */
@@ -135,6 +146,10 @@ export function operands(op: Op): number[] {
     case "gelu":
     case "relu":
     case "layerNorm":
+    case "rmsNorm":
+    case "silu":
+    case "rope":
+    case "repeatHeads":
     case "detach":
       return [op.x];
     default:

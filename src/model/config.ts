@@ -16,7 +16,12 @@ const promptLayout = z.discriminatedUnion("kind", [
     prefix: z.string().optional(),
   }),
   /** Free text, padded on the left to a multiple of `bucket` positions. */
-  z.strictObject({ kind: z.literal("text"), bucket: z.int().positive() }),
+  z.strictObject({
+    kind: z.literal("text"),
+    bucket: z.int().positive(),
+    /** Whether the token `begin` stands before the text; then the text may be empty. */
+    begin: z.boolean().optional(),
+  }),
 ]);
 
 /**
@@ -45,6 +50,14 @@ const configSchema = z.strictObject({
   innerSize: z.int().positive(),
   /** Positions of prompt and generated part together. */
   positionCount: z.int().positive(),
+  /** The ordinary decoder's block: gpt2 if absent; llama has a gated inner layer, no biases. */
+  block: z.enum(["gpt2", "llama"]).optional(),
+  /** Heads of keys and values, each for headCount / kvHeadCount queries; headCount if absent. */
+  kvHeadCount: z.int().positive().optional(),
+  /** Rotary positions of queries and keys, in the place of a table of positions. */
+  rope: z.strictObject({ base: z.number().positive() }).optional(),
+  /** The query weights hold the factor 1 / sqrt(head width). */
+  scaledQuery: z.boolean().optional(),
   attention: z.enum(["softmax", "constant"]),
   activation: z.discriminatedUnion("kind", [
     z.strictObject({
@@ -52,12 +65,13 @@ const configSchema = z.strictObject({
       coefficients: z.tuple([z.number(), z.number(), z.number()]),
     }),
     z.strictObject({ kind: z.literal("gelu"), form: z.enum(["tanh", "erf"]) }),
+    z.strictObject({ kind: z.literal("silu") }),
   ]),
   norm: z.strictObject({
-    /** layernorm normalises; affine is x * scale + shift, without statistics. */
-    kind: z.enum(["layernorm", "affine"]),
+    /** layernorm and rmsnorm normalise; affine is x * scale + shift, without statistics. */
+    kind: z.enum(["layernorm", "rmsnorm", "affine"]),
     eps: z.number().nonnegative(),
-    /** Whether a learned scale and shift follow the normalisation. */
+    /** Whether a learned scale and (not with rmsnorm) shift follow the normalisation. */
     scale: z.boolean(),
   }),
   /** Whether the module's input is added to its output. */
@@ -66,6 +80,8 @@ const configSchema = z.strictObject({
   nextToken: z.enum(["lookup", "resend"]),
   /** Whether the head is the embedding table transposed. */
   tiedHead: z.boolean(),
+  /** Whether an untied head has a bias. */
+  headBias: z.boolean().optional(),
   /** Embeddings are multiplied by this power of two as inputs, not in a tied head. */
   embeddingScale: z.number().positive().optional(),
   /** While training: constant attention is a sum of parts that positions share. */
@@ -111,10 +127,24 @@ export function parseConfig(json: unknown, origin = "config.json"): ModelConfig 
     throw new MergenError("E_MODEL", `${origin}: ${where}: ${issue?.message ?? "is not valid"}`);
   }
   const config = result.data;
-  if (config.hiddenSize % config.headCount !== 0) {
-    throw new MergenError("E_MODEL", `${origin}: hiddenSize is not a multiple of headCount`);
-  }
+  const wrong = misfit(config);
+  if (wrong !== undefined) throw new MergenError("E_MODEL", `${origin}: ${wrong}`);
   return config;
+}
+
+/** What of a config's keys does not go together. */
+function misfit(config: ModelConfig): string | undefined {
+  const { hiddenSize, headCount, kvHeadCount, rope, block, attention } = config;
+  if (hiddenSize % headCount !== 0) return "hiddenSize is not a multiple of headCount";
+  if (headCount % (kvHeadCount ?? headCount) !== 0) {
+    return "headCount is not a multiple of kvHeadCount";
+  }
+  if (rope && (hiddenSize / headCount) % 2 !== 0) return "rope needs heads of an even width";
+  if (attention === "constant" && (block || kvHeadCount || rope || config.scaledQuery)) {
+    return "block, kvHeadCount, rope and scaledQuery are none of a merged module's";
+  }
+  if (config.headBias && config.tiedHead) return "headBias needs a head that is not tied";
+  return undefined;
 }
 
 /** Positions of a prompt, `begin` included; for free text its bucket, which is the least. */

@@ -33,6 +33,14 @@ const merged: ModelConfig = {
   norm: { kind: "layernorm", eps: 1e-5, scale: false },
   nextToken: "resend",
 };
+const llama: ModelConfig = {
+  ...vanilla,
+  block: "llama",
+  kvHeadCount: 1,
+  rope: { base: 100 },
+  activation: { kind: "silu" },
+  norm: { kind: "rmsnorm", eps: 1e-5, scale: false },
+};
 const variants: [string, ModelConfig][] = [
   ["vanilla", vanilla],
   ["merged", merged],
@@ -45,6 +53,18 @@ const variants: [string, ModelConfig][] = [
     { ...merged, norm: { kind: "affine", eps: 0, scale: true }, residual: false },
   ],
   ["merged, own head", { ...merged, tiedHead: false }],
+  [
+    "vanilla without norm scales, own head with bias, scaled queries",
+    {
+      ...vanilla,
+      norm: { ...vanilla.norm, scale: false },
+      tiedHead: false,
+      headBias: true,
+      scaledQuery: true,
+    },
+  ],
+  ["llama with shared keys", llama],
+  ["llama with norm scales", { ...llama, norm: { kind: "rmsnorm", eps: 1e-5, scale: true } }],
 ];
 
 describe.each(variants)("the decoder, %s", (_name, config) => {
@@ -128,5 +148,20 @@ it("names weights as the model folder does", () => {
     ["layers.0.u.bias", [12]],
     ["layers.0.o.weight", [12, 8]],
     ["layers.0.o.bias", [8]],
+  ]);
+});
+
+it("names weights of a llama block, which has no biases and no positions", () => {
+  const config = { ...llama, layerCount: 1, tiedHead: false };
+  expect([...weightShapes(config)]).toEqual([
+    ["embedding.weight", [11, 8]],
+    ["layers.0.attention.query.weight", [8, 8]],
+    ["layers.0.attention.key.weight", [8, 4]],
+    ["layers.0.attention.value.weight", [8, 4]],
+    ["layers.0.attention.output.weight", [8, 8]],
+    ["layers.0.gate.weight", [8, 12]],
+    ["layers.0.u.weight", [8, 12]],
+    ["layers.0.o.weight", [12, 8]],
+    ["head.weight", [8, 11]],
   ]);
 });

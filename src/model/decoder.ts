@@ -3,6 +3,7 @@
 
 import { ensure } from "../errors.ts";
 import { Graph, type Tensor } from "../graph/graph.ts";
+import { llama } from "../recipe/llama.ts";
 import { merge } from "../recipe/merge.ts";
 import type { Recipe } from "../recipe/recipe.ts";
 import { vanilla } from "../recipe/vanilla.ts";
@@ -23,12 +24,14 @@ export interface DecoderInput {
 
 /** The recipe that builds the blocks of a model. */
 export function recipeOf(config: ModelConfig): Recipe {
-  return config.attention === "constant" ? merge : vanilla;
+  if (config.attention === "constant") return merge;
+  return config.block === "llama" ? llama : vanilla;
 }
 
 /**
  * Hidden states of rows start.. [..., n, d], from their input embeddings x [..., n, d], to which
- * positions are added here. `caches` is what the call for the rows before start has returned.
+ * positions are added here unless they are rotary. `caches` is what the call for the rows before
+ * start has returned.
  */
 export function decoder(
   graph: Graph,
@@ -37,8 +40,11 @@ export function decoder(
 ): { hidden: Tensor; caches: Caches } {
   ensure(start === 0 || caches?.length === config.layerCount, "E_SHAPE", "decoder: caches missing");
   const recipe = recipeOf(config);
-  const positions = graph.weight("position.weight", [config.positionCount, config.hiddenSize]);
-  let hidden = x.add(positions.sliceRows(start, start + x.rows));
+  let hidden = x;
+  if (config.rope === undefined) {
+    const positions = graph.weight("position.weight", [config.positionCount, config.hiddenSize]);
+    hidden = x.add(positions.sliceRows(start, start + x.rows));
+  }
   const grown: (readonly Tensor[])[] = [];
   for (let layer = 0; layer < config.layerCount; layer++) {
     const cache = caches?.[layer] ?? [];
@@ -62,7 +68,11 @@ export function head(graph: Graph, config: ModelConfig, hidden: Tensor): Tensor 
   if (config.tiedHead) {
     return hidden.linear(embeddingTable(graph, config), undefined, { transposed: true });
   }
-  return hidden.linear(graph.weight("head.weight", [config.hiddenSize, config.vocabSize]));
+  const weight = graph.weight("head.weight", [config.hiddenSize, config.vocabSize]);
+  return hidden.linear(
+    weight,
+    config.headBias ? graph.weight("head.bias", [config.vocabSize]) : undefined,
+  );
 }
 
 function embeddingTable(graph: Graph, config: ModelConfig): Tensor {

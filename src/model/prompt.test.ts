@@ -127,6 +127,14 @@ describe("free text", () => {
     expect(error.message).toMatch(/takes 40 positions, the model has 33/);
   });
 
+  it("may have the begin token before it, and be empty then", () => {
+    const config = tinyConfig({ prompt: { kind: "text", bucket: 4, begin: true } });
+    const ids = (text: string) => encodePrompt(text, config, tokenizer);
+    expect(ids("abc")).toEqual([begin, ...byteIds("abc")]);
+    expect(ids("abcd")).toEqual([...pads(3), begin, ...byteIds("abcd")]);
+    expect(ids("")).toEqual([...pads(3), begin]);
+  });
+
   it("is not empty and well-formed", () => {
     errorOf("E_PROMPT", () => encode(""));
     errorOf("E_PROMPT", () => encode("\ud800"));

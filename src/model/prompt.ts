@@ -7,6 +7,7 @@ import { type ModelConfig, type PromptLayout, promptPositions } from "./config.t
 import type { Tokenizer } from "./tokenizer.ts";
 
 type SlotLayout = Extract<PromptLayout, { kind: "slots" }>;
+type TextLayout = Extract<PromptLayout, { kind: "text" }>;
 
 /**
  * The text of a prompt's bytes.
@@ -23,14 +24,16 @@ export function promptText(bytes: Uint8Array): string {
 /**
  * The token ids of a prompt, one per position.
  * Slots: each value at the beginning of its slot's positions and `pad` after it, a slot that is not
- * given all `pad`, then `begin`. Text: `pad` up to a multiple of the bucket, then the text.
+ * given all `pad`, then `begin`. Text: `pad` up to a multiple of the bucket, then `begin` if the
+ * layout has it, then the text.
  * @throws E_PROMPT when the text is empty, malformed, too long or does not fit the layout
  */
 export function encodePrompt(text: string, config: ModelConfig, tokenizer: Tokenizer): number[] {
   if (!text.isWellFormed()) fail("the prompt holds half of a surrogate pair; mend its encoding");
-  if (text.trim() === "") fail("the prompt is empty; write one");
+  const mayBeEmpty = config.prompt.kind === "text" && config.prompt.begin === true;
+  if (text.trim() === "" && !mayBeEmpty) fail("the prompt is empty; write one");
   if (config.prompt.kind === "text") {
-    return textIds(text, config, { bucket: config.prompt.bucket, tokenizer });
+    return textIds(text, config, { layout: config.prompt, tokenizer });
   }
   const ids = slotIds(parseSlots(text, config.prompt), config, tokenizer);
   if (ids.length !== promptPositions(config.prompt)) {
@@ -105,9 +108,10 @@ function slotIds(values: Map<string, string>, config: ModelConfig, tokenizer: To
 function textIds(
   text: string,
   config: ModelConfig,
-  { bucket, tokenizer }: { bucket: number; tokenizer: Tokenizer },
+  { layout: { bucket, begin }, tokenizer }: { layout: TextLayout; tokenizer: Tokenizer },
 ): number[] {
   const tokens = encodePart(text, "the prompt", { config, tokenizer });
+  if (begin) tokens.unshift(config.tokens.begin);
   const positions = Math.max(1, Math.ceil(tokens.length / bucket)) * bucket;
   const most = config.positionCount - config.generation.maxTokens + 1;
   if (positions > most) {

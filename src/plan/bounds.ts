@@ -21,8 +21,8 @@ export interface BoundedModel {
   readonly attention: "softmax" | "constant";
   readonly activation:
     | { readonly kind: "quad"; readonly coefficients: readonly [number, number, number] }
-    | { readonly kind: "gelu" };
-  readonly norm: { readonly kind: "layernorm" | "affine"; readonly scale: boolean };
+    | { readonly kind: "gelu" | "silu" };
+  readonly norm: { readonly kind: "layernorm" | "rmsnorm" | "affine"; readonly scale: boolean };
   readonly residual: boolean;
   readonly nextToken: "lookup" | "resend";
   readonly tiedHead: boolean;

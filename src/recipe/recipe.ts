@@ -10,12 +10,19 @@ export interface RecipeSettings {
   readonly innerSize: number;
   /** Positions of prompt and generated part together. */
   readonly positionCount: number;
+  readonly block?: "gpt2" | "llama" | undefined;
+  /** Heads of keys and values; headCount if absent. */
+  readonly kvHeadCount?: number | undefined;
+  readonly rope?: { readonly base: number } | undefined;
+  /** The query weights hold the factor 1 / sqrt(head width). */
+  readonly scaledQuery?: boolean | undefined;
   readonly attention: "softmax" | "constant";
   readonly activation:
     | { readonly kind: "quad"; readonly coefficients: readonly [number, number, number] }
-    | { readonly kind: "gelu"; readonly form: "tanh" | "erf" };
+    | { readonly kind: "gelu"; readonly form: "tanh" | "erf" }
+    | { readonly kind: "silu" };
   readonly norm: {
-    readonly kind: "layernorm" | "affine";
+    readonly kind: "layernorm" | "rmsnorm" | "affine";
     readonly eps: number;
     readonly scale: boolean;
   };
@@ -55,20 +62,49 @@ export interface Recipe {
 /** The activation that the settings name. */
 export function activation(settings: RecipeSettings, x: Tensor): Tensor {
   const { activation } = settings;
-  return activation.kind === "quad" ? x.quad(activation.coefficients) : x.gelu(activation.form);
+  switch (activation.kind) {
+    case "quad":
+      return x.quad(activation.coefficients);
+    case "gelu":
+      return x.gelu(activation.form);
+    case "silu":
+      return x.silu();
+    default:
+      return activation satisfies never;
+  }
 }
 
-/** The norm that the settings name: layerNorm and, where learned, scale and shift. */
+/** The norm that the settings name and, where learned, scale and shift; rmsnorm has no shift. */
 export function norm(graph: Graph, settings: RecipeSettings, x: Tensor, name: string): Tensor {
   const { kind, eps, scale } = settings.norm;
-  const normalised = kind === "layernorm" ? x.layerNorm(eps) : x;
-  if (kind === "layernorm" && !scale) return normalised;
+  if (kind !== "affine" && !scale) return normalised(kind, x, eps);
   const d = settings.hiddenSize;
-  return normalised.mul(graph.weight(`${name}.scale`, [d])).add(graph.weight(`${name}.shift`, [d]));
+  const scaled = normalised(kind, x, eps).mul(graph.weight(`${name}.scale`, [d]));
+  return kind === "rmsnorm" ? scaled : scaled.add(graph.weight(`${name}.shift`, [d]));
 }
 
-/** x times the weight `name.weight` [inner, outer], plus `name.bias`. */
-export function linear(graph: Graph, x: Tensor, name: string, outer: number): Tensor {
+function normalised(kind: RecipeSettings["norm"]["kind"], x: Tensor, eps: number): Tensor {
+  switch (kind) {
+    case "layernorm":
+      return x.layerNorm(eps);
+    case "rmsnorm":
+      return x.rmsNorm(eps);
+    case "affine":
+      return x;
+    default:
+      return kind satisfies never;
+  }
+}
+
+/** x times the weight `name.weight` [inner, outer] and, unless left out, plus `name.bias`. */
+export function linear(
+  graph: Graph,
+  x: Tensor,
+  name: string,
+  outer: number,
+  { bias = true }: { bias?: boolean } = {},
+): Tensor {
   const weight = graph.weight(`${name}.weight`, [x.columns, outer]);
+  if (!bias) return x.linear(weight);
   return x.linear(weight, graph.weight(`${name}.bias`, [outer]));
 }

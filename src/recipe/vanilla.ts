@@ -23,22 +23,35 @@ export const vanilla: Recipe = {
     return norm(graph, settings, x, "norm");
   },
 
-  cacheShapes({ headCount, hiddenSize }, rows) {
-    const shape = [headCount, rows, hiddenSize / headCount];
+  cacheShapes({ headCount, kvHeadCount = headCount, hiddenSize }, rows) {
+    const shape = [kvHeadCount, rows, hiddenSize / headCount];
     return [shape, shape];
   },
 };
 
-function attention(graph: Graph, settings: RecipeSettings, { x, name, cache }: BlockInput) {
-  const { headCount, hiddenSize } = settings;
-  const project = (part: string): Tensor =>
-    linear(graph, x, `${name}.attention.${part}`, hiddenSize).splitHeads(headCount);
-  const query = project("query").scale(1 / Math.sqrt(hiddenSize / headCount)); // [.., H, n, w]
-  const newKeys = project("key");
-  const newValues = project("value");
+/** Rows of mixed values [.., n, d], and all keys and values so far, [.., G, s, w]. */
+export function attention(
+  graph: Graph,
+  settings: RecipeSettings,
+  { x, start, name, cache }: BlockInput,
+) {
+  const { headCount, kvHeadCount = headCount, hiddenSize, rope, block } = settings;
+  const width = hiddenSize / headCount;
+  const project = (part: string, heads: number): Tensor => {
+    const bias = block !== "llama";
+    const all = linear(graph, x, `${name}.attention.${part}`, heads * width, { bias });
+    return all.splitHeads(heads);
+  };
+  const turn = (rows: Tensor) => (rope ? rows.rope(start, rope.base) : rows);
+  const projected = turn(project("query", headCount)); // [.., H, n, w]
+  const query = settings.scaledQuery ? projected : projected.scale(1 / Math.sqrt(width));
+  const newKeys = turn(project("key", kvHeadCount)); // [.., G, n, w]
+  const newValues = project("value", kvHeadCount);
   const [oldKeys, oldValues] = cache;
-  const keys = oldKeys ? oldKeys.concatRows(newKeys) : newKeys; // [.., H, s, w]
+  const keys = oldKeys ? oldKeys.concatRows(newKeys) : newKeys; // [.., G, s, w]
   const values = oldValues ? oldValues.concatRows(newValues) : newValues;
-  const weights = query.matmul(keys, { transposeB: true }).causalSoftmax(); // [.., H, n, s]
-  return { mixed: weights.matmul(values).mergeHeads(), keys, values };
+  const group = headCount / kvHeadCount;
+  const scores = query.matmul(keys.repeatHeads(group), { transposeB: true }); // [.., H, n, s]
+  const weights = scores.causalSoftmax();
+  return { mixed: weights.matmul(values.repeatHeads(group)).mergeHeads(), keys, values };
 }

@@ -61,6 +61,70 @@ export function quadBackward(x: Floats, c: readonly [number, number, number], dy
   for (let i = 0; i < dy.length; i++) dy[i] = dy[i] * (slope * x[i] + c1);
 }
 
+export function silu(x: Floats, out: Floats): void {
+  for (let i = 0; i < out.length; i++) out[i] = x[i] / (1 + Math.exp(-x[i]));
+}
+
+/** dx = dy s (1 + x (1 - s)) with s = sigmoid(x); dx may be dy. */
+export function siluBackward(x: Floats, dy: Floats): void {
+  for (let i = 0; i < dy.length; i++) {
+    const s = 1 / (1 + Math.exp(-x[i]));
+    dy[i] = dy[i] * s * (1 + x[i] * (1 - s));
+  }
+}
+
+/** Each block of `size` numbers `times` times in a row. */
+export function repeatBlocks(
+  x: Floats,
+  { size, times }: { size: number; times: number },
+  out: Floats,
+): void {
+  for (let target = 0, block = 0; target < out.length; target += size, block++) {
+    const source = Math.floor(block / times) * size;
+    for (let i = 0; i < size; i++) out[target + i] = x[source + i];
+  }
+}
+
+/** dx += the sums of repeated blocks of dy. */
+export function addRepeatedBlocks(
+  dy: Floats,
+  { size, times }: { size: number; times: number },
+  dx: Floats,
+): void {
+  for (let source = 0, block = 0; source < dy.length; source += size, block++) {
+    const target = Math.floor(block / times) * size;
+    for (let i = 0; i < size; i++) dx[target + i] = dx[target + i] + dy[source + i];
+  }
+}
+
+/** Rows by the root of their mean square; `inverse` receives 1 / sqrt(mean square + eps). */
+export function rmsNorm(
+  x: Floats,
+  options: { columns: number; eps: number },
+  out: Floats,
+  inverse: Floats,
+): void {
+  const { columns, eps } = options;
+  for (let row = 0, base = 0; base < out.length; row++, base += columns) {
+    let squares = 0;
+    for (let i = base; i < base + columns; i++) squares += x[i] * x[i];
+    const scale = 1 / Math.sqrt(squares / columns + eps);
+    inverse[row] = scale;
+    for (let i = base; i < base + columns; i++) out[i] = x[i] * scale;
+  }
+}
+
+/** Turns dy into dx in place; y is the forward result. */
+export function rmsNormBackward(y: Floats, inverse: Floats, columns: number, dy: Floats): void {
+  for (let row = 0, base = 0; base < dy.length; row++, base += columns) {
+    let product = 0;
+    for (let i = base; i < base + columns; i++) product += dy[i] * y[i];
+    const slope = product / columns;
+    const scale = inverse[row];
+    for (let i = base; i < base + columns; i++) dy[i] = (dy[i] - y[i] * slope) * scale;
+  }
+}
+
 /** Row-wise normalisation; `inverse` receives 1 / sqrt(variance + eps) per row. */
 export function layerNorm(
   x: Floats,

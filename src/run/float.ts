@@ -11,6 +11,7 @@ import { attentionPattern } from "./attention-pattern.ts";
 import { type AttentionShape, constantAttention, type Segment } from "./constant-attention.ts";
 import * as loops from "./float-loops.ts";
 import { backward } from "./gradient.ts";
+import { rotateRows } from "./rotary.ts";
 
 /** Run-time data by name: Int32Array for ids, Float32Array for everything else. */
 export type FloatInputs = ReadonlyMap<string, Float32Array | Int32Array>;
@@ -20,7 +21,16 @@ export interface FloatWeights {
 
 /** Ops of one operand whose result has its shape. */
 export type UnaryOp = Op & {
-  kind: "scale" | "causalSoftmax" | "quad" | "gelu" | "relu" | "layerNorm";
+  kind:
+    | "scale"
+    | "causalSoftmax"
+    | "quad"
+    | "gelu"
+    | "relu"
+    | "silu"
+    | "layerNorm"
+    | "rmsNorm"
+    | "rope";
 };
 
 /** Below this many multiply-adds a plain loop beats the call of a kernel. */
@@ -210,6 +220,9 @@ export class FloatProgram {
         mergeHeads(values[op.x]!, { rows, columns, heads }, out);
         return;
       }
+      case "repeatHeads":
+        loops.repeatBlocks(values[op.x]!, this.#headBlock(op), out);
+        return;
       case "concatRows":
         concatRows(values[op.a]!, values[op.b]!, this.dimensions(op.out).lead, out);
         return;
@@ -231,7 +244,10 @@ export class FloatProgram {
       case "quad":
       case "gelu":
       case "relu":
+      case "silu":
       case "layerNorm":
+      case "rmsNorm":
+      case "rope":
         this.#unary(op, values[op.x]!, out);
         return;
       case "select":
@@ -280,9 +296,27 @@ export class FloatProgram {
         loops.layerNorm(x, { columns, eps: op.eps }, out, inverse);
         return;
       }
+      case "silu":
+        loops.silu(x, out);
+        return;
+      case "rmsNorm": {
+        const { columns } = this.dimensions(op.out);
+        const inverse = this.#take(out.length / columns);
+        this.saved[op.out] = inverse;
+        loops.rmsNorm(x, { columns, eps: op.eps }, out, inverse);
+        return;
+      }
+      case "rope":
+        rotateRows(x, { ...op, ...this.dimensions(op.out) }, out);
+        return;
       default:
         op satisfies never;
     }
+  }
+
+  #headBlock({ x, times }: Op & { kind: "repeatHeads" }): { size: number; times: number } {
+    const { rows, columns } = this.dimensions(x);
+    return { size: rows * columns, times };
   }
 
   #constantAttention(op: Op & { kind: "constantAttention" }, out: Float32Array): void {

@@ -213,6 +213,19 @@ describe("gradients against central differences", () => {
     check({ weights: { x: [2, 3, 5] }, build: ({ x }) => x.layerNorm(1e-5) });
   });
 
+  it("rmsNorm and silu", () => {
+    check({ weights: { x: [2, 3, 5] }, build: ({ x }) => x.rmsNorm(1e-5) });
+    check({ weights: { x: [2, 3] }, build: ({ x }) => x.scale(3).silu() });
+  });
+
+  it("rope from a later position, and repeatHeads", () => {
+    check({ weights: { x: [2, 3, 4] }, build: ({ x }) => x.rope(5, 100).rope(2, 7) });
+    check({
+      weights: { x: [2, 2, 3, 4], y: [2, 6, 3, 4] },
+      build: ({ x, y }) => x.repeatHeads(3).mul(y),
+    });
+  });
+
   it("select", () => {
     check({
       weights: { a: [2, 2, 3], b: [2, 2, 3] },

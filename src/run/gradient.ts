@@ -14,6 +14,7 @@ import {
   type UnaryOp,
 } from "./float.ts";
 import * as loops from "./float-loops.ts";
+import { rotateRows } from "./rotary.ts";
 
 /** See FloatProgram.backward. */
 export function backward(
@@ -150,6 +151,13 @@ class Backward {
         this.#passFresh(op.x, dx);
         return;
       }
+      case "repeatHeads": {
+        if (!this.#wanted[op.x]) return;
+        const { rows, columns } = this.#program.dimensions(op.x);
+        const block = { size: rows * columns, times: op.times };
+        loops.addRepeatedBlocks(dy, block, this.#into(op.x));
+        return;
+      }
       case "concatRows":
         this.#addRows(op.a, dy, { at: 0, of: op.out });
         this.#addRows(op.b, dy, { at: this.#program.dimensions(op.a).rows, of: op.out });
@@ -172,7 +180,10 @@ class Backward {
       case "quad":
       case "gelu":
       case "relu":
+      case "silu":
       case "layerNorm":
+      case "rmsNorm":
+      case "rope":
         this.#unary(op, dy);
         this.#pass(op.out, op.x, dy);
         return;
@@ -215,6 +226,17 @@ class Backward {
         loops.layerNormBackward(y, inverse, op.shape.at(-1)!, dy);
         return;
       }
+      case "silu":
+        loops.siluBackward(x, dy);
+        return;
+      case "rmsNorm": {
+        const inverse = this.#program.saved[op.out]!;
+        loops.rmsNormBackward(y, inverse, op.shape.at(-1)!, dy);
+        return;
+      }
+      case "rope":
+        rotateRows(dy, { ...op, ...this.#program.dimensions(op.out), back: true }, dy);
+        return;
       default:
         op satisfies never;
     }
