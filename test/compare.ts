@@ -626,6 +626,7 @@ class ShadowRun {
       case "exchange":
       case "mix":
       case "piecewise":
+      case "rope":
       case "rowDifference":
       case "rowSum":
       case "scores":

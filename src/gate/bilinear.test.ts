@@ -144,7 +144,7 @@ describe("scores and mix", () => {
         gate("rowSum", { from: [0], to: 1 }, [3, 2], { dims }),
         gate("rowDifference", { from: [0, 1], to: 2 }, [1, size], { dims }),
         gate("exchange", { from: [2], to: 3 }, [1, size], { openBits: 40, bits: 40 }),
-        gate("unmask", { from: [3], to: 4 }, [1, size], { bits: 40 }),
+        gate("unmask", { from: [3], to: 4 }, [1, size], { lift: false, bits: 40 }),
       ],
       inputs: new Map([[0, sharedWire(ring, words(1, size), 5)]]),
       random: seeded(reference, 2),

@@ -29,8 +29,10 @@ import { type Product, product } from "./product.ts";
 import { type Quad, quad } from "./quad.ts";
 import { type Remask, remask } from "./remask.ts";
 import {
+  type Rope,
   type RowDifference,
   type RowSum,
+  rope,
   rowDifference,
   rowSum,
   type Unmask,
@@ -55,6 +57,7 @@ export type GateSpec =
   | Product
   | Quad
   | Remask
+  | Rope
   | RowDifference
   | RowSum
   | Scores
@@ -81,6 +84,7 @@ const gates: { readonly [K in GateSpec["kind"]]: Gate<Extract<GateSpec, { kind: 
   product,
   quad,
   remask,
+  rope,
   rowDifference,
   rowSum,
   scores,

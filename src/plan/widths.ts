@@ -32,6 +32,7 @@ function neededInputs(gate: GateSpec, bits: number): number[] {
     case "product":
     case "quad":
     case "remask":
+    case "rope":
     case "rowDifference":
     case "rowSum":
     case "scores":
