@@ -3,11 +3,12 @@
 // as a whole, so that no reader finds half of a new one.
 
 import { randomUUID } from "node:crypto";
-import { cp, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { cp, mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { MergenError } from "../errors.ts";
 import { type ModelConfig, parseConfig } from "./config.ts";
 import { weightShapes as decoderShapes } from "./decoder.ts";
+import { describe, oldFolder, orUnreadable, readJson } from "./files.ts";
 import { safetensorsParts, type Weights } from "./safetensors.ts";
 import { checkTokenizer, Tokenizer } from "./tokenizer.ts";
 import { readWeights } from "./weights-file.ts";
@@ -177,11 +178,6 @@ async function replaceFolder(aside: string, target: string, exists: boolean): Pr
   await rm(old, { recursive: true, force: true });
 }
 
-/** Where a replaced folder stands while the new one takes its place. */
-function oldFolder(target: string): string {
-  return join(dirname(target), `.${basename(target)}.old`);
-}
-
 async function writeDurably(path: string, parts: Iterable<string | Uint8Array>): Promise<void> {
   const file = await open(path, "wx");
   try {
@@ -199,43 +195,6 @@ async function syncFolder(dir: string): Promise<void> {
   await folder?.close();
 }
 
-function readPart(path: string): Promise<Uint8Array> {
-  return orUnreadable(path, () => readFile(path));
-}
-
-async function orUnreadable<T>(path: string, read: () => Promise<T>): Promise<T> {
-  try {
-    return await read();
-  } catch (cause) {
-    if (cause instanceof MergenError) throw cause;
-    const message = `${path}: cannot be read: ${describe(cause)}`;
-    const old = oldFolder(dirname(path));
-    const remedy = `give a model folder, or rename ${old} back if there is one`;
-    throw new MergenError("E_MODEL", `${message}; ${remedy}`, { cause });
-  }
-}
-
-async function readJson(path: string, { optional = false } = {}): Promise<unknown> {
-  let bytes: Uint8Array;
-  try {
-    bytes = await readPart(path);
-  } catch (error) {
-    const { code } = (error as Error).cause as NodeJS.ErrnoException;
-    if (optional && code === "ENOENT") return undefined;
-    throw error;
-  }
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch {
-    // The parser's own message would quote the file.
-    throw new MergenError("E_MODEL", `${path}: is not JSON in UTF-8; copy the file anew`);
-  }
-}
-
 function toJson(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`;
-}
-
-function describe(cause: unknown): string {
-  return (cause as NodeJS.ErrnoException).code ?? "unknown reason";
 }

@@ -4,6 +4,7 @@
 // the bytes at hand before anything is allocated, so a corrupt file costs no more than its size.
 
 import { MergenError } from "../errors.ts";
+import { unshifted } from "./grid.ts";
 
 /** Number formats that are understood; all are widened to 32-bit floats. */
 export type TensorType = "F32" | "F16" | "BF16" | "I16";
@@ -11,6 +12,11 @@ export type TensorType = "F32" | "F16" | "BF16" | "I16";
 export interface WeightTensor {
   readonly shape: readonly number[];
   readonly data: Float32Array;
+  /**
+   * On the int16 grid, column j holds multiples of 2^columnShifts[j] alone, so that 16 bits suffice.
+   * Known to S only; a tensor `NAME.columnShifts` of the file.
+   */
+  readonly columnShifts?: Uint8Array | undefined;
 }
 
 export type Weights = Map<string, WeightTensor>;
@@ -30,12 +36,16 @@ export interface SafetensorsOptions {
    * value * 2^bits on its grid.
    */
   readonly fracBits?: Readonly<Record<string, number>> | undefined;
+  /** Tensors that are passed over, whatever their number format. */
+  readonly ignore?: ((name: string) => boolean) | undefined;
 }
 
 const elementBytes: Record<TensorType, number> = { F32: 4, F16: 2, BF16: 2, I16: 2 };
 const HEADER_LIMIT_BYTES = 16 << 20;
 const RANK_LIMIT = 8;
 const TENSOR_LIMIT = 1 << 16;
+const COLUMN_SHIFTS = ".columnShifts";
+const SHIFT_LIMIT = 24;
 
 type Fail = (message: string) => never;
 
@@ -52,15 +62,46 @@ function failureOf(origin: string): Fail {
 export function parseSafetensors(
   bytes: Uint8Array,
   origin = "model.safetensors",
-  { fracBits = {} }: SafetensorsOptions = {},
+  options: SafetensorsOptions = {},
 ): Weights {
   const weights: Weights = new Map();
-  for (const entry of safetensorsEntries(bytes, origin)) {
+  for (const entry of safetensorsEntries(bytes, origin, { ignore: options.ignore })) {
     // new Uint8Array copies and aligns; slice() of a Node Buffer would be a view.
     const copy = new Uint8Array(bytes.subarray(entry.begin, entry.end));
-    weights.set(entry.name, tensorOf(entry, copy.buffer, origin, { fracBits }));
+    weights.set(entry.name, tensorOf(entry, copy.buffer, origin, options));
   }
+  shiftColumns(weights, origin);
   return weights;
+}
+
+/**
+ * Multiplies columns by the powers of two that `NAME.columnShifts` tensors tell, in place.
+ * @throws E_MODEL naming such a tensor that does not fit another
+ */
+export function shiftColumns(weights: Weights, origin: string): void {
+  for (const [name, { data: listed }] of [...weights]) {
+    if (!name.endsWith(COLUMN_SHIFTS)) continue;
+    const target = name.slice(0, -COLUMN_SHIFTS.length);
+    const tensor = weights.get(target);
+    const valid = listed.every((shift) => shift >= 0 && shift <= SHIFT_LIMIT);
+    if (!tensor || tensor.shape.at(-1) !== listed.length || !valid) {
+      failureOf(origin)(
+        `tensor ${quote(name)}: is no list of shifts of ${quote(target)}'s columns`,
+      );
+    }
+    const columnShifts = Uint8Array.from(listed);
+    weights.delete(name);
+    weights.set(target, shifted({ ...tensor!, columnShifts }));
+  }
+}
+
+function shifted(tensor: WeightTensor & { columnShifts: Uint8Array }): WeightTensor {
+  const { data, columnShifts } = tensor;
+  const factors = Float64Array.from(columnShifts, (shift) => 2 ** shift);
+  for (let at = 0; at < data.length; at += factors.length) {
+    for (let j = 0; j < factors.length; j++) data[at + j]! *= factors[j]!;
+  }
+  return tensor;
 }
 
 /**
@@ -74,7 +115,8 @@ export function tensorOf(
   { fracBits = {} }: SafetensorsOptions = {},
 ): WeightTensor {
   if (type !== "I16") return { shape, data: widen(buffer, type) };
-  const bits = Object.hasOwn(fracBits, name) ? fracBits[name] : undefined;
+  const given = Object.hasOwn(fracBits, name) ? fracBits[name] : undefined;
+  const bits = given ?? (name.endsWith(COLUMN_SHIFTS) ? 0 : undefined);
   if (bits === undefined) {
     const message = `${origin}: tensor ${quote(name)}: is I16 but has no weightFracBits`;
     throw new MergenError("E_MODEL", `${message}; add its number of bits to config.json`);
@@ -103,13 +145,16 @@ export function safetensorsStart(first: Uint8Array, fileBytes: number, origin: s
 
 /**
  * Checks header and layout and tells where each tensor lies, in the order of the bytes. `bytes`
- * may be the file up to its data alone.
+ * may be the file up to its data alone. Tensors to ignore are checked for their place only.
  * @throws E_MODEL naming the file and the tensor that is wrong
  */
 export function safetensorsEntries(
   bytes: Uint8Array,
   origin: string,
-  fileBytes = bytes.length,
+  {
+    fileBytes = bytes.length,
+    ignore = () => false,
+  }: { fileBytes?: number; ignore?: SafetensorsOptions["ignore"] } = {},
 ): TensorEntry[] {
   const fail = failureOf(origin);
   const dataStart = safetensorsStart(bytes, fileBytes, origin);
@@ -119,7 +164,7 @@ export function safetensorsEntries(
   if (names.length > TENSOR_LIMIT) fail(`holds more than ${TENSOR_LIMIT} tensors`);
   for (const name of names) {
     if (name === "__metadata__") checkMetadata(header[name], fail);
-    else entries.push(readEntry(name, header[name], dataStart, fileBytes, fail));
+    else entries.push(readEntry(name, header[name], { dataStart, fileBytes, ignore }, fail));
   }
   entries.sort((a, b) => a.begin - b.begin || a.end - b.end);
   let position = dataStart;
@@ -129,7 +174,7 @@ export function safetensorsEntries(
     position = end;
   }
   if (position !== fileBytes) fail("unused bytes stand after the last tensor");
-  return entries;
+  return entries.filter(({ name }) => !ignore(name));
 }
 
 /**
@@ -164,6 +209,10 @@ export function* safetensorsParts(
     const bits = Object.hasOwn(fracBits, name) ? fracBits[name] : undefined;
     return { name, bits, ...weights.get(name)! };
   });
+  const shifts = listed.flatMap(({ name, bits, columnShifts }) =>
+    bits === undefined || !columnShifts ? [] : [shiftTensor(name, columnShifts)],
+  );
+  listed.push(...shifts);
   let position = 0;
   for (const { name, bits, shape, data } of listed) {
     if (shape.reduce((product, size) => product * size, 1) !== data.length) {
@@ -179,10 +228,15 @@ export function* safetensorsParts(
   new DataView(first.buffer).setBigUint64(0, BigInt(text.length), true);
   first.set(text, 8);
   yield first;
-  for (const { name, bits, data } of listed) {
-    const values = bits === undefined ? data : toGrid(data, { bits, name });
+  for (const { name, bits, ...tensor } of listed) {
+    const values = bits === undefined ? tensor.data : toGrid(unshifted(tensor), { bits, name });
     yield new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   }
+}
+
+function shiftTensor(name: string, columnShifts: Uint8Array) {
+  const data = Float32Array.from(columnShifts);
+  return { name: `${name}${COLUMN_SHIFTS}`, bits: 0, shape: [data.length], data };
 }
 
 /** Object.fromEntries, so that a tensor named `__proto__` is a key like any other. */
@@ -212,14 +266,18 @@ function readHeader(bytes: Uint8Array, fail: Fail): Record<string, unknown> {
 function readEntry(
   name: string,
   value: unknown,
-  dataStart: number,
-  fileBytes: number,
+  {
+    dataStart,
+    fileBytes,
+    ignore,
+  }: { dataStart: number; fileBytes: number; ignore: (name: string) => boolean },
   fail: Fail,
 ): TensorEntry {
   const wrong: Fail = (message) => fail(`tensor ${quote(name)}: ${message}`);
   if (!isRecord(value)) return wrong("its entry is not an object");
   const { dtype, shape, data_offsets: offsets } = value;
-  if (typeof dtype !== "string" || !Object.hasOwn(elementBytes, dtype)) {
+  const ignored = ignore(name);
+  if (!ignored && (typeof dtype !== "string" || !Object.hasOwn(elementBytes, dtype))) {
     return wrong(`its number format is none of ${Object.keys(elementBytes).join(", ")}`);
   }
   const type = dtype as TensorType;
@@ -233,7 +291,7 @@ function readEntry(
   const end = dataStart + offsets[1];
   if (begin > end || end > fileBytes) return wrong("its data_offsets lie outside the file");
   const count = shape.reduce((product, size) => product * size, 1);
-  if (count * elementBytes[type] !== end - begin) {
+  if (!ignored && count * elementBytes[type] !== end - begin) {
     return wrong("its data_offsets do not fit its shape");
   }
   return { name, type, shape, begin, end };

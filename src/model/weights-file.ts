@@ -7,6 +7,7 @@ import {
   type SafetensorsOptions,
   safetensorsEntries,
   safetensorsStart,
+  shiftColumns,
   tensorOf,
   type Weights,
 } from "./safetensors.ts";
@@ -26,11 +27,13 @@ export async function readWeights(path: string, options: SafetensorsOptions): Pr
     const first = await readBytes(file, { begin: 0, end: Math.min(8, size) }, path);
     const begin = safetensorsStart(first, size, path);
     const header = await readBytes(file, { begin: 0, end: begin }, path);
+    const entries = safetensorsEntries(header, path, { fileBytes: size, ignore: options.ignore });
     const weights: Weights = new Map();
-    for (const entry of safetensorsEntries(header, path, size)) {
+    for (const entry of entries) {
       const bytes = await readBytes(file, entry, path);
       weights.set(entry.name, tensorOf(entry, bytes.buffer, path, options));
     }
+    shiftColumns(weights, path);
     return weights;
   } finally {
     await file.close();

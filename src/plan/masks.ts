@@ -7,7 +7,7 @@ import type { AttentionWeights, Tensors } from "../gate/gate.ts";
 import type { KeystreamMatrix, RingKernels } from "../kernel/ring-kernels.ts";
 import { nonceOf } from "../ring/prg.ts";
 import type { AttentionDims, Words } from "../ring/ring.ts";
-import { type MaskedTensor, type ServerTensors, splitKey, widened } from "./tensors.ts";
+import { type MaskedTensor, type ServerTensors, splitKey } from "./tensors.ts";
 
 /** Words of a slab: a whole number of keystream blocks, and one frame when it is sent. */
 export const SLAB_WORDS = 131_064;
@@ -81,10 +81,9 @@ export function* maskedSlabs(
   tensors: { readonly weights: ServerTensors; readonly masks: MaskTensors },
   tensor: MaskedTensor,
 ): Generator<Words> {
-  const entries = tensors.weights.entries(tensor.key);
   let at = 0;
   for (const length of slabLengths(tensor)) {
-    const slab = widened(entries.subarray(at, at + length));
+    const slab = tensors.weights.effective(tensor.key, { from: at, count: length });
     kernels.sub(slab, slab, tensors.masks.part(tensor.key, at, length));
     yield slab;
     at += length;

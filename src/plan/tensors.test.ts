@@ -3,6 +3,7 @@ import { errorOf } from "../../test/errors.ts";
 import type { GateSpec } from "../gate/index.ts";
 import { loadRingKernels } from "../kernel/load-node.ts";
 import { Random } from "../model/random.ts";
+import { Ring } from "../ring/ring.ts";
 import {
   type MaskedTensor,
   maskedTensors,
@@ -14,6 +15,7 @@ import {
 } from "./tensors.ts";
 
 const kernels = await loadRingKernels();
+const ring = new Ring(kernels);
 const numbers = { weightFracBits: { a: 12, b: 12, s: 4 } };
 const real = (entries: Record<string, number[]>) =>
   new Map(Object.entries(entries).map(([name, data]) => [name, { data: Float32Array.from(data) }]));
@@ -70,13 +72,30 @@ describe("the server's tensors", () => {
   it("multiply plain and transposed", () => {
     const both = [tensor("a", 2, 3, "matrix", "transposed")];
     const tensors = new ServerTensors({ kernels, weights, numbers, tensors: both });
-    const out = new BigUint64Array(3);
-    kernels.matmul(out, words([1, 1]), tensors.matrix("a"));
+    const out = ring.matmul(words([1, 1]), tensors.matrix("a"));
     expect(out).toEqual(words([5 * 4096, 7 * 4096, -3 * 4096]));
-    const turned = new BigUint64Array(2);
-    kernels.matmul(turned, words([1, 0, 2]), tensors.matrix("a^T"));
+    const turned = ring.matmul(words([1, 0, 2]), tensors.matrix("a^T"));
     expect(turned).toEqual(words([7 * 4096, -8 * 4096]));
     expect(tensors.matrix("a")).toBe(tensors.matrix("a"));
+  });
+
+  it("multiply columns that have shifts, and give their words", () => {
+    const shifted = new Map([
+      ["a", { data: Float32Array.of(1, 40, -7, -40), columnShifts: Uint8Array.of(0, 3) }],
+    ]);
+    const given = { kernels, weights: shifted, numbers };
+    const tensors = new ServerTensors({ ...given, tensors: [tensor("a", 2, 2, "matrix")] });
+    expect([...tensors.entries("a")]).toEqual([4096, 20480, -28672, -20480]);
+    const out = ring.matmul(words([3, 1, 1n << 60n, -2]), tensors.matrix("a"));
+    const wanted = [-4 * 4096, 80 * 4096, (1n << 72n) + 14n * 4096n, 80 * 4096];
+    expect(out).toEqual(words(wanted));
+    expect(tensors.effective("a", { from: 1, count: 3 })).toEqual(
+      words([40 * 4096, -7 * 4096, -40 * 4096]),
+    );
+    for (const form of ["transposed", "plain"] as const) {
+      const wrong = { ...given, tensors: [tensor("a", 2, 2, form)] };
+      errorOf("E_MODEL", () => new ServerTensors(wrong));
+    }
   });
 
   it("give words, and biases at any scale, also scaled", () => {
@@ -121,10 +140,9 @@ describe("the server's tensors", () => {
     });
     const entries = large.entries("a");
     const one = new BigUint64Array(columns);
-    const out = new BigUint64Array(rows);
     for (const column of [0, 31, 32, 63, 69]) {
       one.fill(0n)[column] = 1n;
-      kernels.matmul(out, one, large.matrix("a^T"));
+      const out = ring.matmul(one, large.matrix("a^T"));
       const wanted = Array.from({ length: rows }, (_, row) => entries[row * columns + column]!);
       expect(out).toEqual(words(wanted));
     }

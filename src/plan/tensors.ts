@@ -6,7 +6,7 @@ import type { AttentionWeights, Tensors } from "../gate/gate.ts";
 import type { GateSpec } from "../gate/index.ts";
 import type { LinearMap } from "../gate/linear.ts";
 import type { RingKernels, RingMatrix } from "../kernel/ring-kernels.ts";
-import type { Words } from "../ring/ring.ts";
+import type { AnyMatrix, Words } from "../ring/ring.ts";
 import type { Numbers } from "./format.ts";
 
 /** How linear maps read a tensor: as a matrix, as its transpose (`^T` keys), or plain. */
@@ -21,7 +21,10 @@ export interface MaskedTensor {
 }
 
 /** Real weights by name, as a checkpoint has them. */
-export type RealWeights = ReadonlyMap<string, { readonly data: Float32Array }>;
+export type RealWeights = ReadonlyMap<
+  string,
+  { readonly data: Float32Array; readonly columnShifts?: Uint8Array | undefined }
+>;
 
 /** The tensors that linear maps of these gates read, in order of first use. */
 export function maskedTensors(segments: Iterable<readonly GateSpec[]>): MaskedTensor[] {
@@ -73,14 +76,30 @@ export function quantise(weights: RealWeights, tensor: MaskedTensor, numbers: Nu
   const bits = numbers.weightFracBits?.[name];
   ensure(bits !== undefined, "E_MODEL", `config.json has no weightFracBits for ${name}`);
   const scale = scaleName === undefined ? undefined : realOf(weights, scaleName);
-  const unit = 2 ** bits;
+  const units = unitsOf(weights.get(name)!, tensor, 2 ** bits);
   const out = new Int16Array(data.length);
   for (let i = 0; i < data.length; i++) {
-    const value = Math.round(data[i]! * unit * (scale?.[i % tensor.columns] ?? 1));
+    const column = i % tensor.columns;
+    const value = Math.round(data[i]! * units[column]! * (scale?.[column] ?? 1));
     ensure(Math.abs(value) <= 32767, "E_RANGE", `${tensor.key} exceeds 16 bits at ${bits} bits`);
     out[i] = value;
   }
   return out;
+}
+
+/**
+ * Entries a unit, by column: fewer where the tensor has column shifts, W = entries << shift.
+ * @throws E_MODEL when a shifted tensor is read otherwise than as a matrix
+ */
+function unitsOf(
+  { columnShifts }: { readonly columnShifts?: Uint8Array | undefined },
+  { key, columns, forms }: MaskedTensor,
+  unit: number,
+): Float64Array {
+  if (!columnShifts) return new Float64Array(columns).fill(unit);
+  const plain = columnShifts.length === columns && forms.every((form) => form === "matrix");
+  ensure(plain && !key.includes("*"), "E_MODEL", `${key} has column shifts but is no plain matrix`);
+  return Float64Array.from(columnShifts, (shift) => unit * 2 ** -shift);
 }
 
 function realOf(weights: RealWeights, name: string): Float32Array {
@@ -93,7 +112,7 @@ function realOf(weights: RealWeights, name: string): Float32Array {
 export class ServerTensors implements Tensors {
   readonly #weights: RealWeights;
   readonly #tensors = new Map<string, Int16Array>();
-  readonly #matrices = new Map<string, RingMatrix>();
+  readonly #matrices = new Map<string, AnyMatrix>();
   readonly #words = new Map<string, Words>();
 
   constructor(options: {
@@ -114,7 +133,9 @@ export class ServerTensors implements Tensors {
   #load(kernels: RingKernels, tensor: MaskedTensor, values: Int16Array): void {
     const { key, rows, columns, forms } = tensor;
     if (forms.includes("matrix")) {
-      this.#matrices.set(key, kernels.loadInt16(values, rows, columns));
+      const matrix = kernels.loadInt16(values, rows, columns);
+      const factors = this.#factors(key);
+      this.#matrices.set(key, factors ? { matrix, rows, columns, factors } : matrix);
     }
     if (forms.includes("transposed")) {
       const turned = transpose(values, tensor, new Int16Array(values.length));
@@ -122,12 +143,25 @@ export class ServerTensors implements Tensors {
     }
   }
 
-  matrix(key: string): RingMatrix {
+  matrix(key: string): AnyMatrix {
     return listed(this.#matrices, key);
   }
 
   attention(key: string): AttentionWeights {
     return { weights: listed(this.#tensors, key), held: undefined };
+  }
+
+  /** Words from..from+count-1 of a tensor, row-major, its column shifts applied. */
+  effective(key: string, { from, count }: { from: number; count: number }): Words {
+    const entries = listed(this.#tensors, key).subarray(from, from + count);
+    const shifts = this.#weights.get(key)?.columnShifts;
+    return shifts ? shiftedWords(entries, shifts, from) : widened(entries);
+  }
+
+  /** 2^shift for each column of a tensor that has shifts. */
+  #factors(key: string): Words | undefined {
+    const shifts = this.#weights.get(key)?.columnShifts;
+    return shifts && BigUint64Array.from(shifts, (shift) => 1n << BigInt(shift));
   }
 
   /** A tensor's words, or with `name@bits` a bias at that scale. */
@@ -138,7 +172,7 @@ export class ServerTensors implements Tensors {
     const made =
       at >= 0
         ? this.#biasWords(key.slice(0, at), Number(key.slice(at + 1)))
-        : widened(listed(this.#tensors, key));
+        : this.effective(key, { from: 0, count: listed(this.#tensors, key).length });
     this.#words.set(key, made);
     return made;
   }
@@ -172,6 +206,18 @@ export function widened(values: Int16Array): Words {
   for (let i = 0; i < values.length; i++) {
     halves[2 * i] = values[i]!;
     halves[2 * i + 1] = values[i]! >> 31;
+  }
+  return out;
+}
+
+/** The same, entry i of them shifted as column (from + i) mod columns is, by less than 32 bits. */
+function shiftedWords(values: Int16Array, shifts: Uint8Array, from: number): Words {
+  const out = new BigUint64Array(values.length);
+  const halves = new Int32Array(out.buffer);
+  for (let i = 0; i < values.length; i++) {
+    const shift = shifts[(from + i) % shifts.length]!;
+    halves[2 * i] = values[i]! << shift;
+    halves[2 * i + 1] = shift === 0 ? values[i]! >> 31 : values[i]! >> (32 - shift);
   }
   return out;
 }

@@ -14,8 +14,17 @@ import { packedBytes } from "./pack.ts";
 
 export type { AttentionDims };
 export type Words = BigUint64Array;
+/** A stored matrix whose column j counts 2^shift_j times: int16 entries of a wider range. */
+export interface ShiftedMatrix {
+  readonly matrix: RingMatrix;
+  readonly rows: number;
+  readonly columns: number;
+  /** 2^shift_j for each column j. */
+  readonly factors: Words;
+}
+
 /** A matrix that is stored, or one that a keystream is. */
-export type AnyMatrix = RingMatrix | KeystreamMatrix;
+export type AnyMatrix = RingMatrix | KeystreamMatrix | ShiftedMatrix;
 
 /** From so many copies on a word is written by `fill`: before, its BigInt costs more. */
 const LONG_RUN = 64;
@@ -219,7 +228,10 @@ export class Ring {
     const [inner, outer] = turned ? [matrix.columns, matrix.rows] : [matrix.rows, matrix.columns];
     const out = this.memory.words((x.length / inner) * outer);
     if ("transposed" in matrix) this.kernels.matmulKeystream(out, x, matrix);
-    else this.kernels.matmul(out, x, matrix);
+    else if ("factors" in matrix) {
+      this.kernels.matmul(out, x, matrix.matrix);
+      this.kernels.mul(out, out, this.repeat(matrix.factors, out.length / outer));
+    } else this.kernels.matmul(out, x, matrix);
     return this.reduce(out);
   }
 

@@ -1,0 +1,51 @@
+// Reading a model's files: what fails is an error that names the file and what to do.
+
+import { readFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { MergenError } from "../errors.ts";
+
+/** Where a replaced folder stands while the new one takes its place. */
+export function oldFolder(target: string): string {
+  return join(dirname(target), `.${basename(target)}.old`);
+}
+
+/** All bytes of a file. @throws E_MODEL naming it */
+export function readPart(path: string): Promise<Uint8Array> {
+  return orUnreadable(path, () => readFile(path));
+}
+
+/** What `read` gives; what the system says against it becomes an E_MODEL naming the file. */
+export async function orUnreadable<T>(path: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (cause) {
+    if (cause instanceof MergenError) throw cause;
+    const message = `${path}: cannot be read: ${describe(cause)}`;
+    const old = oldFolder(dirname(path));
+    const remedy = `give a model folder, or rename ${old} back if there is one`;
+    throw new MergenError("E_MODEL", `${message}; ${remedy}`, { cause });
+  }
+}
+
+/** A parsed JSON file; undefined where it may be missing and is. @throws E_MODEL naming it */
+export async function readJson(path: string, { optional = false } = {}): Promise<unknown> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readPart(path);
+  } catch (error) {
+    const { code } = (error as Error).cause as NodeJS.ErrnoException;
+    if (optional && code === "ENOENT") return undefined;
+    throw error;
+  }
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    // The parser's own message would quote the file.
+    throw new MergenError("E_MODEL", `${path}: is not JSON in UTF-8; copy the file anew`);
+  }
+}
+
+/** The system's short name of what went wrong. */
+export function describe(cause: unknown): string {
+  return (cause as NodeJS.ErrnoException).code ?? "unknown reason";
+}

@@ -1,0 +1,137 @@
+// Folds what is learned beside an ordinary decoder's matrices into them, so that no other mode has to
+// know it: each norm's scale and shift into the layers that read the norm, and the scale of the
+// attention's scores into the queries. The function stays the same within float rounding.
+//   (x s + t) W + b = x (diag(s) W) + (b + t W)
+
+import { ensure, MergenError } from "../errors.ts";
+import type { ModelConfig } from "./config.ts";
+import type { Weights, WeightTensor } from "./safetensors.ts";
+
+interface Folded {
+  readonly config: ModelConfig;
+  readonly weights: Weights;
+}
+
+/**
+ * The same model with norm.scale false, scaledQuery true and a head of its own. The data of
+ * `weights` are changed in place, so that a large model is not held twice: do not use them again.
+ * @throws E_MODEL when it is not an ordinary decoder, or a tensor is missing
+ */
+export function foldNorms({ config, weights }: Folded): Folded {
+  ensure(config.attention !== "constant", "E_MODEL", "only an ordinary decoder is folded");
+  const folded = { config, weights: new Map(weights) };
+  if (config.norm.scale) foldScales(folded);
+  if (!config.scaledQuery) {
+    const factor = 1 / Math.sqrt(config.hiddenSize / config.headCount);
+    for (let layer = 0; layer < config.layerCount; layer++) {
+      scaleQuery(folded.weights, layer, factor);
+    }
+  }
+  return {
+    weights: folded.weights,
+    config: {
+      ...config,
+      norm: { ...config.norm, scale: false },
+      scaledQuery: true,
+      ...(config.norm.scale && { tiedHead: false, headBias: hasShift(config) || config.headBias }),
+    },
+  };
+}
+
+/** Multiplies a layer's query weights, and its bias where it has one, in place. */
+export function scaleQuery(weights: Weights, layer: number, factor: number): void {
+  const name = `layers.${layer}.attention.query`;
+  const tensors = [tensorOf(weights, `${name}.weight`), weights.get(`${name}.bias`)];
+  for (const tensor of tensors) {
+    for (let i = 0; i < (tensor?.data.length ?? 0); i++) tensor!.data[i]! *= factor;
+  }
+}
+
+function hasShift({ norm }: ModelConfig): boolean {
+  return norm.kind !== "rmsnorm";
+}
+
+function foldScales({ config, weights }: Folded): void {
+  const inner = config.block === "llama" ? ["gate", "u"] : ["u"];
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    const name = `layers.${layer}`;
+    const readers = ["query", "key", "value"].map((part) => `${name}.attention.${part}`);
+    foldNorm({ config, weights }, `${name}.attention.norm`, readers);
+    const last = inner.map((part) => `${name}.${part}`);
+    foldNorm({ config, weights }, `${name}.norm`, last);
+  }
+  if (config.tiedHead) weights.set("head.weight", turned(tensorOf(weights, "embedding.weight")));
+  if (hasShift(config) && !weights.has("head.bias")) {
+    weights.set("head.bias", {
+      shape: [config.vocabSize],
+      data: new Float32Array(config.vocabSize),
+    });
+  }
+  foldNorm({ config, weights }, "norm", ["head"]);
+}
+
+/** Moves one norm's scale and shift into the linear layers of these names. */
+function foldNorm({ config, weights }: Folded, norm: string, readers: readonly string[]): void {
+  const scale = tensorOf(weights, `${norm}.scale`).data;
+  const shift = hasShift(config) ? tensorOf(weights, `${norm}.shift`).data : undefined;
+  for (const reader of readers) {
+    const matrix = tensorOf(weights, `${reader}.weight`).data;
+    if (shift) addProduct(shift, matrix, tensorOf(weights, `${reader}.bias`).data);
+    scaleRows(scale, matrix);
+  }
+  weights.delete(`${norm}.scale`);
+  weights.delete(`${norm}.shift`);
+}
+
+/** matrix [K, N] becomes diag(scale) matrix. */
+function scaleRows(scale: Float32Array, matrix: Float32Array): void {
+  const columns = matrix.length / scale.length;
+  for (let row = 0; row < scale.length; row++) {
+    const factor = scale[row]!;
+    const base = row * columns;
+    for (let i = base; i < base + columns; i++) matrix[i]! *= factor;
+  }
+}
+
+/** out [N] += row [K] times matrix [K, N], summed in double precision. */
+function addProduct(row: Float32Array, matrix: Float32Array, out: Float32Array): void {
+  const columns = out.length;
+  const sums = Float64Array.from(out);
+  for (let k = 0; k < row.length; k++) {
+    const factor = row[k]!;
+    const base = k * columns;
+    for (let j = 0; j < columns; j++) sums[j]! += factor * matrix[base + j]!;
+  }
+  out.set(sums);
+}
+
+/** [rows, columns] to [columns, rows], row-major, as a new tensor. */
+export function turned({ shape, data }: WeightTensor): WeightTensor {
+  const [rows, columns] = shape as [number, number];
+  return { shape: [columns, rows], data: turnedData(data, { rows, columns }) };
+}
+
+/** Columns that are turned at one time, so that both sides stay in the cache. */
+const BLOCK = 32;
+
+/** Row-major [rows, columns] to [columns, rows]. */
+export function turnedData(
+  data: Float32Array,
+  { rows, columns }: { rows: number; columns: number },
+): Float32Array {
+  const out = new Float32Array(data.length);
+  for (let top = 0; top < rows; top += BLOCK) {
+    const bottom = Math.min(rows, top + BLOCK);
+    for (let j = 0; j < columns; j++) {
+      for (let i = top; i < bottom; i++) out[j * rows + i] = data[i * columns + j]!;
+    }
+  }
+  return out;
+}
+
+function tensorOf(weights: Weights, name: string): WeightTensor {
+  const tensor = weights.get(name);
+  if (!tensor)
+    throw new MergenError("E_MODEL", `tensor "${name}" is missing, so norms cannot fold`);
+  return tensor;
+}
