@@ -30,6 +30,11 @@ export type Online = Generator<Exchange, void, Uint8Array>;
 export interface GateCost {
   /** Online exchanges in order. */
   readonly online: readonly { readonly from: "client" | "server"; readonly bytes: number }[];
+  /**
+   * Whether they cross: C's and S's come in turn in the list, and each party sends its own part
+   * before it takes the other's. Default no.
+   */
+  readonly crossed?: boolean;
   readonly dealerToServer: number;
   readonly dealerToClient: number;
   /** Uploaded by C before the input exists. */

@@ -19,6 +19,7 @@ import {
   sum,
 } from "./local.ts";
 import { type Logits, logits } from "./logits.ts";
+import { type Max, max } from "./max.ts";
 import { type OneHot, oneHot } from "./one-hot.ts";
 import { type Open, open } from "./open.ts";
 import { type Product, product } from "./product.ts";
@@ -34,6 +35,7 @@ export type GateSpec =
   | Linear
   | Load
   | Logits
+  | Max
   | OneHot
   | Open
   | Product
@@ -52,6 +54,7 @@ const gates: { readonly [K in GateSpec["kind"]]: Gate<Extract<GateSpec, { kind: 
   linear,
   load,
   logits,
+  max,
   oneHot,
   open,
   product,

@@ -15,6 +15,8 @@ function neededInputs(gate: GateSpec, bits: number): number[] {
       return [Math.min(RING_BITS, gate.shift + gate.sentBits)];
     case "open":
       return [openBitsOf(gate, RING_BITS)];
+    case "max":
+      return [Math.max(bits, gate.domainBits)];
     case "spline":
       return [argumentBits(gate, RING_BITS)];
     case "sum":

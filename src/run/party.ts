@@ -159,6 +159,9 @@ export function serverJobs(options: {
   }));
 }
 
+/** Gates with which S sends something as soon as it has what they read. */
+const speaking: ReadonlySet<GateSpec["kind"]> = new Set(["open", "spline", "logits", "max"]);
+
 /**
  * S's openings whose result leads to nothing that S sends before C has answered: what S does with
  * them can wait until the message has left, and is done while C works.
@@ -169,7 +172,7 @@ function patientGates(gates: readonly GateSpec[]): Set<number> {
   const urgent = new Set<number>();
   for (const gate of gates.toReversed()) {
     const listens = (gate.kind === "remask" || gate.kind === "open") && !gate.offline;
-    const speaks = gate.kind === "open" || gate.kind === "spline" || gate.kind === "logits";
+    const speaks = speaking.has(gate.kind);
     const leads = urgent.has(gate.output) || gate.kind === "store";
     if (gate.kind === "open" && gate.offline && !leads) patient.add(gate.id);
     if (listens) continue;
