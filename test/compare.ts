@@ -540,6 +540,21 @@ function lineUp(graph: Graph, gates: readonly GateSpec[], program: FloatProgram)
 const storedAs = (stored: string, output: string) =>
   output === "hidden" ? stored.startsWith("state.") : stored.startsWith(`${output}:`);
 
+/** Word by word of a row's entries; as far off as the entry that is furthest off. */
+function maximum(x: Shadow, lengths: readonly number[], heads: number): Shadow {
+  const values = new Float64Array(lengths.length * heads).fill(Number.NEGATIVE_INFINITY);
+  const errors = new Float64Array(values.length);
+  let from = 0;
+  for (const [row, length] of lengths.entries()) {
+    for (let i = 0; i < length * heads; i++, from++) {
+      const to = row * heads + (i % heads);
+      values[to] = Math.max(values[to]!, x.values[from]!);
+      errors[to] = Math.max(errors[to]!, x.errors[from]!);
+    }
+  }
+  return { values, errors, fracBits: x.fracBits };
+}
+
 /** Computes gates in doubles, one after the other, with bounds of the fixed values' errors. */
 class ShadowRun {
   readonly #model: LocalModel;
@@ -632,6 +647,8 @@ class ShadowRun {
       case "scores":
       case "unmask":
         throw new Departure(`${gate.kind} stands in a merged model`);
+      case "max":
+        return maximum(this.#input(gate), gate.lengths, gate.heads);
       default:
         return gate satisfies never;
     }

@@ -70,6 +70,13 @@ export const exchange: Gate<Exchange> = {
   },
   cost(gate, ringBits) {
     const bytes = packedBytes(sizeOf(gate), exchangedBits(gate, ringBits));
-    return { ...noCost, online: [{ from: "both", bytes }] };
+    return {
+      ...noCost,
+      online: [
+        { from: "client", bytes },
+        { from: "server", bytes },
+      ],
+      crossed: true,
+    };
   },
 };

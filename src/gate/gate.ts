@@ -28,11 +28,13 @@ export type Online = Generator<Exchange, void, Uint8Array>;
 
 /** Exact costs of one gate, in bytes of payload without item and frame headers. */
 export interface GateCost {
-  /** Online exchanges in order; from both: each sends so many bytes, then waits for the other's. */
-  readonly online: readonly {
-    readonly from: "client" | "server" | "both";
-    readonly bytes: number;
-  }[];
+  /** Online exchanges in order. */
+  readonly online: readonly { readonly from: "client" | "server"; readonly bytes: number }[];
+  /**
+   * Whether they cross: C's and S's come in turn in the list, and each party sends its own part
+   * before it takes the other's. Default no.
+   */
+  readonly crossed?: boolean;
   readonly dealerToServer: number;
   readonly dealerToClient: number;
   /** Uploaded by C before the input exists. */

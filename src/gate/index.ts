@@ -22,6 +22,7 @@ import {
   sum,
 } from "./local.ts";
 import { type Logits, logits } from "./logits.ts";
+import { type Max, max } from "./max.ts";
 import { type OneHot, oneHot } from "./one-hot.ts";
 import { type Open, open } from "./open.ts";
 import { type Piecewise, piecewise } from "./piecewise.ts";
@@ -50,6 +51,7 @@ export type GateSpec =
   | Linear
   | Load
   | Logits
+  | Max
   | Mix
   | OneHot
   | Open
@@ -77,6 +79,7 @@ const gates: { readonly [K in GateSpec["kind"]]: Gate<Extract<GateSpec, { kind: 
   linear,
   load,
   logits,
+  max,
   mix,
   oneHot,
   open,

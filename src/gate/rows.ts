@@ -113,7 +113,10 @@ function turned(gate: Rope, ring: Ring, x: Words): Words {
   for (let row = 0; row < gate.rows; row++) {
     const factors = turn(gate, row);
     const words = (values: bigint[]) =>
-      ring.repeat(BigUint64Array.from(values, (value) => ring.residue(value)), heads);
+      ring.repeat(
+        BigUint64Array.from(values, (value) => ring.residue(value)),
+        heads,
+      );
     cosines.set(words(factors.cosines), row * gate.columns);
     sines.set(words(factors.sines), row * gate.columns);
   }

@@ -17,6 +17,8 @@ function neededInputs(gate: GateSpec, bits: number): number[] {
       return [openBitsOf(gate, RING_BITS)];
     case "exchange":
       return [gate.openBits];
+    case "max":
+      return [Math.max(bits, gate.domainBits)];
     case "spline":
       return [argumentBits(gate, RING_BITS)];
     case "piecewise":

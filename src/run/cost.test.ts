@@ -81,8 +81,7 @@ describe("online", () => {
     for (const { gates } of plan.segments) {
       for (const gate of gates) {
         for (const { from, bytes } of gateOf(gate).cost(gate, 64).online)
-          for (const party of from === "both" ? (["client", "server"] as const) : [from])
-            stated[party] += bytes + 12;
+          stated[from] += bytes + 12;
       }
     }
     const total = (sizes: readonly number[]) => sizes.reduce((sum, size) => sum + size, 0);

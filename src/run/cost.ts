@@ -76,23 +76,42 @@ export function onlineCost(options: {
   const server = new Feeder("server", options.serverGroups, ringBits);
   const clientMessages: number[] = [];
   const serverMessages: number[] = [];
+  /** Sent and not taken yet: each party takes one message, works and sends, whenever they cross. */
+  const [up, down]: [Uint8Array[], Uint8Array[]] = [[], []];
   let roundTrips = 0;
-  for (;;) {
-    client.advance();
-    const up = client.scheduler.takeOutbox();
-    if (up) {
-      clientMessages.push(up.length);
-      server.scheduler.deliver(up);
+  const work = (party: Feeder, sent: number[], queue: Uint8Array[]): void => {
+    party.advance();
+    const payload = party.scheduler.takeOutbox();
+    if (!payload) return;
+    sent.push(payload.length);
+    queue.push(payload);
+  };
+  work(client, clientMessages, up);
+  work(server, serverMessages, down);
+  while (!client.finished) {
+    const [fromClient, fromServer] = [up.shift(), down.shift()];
+    ensure(
+      fromClient || fromServer,
+      "E_INTERNAL",
+      "the plan's online part does not come to an end",
+    );
+    if (fromClient) {
+      server.scheduler.deliver(fromClient);
+      work(server, serverMessages, down);
     }
-    if (client.finished) break;
-    server.advance();
-    const down = server.scheduler.takeOutbox();
-    ensure(down, "E_INTERNAL", "the plan's online part does not come to an end");
-    serverMessages.push(down.length);
-    client.scheduler.deliver(down);
-    roundTrips++;
+    if (fromServer) {
+      client.scheduler.deliver(fromServer);
+      roundTrips++;
+      work(client, clientMessages, up);
+    }
   }
   return { clientMessages, serverMessages, roundTrips };
+}
+
+/** A gate's exchanges in the order in which a party meets them. */
+function exchangesAt(party: "client" | "server", { online, crossed }: GateCost) {
+  if (!crossed || party === "client") return online;
+  return online.map((_, i) => online[i ^ 1]!);
 }
 
 /** One party that runs groups of segments, each when the one before is done. */
@@ -153,9 +172,9 @@ class Feeder {
   }
 
   *#script(gate: GateSpec, wires: Set<number>): Online {
-    for (const { from, bytes } of costOf(gate, this.#ringBits).online) {
-      if (from === this.#party || from === "both") yield { send: this.#zeros(bytes) };
-      if (from !== this.#party) yield { receive: bytes };
+    for (const { from, bytes } of exchangesAt(this.#party, costOf(gate, this.#ringBits))) {
+      if (from === this.#party) yield { send: this.#zeros(bytes) };
+      else yield { receive: bytes };
     }
     wires.add(gate.output);
     if (gate.kind === "store" || gate.kind === "cache") this.#states.add(gate.name);

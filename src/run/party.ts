@@ -175,8 +175,14 @@ export function serverJobs(options: {
   }));
 }
 
-/** Gates in which S sends something. */
-const speakers: ReadonlySet<GateSpec["kind"]> = new Set(["open", "exchange", "spline", "logits"]);
+/** Gates with which S sends something as soon as it has what they read. */
+const speaking: ReadonlySet<GateSpec["kind"]> = new Set([
+  "open",
+  "exchange",
+  "spline",
+  "logits",
+  "max",
+]);
 
 /**
  * S's openings whose result leads to nothing that S sends before C has answered: what S does with
@@ -188,7 +194,7 @@ function patientGates(gates: readonly GateSpec[]): Set<number> {
   const urgent = new Set<number>();
   for (const gate of gates.toReversed()) {
     const listens = (gate.kind === "remask" || gate.kind === "open") && !gate.offline;
-    const speaks = speakers.has(gate.kind);
+    const speaks = speaking.has(gate.kind);
     const leads = urgent.has(gate.output) || gate.kind === "store";
     if (gate.kind === "open" && gate.offline && !leads) patient.add(gate.id);
     if (listens) continue;

@@ -4,7 +4,11 @@
 import { widthOf } from "../../src/gate/gate.ts";
 import type { GateSpec, gateOf } from "../../src/gate/index.ts";
 import { referenceRingKernels } from "../../src/kernel/reference.ts";
-import type { RingKernels } from "../../src/kernel/ring-kernels.ts";
+import type {
+  EvaluateManyOptions,
+  GenerateManyOptions,
+  RingKernels,
+} from "../../src/kernel/ring-kernels.ts";
 import type { Purpose } from "../../src/ring/prg.ts";
 import { Ring, type Words } from "../../src/ring/ring.ts";
 import {
@@ -18,7 +22,7 @@ import {
   widthOfWire,
 } from "./harness.ts";
 import { type Fault, type Field, Lanes, type Observation } from "./lanes.ts";
-import { type Part, partsOf, unpackParts } from "./layout.ts";
+import { type KeyBatch, type Part, partsOf, unpackParts } from "./layout.ts";
 
 /** Gates on a small ring, and how a secret enters them. */
 export interface Experiment<S> {
@@ -79,7 +83,7 @@ export function explore<S>(experiment: Experiment<S>, secrets: readonly S[]): Ex
       ...ownFields(lanes, `${party}/`),
       ...inputFields(run, options, party),
       ...messageFields(experiment, run, party),
-      ...functions[party].fields(options.ring),
+      ...functions[party],
       ...(sampled === undefined ? [] : shareFields(run, options, party)),
     ];
     client.push({ ...counted, view: seen("client") });
@@ -188,86 +192,69 @@ function messageFields<S>(
     const { bits, layout } = experiment;
     const parts = layout?.(message) ?? partsOf(message, bits, keysOfOneByte);
     for (const [index, words] of unpackParts(message.bytes, parts).entries()) {
-      const name = `${message.channel} ${message.gate.kind} ${message.gate.id}.${index}`;
+      const turn = message.turn ? `, message ${message.turn}` : "";
+      const name = `${message.channel} ${message.gate.kind} ${message.gate.id}.${index}${turn}`;
       out.push({ name, words, bits: parts[index]!.bits });
     }
   }
   return out;
 }
 
-const keysOfOneByte = ({ rows }: GateSpec) => [{ count: rows, bits: 8 }];
+const keysOfOneByte = ({ count }: KeyBatch) => [{ count, bits: 8 }];
 
 // ---- ideal function secret sharing -------------------------------------------------------------
 
-/** Values that one party got from its keys, row by row. */
-class FunctionValues {
-  readonly #columns: Words[] = [];
-  row = 0;
-
-  put(lanes: number, values: BigUint64Array): void {
-    values.forEach((value, k) => {
-      this.#columns[k] ??= new BigUint64Array(lanes);
-      this.#columns[k]![this.row] = value;
-    });
-    this.row++;
-  }
-
-  fields(ring: Ring): Field[] {
-    return this.#columns.map((words, k) => ({
-      name: `function value ${k}`,
-      words,
-      bits: ring.bits,
-    }));
-  }
+interface DealtFunction {
+  readonly alpha: bigint;
+  readonly payload: BigUint64Array;
 }
 
 /**
- * Kernels whose comparison keys are ideal: at its k-th point a row's values are additive shares of
- * [x < alpha] payload, C's part a variable. A key is one byte of zero; rows come in order.
+ * Kernels whose function keys are ideal: at its k-th point a key's values are additive shares of
+ * [x < alpha] payload, or [x = alpha] payload, C's part a variable. A key is one byte of zero. Keys
+ * are evaluated in the order in which they were dealt, batch by batch; a batch has as many keys for
+ * each lane, lane after lane.
  */
 function idealFunctions(lanes: Lanes, bits: number) {
   const mask = (1n << BigInt(bits)) - 1n;
-  const dealt: { alpha: bigint; payload: BigUint64Array }[] = [];
-  const client = new FunctionValues();
-  const server = new FunctionValues();
-  const columns: Words[] = [];
-  const columnOf = (k: number): Words => (columns[k] ??= lanes.variable(`function/${k}`, bits));
-  const evaluate = (
-    party: 0 | 1,
-    words: number,
-    points: BigUint64Array,
-    out: BigUint64Array,
-  ): void => {
-    const values = party === 0 ? client : server;
-    const { alpha, payload } = dealt[values.row]!;
-    for (let k = 0; k < out.length; k++) {
-      const first = columnOf(k)[values.row]!;
-      const whole = points[Math.floor(k / words)]! < alpha ? payload[k % words]! : 0n;
-      out[k] = party === 0 ? first : (whole - first) & mask;
-    }
-    values.put(lanes.count, out);
+  const batches: DealtFunction[][] = [];
+  const makeParty = () => ({ batch: 0, fields: [] as Field[] });
+  const parties = [makeParty(), makeParty()] as const;
+  const deal = ({ alphas, payloads, words }: GenerateManyOptions): [Uint8Array, Uint8Array] => {
+    batches.push(
+      Array.from(alphas, (alpha, key) => ({
+        alpha,
+        payload: payloads.slice(key * words, (key + 1) * words),
+      })),
+    );
+    return [new Uint8Array(alphas.length), new Uint8Array(alphas.length)];
   };
+  const evaluate =
+    (holds: (point: bigint, alpha: bigint) => boolean) =>
+    ({ party, keys, words, points, out }: EvaluateManyOptions): void => {
+      const number = parties[party].batch++;
+      const batch = batches[number];
+      if (batch?.length !== keys.length) throw new Error("keys were not evaluated as dealt");
+      const perLane = out.length / lanes.count;
+      const pointsOfKey = points.length / keys.length;
+      const first = lanes.variables(`function/${number}`, bits, perLane);
+      for (let i = 0; i < out.length; i++) {
+        const point = Math.floor(i / words);
+        const { alpha, payload } = batch[Math.floor(point / pointsOfKey)]!;
+        const whole = holds(points[point]!, alpha) ? payload[i % words]! : 0n;
+        out[i] = party === 0 ? first[i]! : (whole - first[i]!) & mask;
+      }
+      const name = `function values ${number}`;
+      parties[party].fields.push({ name, words: out.slice(), bits });
+    };
   const ideal: RingKernels = {
     ...kernels,
     dcfKeyBytes: () => 1,
-    dcfGenerate({ alpha, payload }) {
-      dealt.push({ alpha, payload: payload.slice() });
-      return [new Uint8Array(1), new Uint8Array(1)];
-    },
-    dcfGenerateMany({ alphas, payloads, words }) {
-      alphas.forEach((alpha, row) => {
-        dealt.push({ alpha, payload: payloads.slice(row * words, (row + 1) * words) });
-      });
-      return [new Uint8Array(alphas.length), new Uint8Array(alphas.length)];
-    },
-    dcfEvaluate: ({ party, words, points, out }) => evaluate(party, words, points, out),
-    dcfEvaluateMany({ party, keys, words, points, out }) {
-      const each = points.length / keys.length;
-      for (let row = 0; row < keys.length; row++) {
-        const own = points.subarray(row * each, (row + 1) * each);
-        evaluate(party, words, own, out.subarray(row * each * words, (row + 1) * each * words));
-      }
-    },
+    dpfKeyBytes: () => 1,
+    dcfGenerateMany: deal,
+    dpfGenerateMany: deal,
+    dcfEvaluateMany: evaluate((point, alpha) => point < alpha),
+    dpfEvaluateMany: evaluate((point, alpha) => point === alpha),
   };
-  return { kernels: ideal, client, server };
+  return { kernels: ideal, client: parties[0].fields, server: parties[1].fields };
 }

@@ -51,3 +51,14 @@ export function splineGate(
   const ends = { from: [wires.from], to: wires.to };
   return gate("spline", ends, [rows, 1], { table, bits, wireName: `wire${wires.from}` });
 }
+
+export function maxGate(
+  wires: { readonly from: number; readonly to: number },
+  lengths: readonly number[],
+  options: { readonly heads?: number; readonly domainBits: number; readonly bits?: number },
+): Spec<"max"> {
+  const { heads = 1, ...rest } = options;
+  const ends = { from: [wires.from], to: wires.to };
+  const wireName = `wire${wires.from}`;
+  return gate("max", ends, [lengths.length, heads], { lengths, heads, wireName, ...rest });
+}

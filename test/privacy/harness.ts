@@ -32,6 +32,8 @@ export interface Message {
   readonly channel: Channel;
   readonly gate: GateSpec;
   readonly bytes: Uint8Array;
+  /** How many messages of this gate came before on this channel; default none. */
+  readonly turn?: number;
 }
 
 export interface AllRandomness {
@@ -225,6 +227,7 @@ function common<W>(options: RunOptions, tensors: Tensors) {
 function step(gate: GateSpec, sides: readonly [Online, Online], messages: Message[]): void {
   const channels = ["client-server", "server-client"] as const;
   const inboxes: [Uint8Array[], Uint8Array[]] = [[], []];
+  const turns = [0, 0];
   const next = [sides[0].next(nothing), sides[1].next(nothing)];
   for (let progress = true; progress; ) {
     progress = false;
@@ -233,7 +236,8 @@ function step(gate: GateSpec, sides: readonly [Online, Online], messages: Messag
       if (wanted.done) continue;
       if ("send" in wanted.value) {
         inboxes[1 - me]!.push(wanted.value.send);
-        messages.push({ channel: channels[me], gate, bytes: wanted.value.send });
+        const turn = turns[me]!++;
+        messages.push({ channel: channels[me], gate, bytes: wanted.value.send, turn });
         next[me] = sides[me].next(nothing);
       } else {
         const bytes = inboxes[me].shift();

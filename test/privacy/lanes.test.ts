@@ -63,8 +63,8 @@ function runRows(from: number, rows: number) {
 
 /** A message's words, vector by vector; a key is a run of bytes. */
 function vectors(message: Message) {
-  const parts = partsOf(message, ring.bits, ({ rows, table }) => [
-    { count: rows * keyLayout("dcf", table.domainBits, 2).keyBytes, bits: 8 },
+  const parts = partsOf(message, ring.bits, ({ kind, domainBits, words, count }) => [
+    { count: count * keyLayout(kind, domainBits, words).keyBytes, bits: 8 },
   ]);
   return unpackParts(message.bytes, parts);
 }

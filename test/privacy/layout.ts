@@ -12,15 +12,26 @@ export interface Part {
   readonly bits: number;
 }
 
+/** Keys of one shape that each party is dealt for a gate, one after the other. */
+export interface KeyBatch {
+  readonly kind: "dcf" | "dpf";
+  readonly domainBits: number;
+  readonly words: number;
+  readonly count: number;
+}
+
+/** What the bytes of such keys are. */
+export type KeyParts = (batch: KeyBatch) => readonly Part[];
+
 type Spec<K extends GateSpec["kind"]> = Extract<GateSpec, { kind: K }>;
 
 /** Parts of a message; what a row's key of a comparison is made of, the caller says. */
 export function partsOf(
-  { channel, gate, bytes }: Message,
+  { channel, gate, bytes, turn = 0 }: Message,
   ringBits: number,
-  keys: (gate: Spec<"spline">) => readonly Part[],
+  keys: KeyParts,
 ): readonly Part[] {
-  const parts = listParts(channel, gate, ringBits, keys).filter(({ bits }) => bits > 0);
+  const parts = listParts({ channel, gate, turn }, ringBits, keys).filter(({ bits }) => bits > 0);
   const size = parts.reduce((sum, part) => sum + bytesOf(part), 0);
   if (size !== bytes.length) {
     throw new Error(`${gate.kind} on ${channel}: ${bytes.length} bytes, ${size} expected`);
@@ -31,10 +42,9 @@ export function partsOf(
 const bytesOf = ({ count, bits }: Part) => Math.ceil((count * bits) / 8);
 
 function listParts(
-  channel: Channel,
-  gate: GateSpec,
+  { channel, gate, turn }: { channel: Channel; gate: GateSpec; turn: number },
   ringBits: number,
-  keys: (gate: Spec<"spline">) => readonly Part[],
+  keys: KeyParts,
 ): readonly Part[] {
   const count = gate.rows * gate.columns;
   const bits = gate.bits ?? ringBits;
@@ -48,8 +58,18 @@ function listParts(
     case "spline": {
       const { shift, domainBits } = gate.table;
       const argument = { count, bits: Math.min(ringBits, shift + domainBits) };
-      if (channel === "dealer-client") return keys(gate);
-      return channel === "dealer-server" ? [...keys(gate), { count, bits }] : [argument];
+      const key = keys({ kind: "dcf", domainBits: gate.table.domainBits, words: 2, count });
+      if (channel === "dealer-client") return key;
+      return channel === "dealer-server" ? [...key, { count, bits }] : [argument];
+    }
+    case "max": {
+      const { domainBits } = gate;
+      const sizes = comparisonsOf(gate.lengths, gate.heads);
+      const all = sizes.reduce((sum, size) => sum + size, 0);
+      const key = keys({ kind: "dcf", domainBits, words: 2, count: all });
+      if (channel === "dealer-client") return key;
+      const share = { count: all, bits: bits > domainBits ? bits : 0 };
+      return channel === "dealer-server" ? [...key, share] : [part(sizes[turn], domainBits)];
     }
     case "logits": {
       if (channel === "server-client") return [{ count, bits: gate.sentBits }];
@@ -63,6 +83,21 @@ function listParts(
       throw new Error(`unknown bytes of ${gate.kind} on ${channel}`);
   }
 }
+
+/** Comparisons of each level of a tournament. */
+function comparisonsOf(lengths: readonly number[], heads: number): number[] {
+  const out: number[] = [];
+  for (let left = lengths; left.some((length) => length > 1); ) {
+    out.push(left.reduce((sum, length) => sum + heads * Math.floor(length / 2), 0));
+    left = left.map((length) => Math.ceil(length / 2));
+  }
+  return out;
+}
+
+const part = (count: number | undefined, bits: number): Part => {
+  if (count === undefined) throw new Error("more messages than there are levels");
+  return { count, bits };
+};
 
 function partsOfOpening(channel: Channel, gate: Spec<"open">, ringBits: number): readonly Part[] {
   const count = gate.rows * gate.columns;

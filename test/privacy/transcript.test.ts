@@ -26,7 +26,7 @@ import { partyTensors } from "../masked-tensors.ts";
 import { type MergedOptions, mergedModel } from "../merged-model.ts";
 import { deviations, fromUniform } from "./chi-square.ts";
 import { type Channel, type Draw, type Message, recorded, seedOf } from "./harness.ts";
-import { type Part, partsOf, unpackParts } from "./layout.ts";
+import { type KeyBatch, type Part, partsOf, unpackParts } from "./layout.ts";
 
 /** One run's seeds drawn by each party; D draws from both. */
 interface Draws {
@@ -65,6 +65,8 @@ class Generation {
   readonly #tensors;
   readonly #gates = new Map<string, GateSpec>();
   readonly #sent: Message[] = [];
+  /** Messages of each gate and channel so far. */
+  readonly #turns = new Map<string, number>();
   readonly #tokens: number[] = [];
   readonly #vocabSize: number;
   readonly #client = new Scheduler();
@@ -173,7 +175,10 @@ class Generation {
 
   #note(channel: Channel, items: readonly Item[]): void {
     for (const { segment, gate, bytes } of items) {
-      this.#sent.push({ channel, gate: this.#gates.get(`${segment}:${gate}`)!, bytes });
+      const key = `${channel}:${segment}:${gate}`;
+      const turn = this.#turns.get(key) ?? 0;
+      this.#turns.set(key, turn + 1);
+      this.#sent.push({ channel, gate: this.#gates.get(`${segment}:${gate}`)!, bytes, turn });
     }
   }
 
@@ -201,15 +206,15 @@ class Generation {
 // ---- uniformity --------------------------------------------------------------------------------
 
 /** A comparison's keys, row by row: pseudo-random bytes, then control bits. */
-function partsOfKeys({ table, rows }: GateSpec & { kind: "spline" }): Part[] {
-  const { keyBytes, levels } = keyLayout("dcf", table.domainBits, 2);
+function partsOfKeys({ kind, domainBits, words, count: keys }: KeyBatch): Part[] {
+  const { keyBytes, levels } = keyLayout(kind, domainBits, words);
   const controls = Math.ceil(levels / 4);
   const key = [
     { count: keyBytes - controls, bits: 8 },
     { count: Math.floor(levels / 4), bits: 8 },
     ...(levels % 4 > 0 ? [{ count: 1, bits: 2 * (levels % 4) }] : []),
   ];
-  return Array.from({ length: rows }, () => key).flat();
+  return Array.from({ length: keys }, () => key).flat();
 }
 
 /** Histograms of whole and cut bytes: [bits][value]. */
