@@ -233,14 +233,14 @@ export class Tensor {
     return this.graph.record({ kind: "relu", x: this.id }, this.shape);
   }
 
-  layerNorm(eps: number): Tensor {
+  layerNorm(eps: number, name?: string): Tensor {
     ensure(eps >= 0, "E_SHAPE", "layerNorm: eps is negative");
-    return this.graph.record({ kind: "layerNorm", x: this.id, eps }, this.shape);
+    return this.graph.record({ kind: "layerNorm", x: this.id, eps, name }, this.shape);
   }
 
-  rmsNorm(eps: number): Tensor {
+  rmsNorm(eps: number, name?: string): Tensor {
     ensure(eps >= 0, "E_SHAPE", "rmsNorm: eps is negative");
-    return this.graph.record({ kind: "rmsNorm", x: this.id, eps }, this.shape);
+    return this.graph.record({ kind: "rmsNorm", x: this.id, eps, name }, this.shape);
   }
 
   silu(): Tensor {

@@ -74,7 +74,12 @@ export type OpBody =
   | { readonly kind: "gelu"; readonly x: number; readonly form: "tanh" | "erf" }
   | { readonly kind: "relu"; readonly x: number }
   /** x / sqrt(mean of squares + eps) over the last axis (Zhang and Sennrich 2019). */
-  | { readonly kind: "rmsNorm"; readonly x: number; readonly eps: number }
+  | {
+      readonly kind: "rmsNorm";
+      readonly x: number;
+      readonly eps: number;
+      readonly name?: string | undefined;
+    }
   /** x sigmoid(x). */
   | { readonly kind: "silu"; readonly x: number }
   /**
@@ -85,7 +90,13 @@ export type OpBody =
   /** [..., H, n, w] -> [..., H * times, n, w]: each head `times` times, one beside the other. */
   | { readonly kind: "repeatHeads"; readonly x: number; readonly times: number }
   /** (x - mean) / sqrt(variance + eps) over the last axis; scale and shift are mul and add. */
-  | { readonly kind: "layerNorm"; readonly x: number; readonly eps: number }
+  | {
+      readonly kind: "layerNorm";
+      readonly x: number;
+      readonly eps: number;
+      /** What stated ranges call it; so also of rmsNorm. */
+      readonly name?: string | undefined;
+    }
   /** Picks a where mask [..., n] is 1 and b where it is 0, row by row (training only). */
   | { readonly kind: "select"; readonly mask: number; readonly a: number; readonly b: number }
   /** The value, without a gradient (training only). */

@@ -103,6 +103,21 @@ const configSchema = z.strictObject({
   /** Bits after the point of each weight tensor's int16 grid, by tensor name. */
   weightFracBits: z.record(z.string(), z.int()).optional(),
   wireBounds: z.array(layerBounds).optional(),
+  /**
+   * The same of an ordinary decoder's wires, by name: [least, greatest] seen, with a margin, and
+   * what is proven; of magnitudes, or of a norm's mean square or variance.
+   */
+  ranges: z
+    .record(
+      z.string(),
+      z.strictObject({
+        proven: z.number().positive(),
+        calibrated: z.tuple([z.number().nonnegative(), z.number().positive()]),
+      }),
+    )
+    .optional(),
+  /** Bits after the point of what nonlinear gates of an ordinary decoder take in; default 12. */
+  operandBits: z.int().min(6).max(20).optional(),
   /** Plan with calibrated bounds where proven ones do not fit; overflow is then silent. */
   calibratedBounds: z.boolean().optional(),
   /** max |logit|, proven and seen. */

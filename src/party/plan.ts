@@ -3,6 +3,7 @@
 
 import { ensure, MergenError } from "../errors.ts";
 import type { GateSpec } from "../gate/index.ts";
+import type { PiecewiseTable } from "../gate/piecewise.ts";
 import type { SplineTable } from "../gate/spline.ts";
 import { bundles, type Segment, schedule } from "../generate/schedule.ts";
 import { Graph, type Tensor } from "../graph/graph.ts";
@@ -256,8 +257,10 @@ export class PlanCache {
   }
 }
 
+type Table = SplineTable | PiecewiseTable;
+
 async function digestOf({ segments, ...rest }: Omit<Plan, "bundles" | "digest">): Promise<string> {
-  const tables = new Map<SplineTable, number>();
+  const tables = new Map<Table, number>();
   const listed = segments.map(({ id, segment, gates }) => ({
     id,
     segment,
@@ -274,11 +277,11 @@ async function digestOf({ segments, ...rest }: Omit<Plan, "bundles" | "digest">)
  * A gate as JSON can write it. Tables are named by number: a layer's is the same in every step and
  * larger than all the rest.
  */
-function plainGate(gate: GateSpec, tables: Map<SplineTable, number>): object {
+function plainGate(gate: GateSpec, tables: Map<Table, number>): object {
   if (gate.kind === "quad") {
     return { ...gate, linear: `${gate.linear}n`, constant: `${gate.constant}n` };
   }
-  if (gate.kind !== "spline") return gate;
+  if (gate.kind !== "spline" && gate.kind !== "piecewise") return gate;
   const table = tables.get(gate.table) ?? tables.size;
   tables.set(gate.table, table);
   return { ...gate, table };

@@ -15,8 +15,17 @@ export interface LayerRange {
   };
 }
 
+/** What is proven of a wire of an ordinary decoder, and what was seen; see model/config.ts. */
+export interface WireRange {
+  readonly proven: number;
+  readonly calibrated: readonly [number, number];
+}
+
 /** What a model says about its numbers; a part of its public config.json. */
 export interface Numbers {
+  readonly positionCount?: number | undefined;
+  readonly ranges?: Readonly<Record<string, WireRange>> | undefined;
+  readonly operandBits?: number | undefined;
   readonly weightFracBits?: Readonly<Record<string, number>> | undefined;
   readonly wireBounds?: readonly LayerRange[] | undefined;
   readonly logitBound?: { readonly proven: number; readonly calibrated: number } | undefined;
@@ -80,18 +89,22 @@ export interface NormScales {
   readonly greatestFactor: number;
 }
 
-/** Chooses the scales of LayerNorm over `columns`, given the range of the variance. */
+/**
+ * Chooses the scales of LayerNorm over `columns`, given the range of the variance; or of RMSNorm,
+ * which does not centre, given that of the mean square.
+ */
 export function normScales(
   wireName: string,
   columns: number,
   eps: number,
   variance: LayerRange["variance"],
+  { centred = true }: { centred?: boolean } = {},
 ): NormScales {
-  const growth = Math.ceil(Math.log2(columns));
-  const kappa = columns / 2 ** growth;
+  const growth = centred ? Math.ceil(Math.log2(columns)) : 0;
+  const kappa = centred ? columns / 2 ** growth : 1;
   const greatest = kappa * kappa * columns * variance.proven;
   const room = Math.floor((HEADROOM_BITS - 1 - Math.log2(greatest)) / 2);
-  const operandBits = Math.min(OPERAND_BITS, room);
+  const operandBits = Math.min(centred ? OPERAND_BITS : balancedBits(variance), room);
   ensure(operandBits >= 6, "E_PLAN", `wire ${wireName}: too wide for a sum of squares`);
   const factorBits = STATE_BITS - operandBits;
   const table = rsqrtTable({ columns, kappa, eps, operandBits, variance });
@@ -104,6 +117,16 @@ export function normScales(
   );
   const greatestFactor = Number(table.c0[0]!) / 2 ** table.fracBits;
   return { growth, kappa, operandBits, factorBits, table, greatestFactor };
+}
+
+/**
+ * Bits of a norm's operand with which it has as many before its first digit as the reciprocal
+ * deviation has, in the middle of the range that was seen; both together make a state's bits.
+ */
+function balancedBits({ calibrated: [least, greatest] }: LayerRange["variance"]): number {
+  const deviation = (least * greatest) ** (1 / 4);
+  const bits = Math.round(STATE_BITS / 2 - Math.log2(deviation));
+  return Math.min(STATE_BITS - 4, Math.max(6, bits));
 }
 
 /**

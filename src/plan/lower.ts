@@ -9,6 +9,14 @@ import { openBitsOf } from "../gate/open.ts";
 import type { Graph, Tensor } from "../graph/graph.ts";
 import { type Op, type OpKind, operands } from "../graph/ops.ts";
 import {
+  type Activation,
+  activation,
+  type Builder,
+  type GateBody,
+  type OpenOptions,
+} from "./builder.ts";
+import {
+  HEADROOM_BITS,
   type LayerRange,
   LOGIT_BITS,
   type NormScales,
@@ -18,25 +26,14 @@ import {
   openingBits,
   RING_BITS,
   STATE_BITS,
+  type WireRange,
 } from "./format.ts";
+import { AttentionLowering, type CausalWire, type MaskedRows } from "./lower-attention.ts";
+import { activationTable, reluTable } from "./tables.ts";
 
 /** The gates of one segment, in an order in which they can run. */
 export interface LoweredSegment {
   readonly gates: readonly GateSpec[];
-}
-
-/** A tensor on its way through the plan. */
-interface Activation {
-  readonly role: "activation";
-  readonly wire: number;
-  readonly form: "shared" | "client" | "opened";
-  readonly rows: number;
-  readonly columns: number;
-  readonly fracBits: number;
-  /** Whether C's part is known before the input. */
-  readonly offline: boolean;
-  /** A residual sum: truncated before it feeds another layer. */
-  readonly accumulated: boolean;
 }
 
 /** Words that S alone holds: rows of a parameter. */
@@ -48,7 +45,13 @@ interface Constant {
   readonly from: number | undefined;
 }
 
-type Value = Activation | Constant;
+/** Keys or values of earlier segments. */
+interface CarriedRows {
+  readonly role: "carried";
+  readonly name: string;
+}
+
+type Value = Activation | Constant | CarriedRows | MaskedRows | CausalWire;
 
 /** What a carried tensor of the graph is called between segments. */
 export interface StateNames {
@@ -58,8 +61,11 @@ export interface StateNames {
   readonly stores: ReadonlyMap<string, { name: string; replaces: string | undefined }>;
 }
 
-/** Scales of a model's norms by layer: the same in all segments, and slow to find. */
-export type NormCache = Map<number, NormScales>;
+/** Bits after the point of an activation's value, where there is room. */
+const VALUE_BITS = 28;
+
+/** Scales of a model's norms by layer or name: the same in all segments, and slow to find. */
+export type NormCache = Map<number | string, NormScales>;
 
 /**
  * Lowers one segment's graph. Outputs that are not stored must be logits. Segments of one model may
@@ -83,6 +89,9 @@ class Lowering {
   readonly #gates: GateSpec[] = [];
   readonly #values = new Map<number, Value>();
   readonly #asClient = new Map<number, Activation>();
+  readonly #attentionParts: AttentionLowering;
+  /** Carried keys and values that have their gate. */
+  readonly #cached = new Set<string>();
   #wires = 0;
   #quads = 0;
   #norms = 0;
@@ -92,6 +101,15 @@ class Lowering {
     this.#numbers = numbers;
     this.#names = names;
     this.#normCache = norms;
+    const builder: Builder = {
+      numbers,
+      emit: (...gate) => this.#emit(...gate),
+      open: (x, how) => this.#open(x, how),
+      upperBitsOf: (wire) => this.#upperBitsOf(wire),
+      bound: (name) => this.#boundOf(name),
+      weightBits: (name) => this.#weightBits(name),
+    };
+    this.#attentionParts = new AttentionLowering(builder);
   }
 
   run(): LoweredSegment {
@@ -148,6 +166,30 @@ class Lowering {
         return this.#quad(op);
       case "layerNorm":
         return this.#layerNorm(op);
+      case "rmsNorm":
+        return this.#rmsNorm(op);
+      case "gelu":
+        return this.#pointwise(op, op.form);
+      case "silu":
+      case "relu":
+        return this.#pointwise(op, op.kind);
+      case "splitHeads":
+        return { ...this.#activation(op.x), heads: op.heads };
+      case "mergeHeads":
+        return { ...this.#activation(op.x), heads: undefined };
+      case "rope": {
+        const { start, base } = op;
+        return { ...this.#activation(op.x), rope: { start, base } };
+      }
+      case "repeatHeads":
+        return this.#value(op.x); // Which key head a query head reads follows from their numbers.
+      case "matmul":
+        return this.#matmul(op);
+      case "causalSoftmax": {
+        const scores = this.#value(op.x);
+        ensure(scores.role === "scores", "E_PLAN", "a softmax takes attention scores");
+        return this.#attentionParts.softmax(scores);
+      }
       default:
         throw withoutGate(op.kind);
     }
@@ -172,6 +214,7 @@ class Lowering {
   #load(op: Op & { kind: "input" }): Value {
     const name = this.#names.loads.get(op.name);
     ensure(name !== undefined, "E_PLAN", `input ${op.name} is not a carried wire`);
+    if (op.shape.length > 2) return { role: "carried", name };
     const [rows, columns] = [op.shape.at(-2)!, op.shape.at(-1)!];
     const wire = this.#emit({ kind: "load", name }, [], rows, columns);
     const fracBits = STATE_BITS;
@@ -184,19 +227,36 @@ class Lowering {
     const x = this.#value(op.x);
     const rows = op.to - op.from;
     if (x.role === "constant") return { ...x, rows, from: x.from! + op.from };
-    const client = this.#toClient(x);
+    const client = this.#toClient(this.#activation(op.x));
     const { columns } = client;
     const wire = this.#emit({ kind: "slice", from: op.from }, [client.wire], rows, columns);
     return { ...client, wire, rows };
   }
 
   #concat(op: Op & { kind: "concatRows" }): Value {
+    const earlier = this.#value(op.a);
+    if (earlier.role === "carried") return this.#extend(op, earlier.name);
     const a = this.#toClient(this.#activation(op.a));
     const b = this.#toClient(this.#activation(op.b));
     ensure(a.fracBits === b.fracBits, "E_PLAN", "joined rows have different scales");
     const rows = a.rows + b.rows;
     const wire = this.#emit({ kind: "concat" }, [a.wire, b.wire], rows, a.columns);
     return { ...a, wire, rows };
+  }
+
+  /** Keys or values behind those of earlier segments. */
+  #extend(op: Op & { kind: "concatRows" }, after: string): MaskedRows {
+    const target = [...this.#graph.outputs].find(([, tensor]) => tensor.id === op.out)?.[0];
+    const name = target === undefined ? undefined : this.#names.stores.get(target)?.name;
+    ensure(name !== undefined, "E_PLAN", "keys and values must be carried on");
+    this.#cached.add(name);
+    const rows = this.#maskedRows(op.b);
+    return this.#attentionParts.cached(rows, after, name, op.shape.at(-2)!);
+  }
+
+  #maskedRows(id: number): MaskedRows {
+    const value = this.#value(id);
+    return value.role === "rows" ? value : this.#attentionParts.rows(this.#activation(id));
   }
 
   // ---- linear layers ---------------------------------------------------------------------------
@@ -234,7 +294,8 @@ class Lowering {
 
   #linear(op: Op & { kind: "linear" }): Value {
     const { map, bits, columns } = this.#matrixOf(op);
-    const out = this.#apply(this.#activation(op.x), map, bits, columns);
+    const name = this.#constant(op.weight).name.replace(/\.weight$/, "");
+    const out = { ...this.#apply(this.#activation(op.x), map, bits, columns), name };
     return op.bias === undefined ? out : this.#addConstant(out, this.#constant(op.bias));
   }
 
@@ -262,7 +323,7 @@ class Lowering {
     const [a, b] = [this.#value(op.a), this.#value(op.b)];
     if (b.role === "constant") return this.#addConstant(this.#activation(op.a), b);
     ensure(a.role === "activation", "E_PLAN", "a constant stands on the left of a sum");
-    return this.#sum(a, b);
+    return this.#sum(a, this.#activation(op.b));
   }
 
   /** An operand that was re-masked already is taken in that form: its C part is known offline. */
@@ -326,6 +387,8 @@ class Lowering {
   }
 
   #columnScale(op: Op & { kind: "mul" }): Value {
+    const factor = this.#value(op.b);
+    if (factor.role === "activation") return this.#entryProduct(this.#activation(op.a), factor);
     ensure(
       this.#graph.ops[op.a]!.kind !== "layerNorm",
       "E_PLAN",
@@ -431,6 +494,112 @@ class Lowering {
     return this.#normalised(y, factor, scales, wireName);
   }
 
+  #rmsNorm(op: Op & { kind: "rmsNorm" }): Value {
+    const name = op.name ?? "norm";
+    const x = this.#activation(op.x);
+    ensure(
+      x.form === "shared",
+      "E_PLAN",
+      `wire ${name}: a norm takes a shared wire, such as a sum`,
+    );
+    const range = this.#namedRange(name);
+    const { rows, columns } = x;
+    const proven = this.#numbers.calibratedBounds ? 16 * range.calibrated[1] : range.proven;
+    const scales =
+      this.#normCache.get(name) ??
+      normScales(name, columns, op.eps, { ...range, proven }, { centred: false });
+    this.#normCache.set(name, scales);
+    const magnitude = Math.sqrt(columns * proven);
+    const shift = x.fracBits - scales.operandBits;
+    const y = this.#open(x, { shift, squares: "rows", wireName: name, magnitude });
+    const squares = this.#emit({ kind: "sumSquares", width: columns }, [y.wire], rows, 1);
+    const { table } = scales;
+    const wireName = `${name}.square`;
+    const factor = this.#emit({ kind: "spline", table, wireName }, [squares], rows, 1);
+    return this.#normalised(y, factor, scales, name);
+  }
+
+  /** A function of each entry, by a table over all of its opened bits. */
+  #pointwise(op: Op & { x: number }, kind: "tanh" | "erf" | "silu" | "relu"): Value {
+    const x = this.#activation(op.x);
+    const name = x.name;
+    ensure(name !== undefined, "E_PLAN", `${op.kind} of no linear layer`);
+    const fracBits = this.#numbers.operandBits ?? OPERAND_BITS;
+    const { rows, columns } = x;
+    const shift = x.fracBits - fracBits;
+    const magnitude = this.#boundOf(name);
+    const opened = this.#open(x, { shift, squares: "none", wireName: name, magnitude });
+    const bits = this.#upperBitsOf(opened.wire);
+    const layer = name.replace(/\.[^.]*$/, "");
+    const valueBits = Math.min(
+      VALUE_BITS,
+      this.#residualRoom() - this.#weightBits(`${layer}.o.weight`),
+    );
+    const table =
+      kind === "relu"
+        ? reluTable({ fracBits, bits }, valueBits)
+        : activationTable(kind, { fracBits, bits }, valueBits);
+    const wire = this.#emit(
+      { kind: "piecewise", table, wireName: name },
+      [opened.wire],
+      rows,
+      columns,
+    );
+    return activation({
+      wire,
+      form: "shared",
+      rows,
+      columns,
+      fracBits: valueBits,
+      offline: false,
+      name,
+    });
+  }
+
+  /** a b entry by entry: a gated activation. */
+  #entryProduct(a: Activation, b: Activation): Value {
+    const fracBits = this.#numbers.operandBits ?? OPERAND_BITS;
+    const { rows, columns } = a;
+    const [y, g] = [a, b].map((x) => {
+      const name = x.name;
+      ensure(name !== undefined && x.form === "shared", "E_PLAN", "a product of unnamed wires");
+      return this.#open(
+        { ...x, rows: rows * columns, columns: 1 },
+        {
+          shift: x.fracBits - fracBits,
+          squares: "none",
+          wireName: name,
+          magnitude: this.#boundOf(name),
+        },
+      );
+    }) as [Activation, Activation];
+    const upperBits = [this.#upperBitsOf(y.wire), this.#upperBitsOf(g.wire)] as const;
+    const wire = this.#emit({ kind: "product", upperBits }, [y.wire, g.wire], rows * columns, 1);
+    const made = { wire, form: "shared", rows, columns, fracBits: 2 * fracBits } as const;
+    return activation({ ...made, offline: false });
+  }
+
+  #matmul(op: Op & { kind: "matmul" }): Value {
+    const a = this.#value(op.a);
+    if (op.transposeB)
+      return this.#attentionParts.scores(this.#activation(op.a), this.#maskedRows(op.b));
+    ensure(a.role === "weights", "E_PLAN", "a product of two activations that is no attention");
+    const output = `${a.layer}.output.weight`;
+    const fracBits = Math.min(STATE_BITS + 8, this.#residualRoom() - this.#weightBits(output));
+    return this.#attentionParts.mix(a, this.#maskedRows(op.b), fracBits);
+  }
+
+  /** Bits after the point that a summand of the residual stream may have. */
+  #residualRoom(): number {
+    const squares = Object.entries(this.#numbers.ranges ?? {})
+      .filter(([name]) => name.endsWith("norm"))
+      .map(([, range]) =>
+        this.#numbers.calibratedBounds ? 16 * range.calibrated[1] : range.proven,
+      );
+    const columns = this.#graph.ops.find(({ kind }) => kind === "rmsNorm")?.shape.at(-1) ?? 1;
+    return HEADROOM_BITS - 1 - Math.ceil(Math.log2(columns * Math.max(...squares)) / 2);
+  }
+
   #normalised(y: Activation, factor: number, scales: NormScales, wireName: string): Activation {
     const { rows, columns } = y;
     const column = activation({
@@ -455,15 +624,7 @@ class Lowering {
   }
 
   /** Opens a shared wire of which |x| <= magnitude is known, in real units. */
-  #open(
-    x: Activation,
-    how: {
-      shift: number;
-      squares: "none" | "each" | "rows";
-      wireName: string;
-      magnitude: number;
-    },
-  ): Activation {
+  #open(x: Activation, how: OpenOptions): Activation {
     const { shift, squares, wireName, magnitude } = how;
     ensure(x.form === "shared", "E_PLAN", `wire ${wireName} is opened but not shared`);
     ensure(shift >= 1, "E_PLAN", `wire ${wireName} has too few fractional bits to be truncated`);
@@ -508,6 +669,13 @@ class Lowering {
   }
 
   #store(tensor: Tensor, target: { name: string; replaces: string | undefined }): void {
+    if (this.#cached.has(target.name)) return;
+    const value = this.#value(tensor.id);
+    if (value.role === "rows" || (value.role === "activation" && value.heads !== undefined)) {
+      const rows = this.#maskedRows(tensor.id);
+      this.#attentionParts.cached(rows, undefined, target.name, rows.rows);
+      return;
+    }
     const client = this.#toClient(this.#activation(tensor.id));
     ensure(client.fracBits === STATE_BITS, "E_PLAN", `state ${target.name} has another scale`);
     this.#emit({ kind: "store", ...target }, [client.wire], client.rows, client.columns);
@@ -539,12 +707,7 @@ class Lowering {
 
   // ---- look-ups --------------------------------------------------------------------------------
 
-  #emit(
-    body: DistributiveOmit<GateSpec, "id" | "inputs" | "output" | "rows" | "columns">,
-    inputs: readonly number[],
-    rows: number,
-    columns: number,
-  ): number {
+  #emit(body: GateBody, inputs: readonly number[], rows: number, columns: number): number {
     const output = this.#wires++;
     const id = this.#gates.length;
     this.#gates.push({ ...body, id, inputs, output, rows, columns } as GateSpec);
@@ -597,6 +760,17 @@ class Lowering {
     return this.#numbers.calibratedBounds ? 4 * range.calibrated : range.proven;
   }
 
+  #namedRange(name: string): WireRange {
+    const range = this.#numbers.ranges?.[name];
+    ensure(range, "E_PLAN", `config.json has no range of ${name}: calibrate the model first`);
+    return range;
+  }
+
+  #boundOf(name: string): number {
+    const { proven, calibrated } = this.#namedRange(name);
+    return this.#bound({ proven, calibrated: calibrated[1] });
+  }
+
   #varianceBound(range: LayerRange): number {
     const { proven, calibrated } = range.variance;
     return this.#numbers.calibratedBounds ? 16 * calibrated[1] : proven;
@@ -618,19 +792,21 @@ const lowered: ReadonlySet<OpKind> = new Set<OpKind>([
   "constantAttention",
   "quad",
   "layerNorm",
+  "rmsNorm",
+  "gelu",
+  "silu",
+  "relu",
+  "rope",
+  "splitHeads",
+  "mergeHeads",
+  "repeatHeads",
+  "matmul",
+  "causalSoftmax",
 ]);
 
 function withoutGate(kind: OpKind): MergenError {
   const remedy = "run this recipe in float mode";
   return new MergenError("E_PLAN", `the operation ${kind} has no secure gate yet: ${remedy}`);
-}
-
-type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
-
-function activation(
-  fields: Pick<Activation, "wire" | "form" | "rows" | "columns" | "fracBits" | "offline">,
-): Activation {
-  return { role: "activation", accumulated: false, ...fields };
 }
 
 function isOutput(graph: Graph, id: number): boolean {

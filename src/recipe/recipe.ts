@@ -77,18 +77,23 @@ export function activation(settings: RecipeSettings, x: Tensor): Tensor {
 /** The norm that the settings name and, where learned, scale and shift; rmsnorm has no shift. */
 export function norm(graph: Graph, settings: RecipeSettings, x: Tensor, name: string): Tensor {
   const { kind, eps, scale } = settings.norm;
-  if (kind !== "affine" && !scale) return normalised(kind, x, eps);
+  if (kind !== "affine" && !scale) return normalised(kind, x, eps, name);
   const d = settings.hiddenSize;
-  const scaled = normalised(kind, x, eps).mul(graph.weight(`${name}.scale`, [d]));
+  const scaled = normalised(kind, x, eps, name).mul(graph.weight(`${name}.scale`, [d]));
   return kind === "rmsnorm" ? scaled : scaled.add(graph.weight(`${name}.shift`, [d]));
 }
 
-function normalised(kind: RecipeSettings["norm"]["kind"], x: Tensor, eps: number): Tensor {
+function normalised(
+  kind: RecipeSettings["norm"]["kind"],
+  x: Tensor,
+  eps: number,
+  name: string,
+): Tensor {
   switch (kind) {
     case "layernorm":
-      return x.layerNorm(eps);
+      return x.layerNorm(eps, name);
     case "rmsnorm":
-      return x.rmsNorm(eps);
+      return x.rmsNorm(eps, name);
     case "affine":
       return x;
     default:
