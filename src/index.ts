@@ -18,6 +18,7 @@ export {
   saveModel,
 } from "./model/checkpoint.ts";
 export { type ModelConfig, promptPositions } from "./model/config.ts";
+export { type ImportOptions, importHuggingFace, importLlama2c } from "./model/import.ts";
 export { encodePrompt, promptText } from "./model/prompt.ts";
 export { shapeNames } from "./model/shapes.ts";
 export { Client, type ClientOptions, type GenerateOptions } from "./party/client.ts";

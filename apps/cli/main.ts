@@ -9,6 +9,7 @@ import { addDemo } from "./commands/demo.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addEval } from "./commands/eval.ts";
 import { addGenerate } from "./commands/generate.ts";
+import { addImport } from "./commands/import.ts";
 import { addInit } from "./commands/init.ts";
 import { addPlan } from "./commands/plan.ts";
 import { addRelay } from "./commands/relay.ts";
@@ -42,6 +43,7 @@ function program(): Command {
     addDoctor,
     addRelay,
     addInit,
+    addImport,
   ]) {
     add(root);
   }

@@ -6,9 +6,13 @@ import { randomUUID } from "node:crypto";
 import { cp, mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { MergenError } from "../errors.ts";
+import { checkWeights } from "./check-weights.ts";
 import { type ModelConfig, parseConfig } from "./config.ts";
 import { weightShapes as decoderShapes } from "./decoder.ts";
 import { describe, oldFolder, orUnreadable, readJson } from "./files.ts";
+import { huggingFaceKind } from "./hf-config.ts";
+import { bytePairTokenizerJson, hasPairFiles } from "./hf-tokenizer.ts";
+import { importHuggingFace } from "./import.ts";
 import { safetensorsParts, type Weights } from "./safetensors.ts";
 import { checkTokenizer, Tokenizer } from "./tokenizer.ts";
 import { readWeights } from "./weights-file.ts";
@@ -29,7 +33,8 @@ const TOKENIZER_CONFIG = "tokenizer_config.json";
 const ownFiles = [CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG];
 
 /**
- * Reads a model folder and checks that weights and tokenizer fit the config. `weightShapes` is for
+ * Reads a model folder and checks that weights and tokenizer fit the config. A Hugging Face folder
+ * of a kind that can be imported is imported on the way, on the int16 grid. `weightShapes` is for
  * models that are not the decoder's.
  * @throws E_MODEL naming the file and the key or tensor, E_TOKENIZER when a tokenizer does not fit
  */
@@ -37,7 +42,10 @@ export async function loadModel(
   dir: string,
   { weightShapes = decoderShapes }: { weightShapes?: WeightShapes } = {},
 ): Promise<Model> {
-  const config = await loadConfig(dir);
+  const configPath = join(dir, CONFIG);
+  const json = await readJson(configPath);
+  if (huggingFaceKind(json)) return importHuggingFace(dir);
+  const config = parseConfig(json, configPath);
   const tokenizer = await loadTokenizer(dir);
   checkTokenizer(tokenizer, config, join(dir, TOKENIZER));
   const path = join(dir, WEIGHTS);
@@ -51,47 +59,27 @@ export async function loadModel(
 /** Reads config.json alone: what a client or dealer needs of a model. @throws E_MODEL */
 export async function loadConfig(dir: string): Promise<ModelConfig> {
   const path = join(dir, CONFIG);
-  return parseConfig(await readJson(path), path);
-}
-
-/** Reads the tokenizer of a model folder alone. @throws E_MODEL, E_TOKENIZER */
-export async function loadTokenizer(dir: string): Promise<Tokenizer> {
-  const path = join(dir, TOKENIZER);
-  const tokenizer = await readJson(path);
-  const config = await readJson(join(dir, TOKENIZER_CONFIG), { optional: true });
-  return new Tokenizer({ tokenizer, config }, path);
+  const json = await readJson(path);
+  const kind = huggingFaceKind(json);
+  if (kind) {
+    const message = `${path}: is a Hugging Face model's, which has no public config yet`;
+    const remedy = `make one with: mergen import ${kind} ${dir} --out DIR`;
+    throw new MergenError("E_MODEL", `${message}; ${remedy}`);
+  }
+  return parseConfig(json, path);
 }
 
 /**
- * Checks that tensors are those of a model, by name and shape, and finite.
- * @throws E_MODEL naming the tensor that is missing, too many, of another shape or not finite
+ * Reads the tokenizer of a model folder alone, or of one with GPT-2's vocab.json and merges.txt.
+ * @throws E_MODEL, E_TOKENIZER
  */
-export function checkWeights(
-  weights: Weights,
-  shapes: ReadonlyMap<string, readonly number[]>,
-  origin = WEIGHTS,
-): void {
-  const fail = (name: string, message: string) => {
-    throw new MergenError("E_MODEL", `${origin}: tensor ${JSON.stringify(name)}: ${message}`);
-  };
-  for (const [name, shape] of shapes) {
-    const tensor = weights.get(name);
-    if (tensor === undefined) fail(name, "is missing; take the weights that belong to config.json");
-    else if (String(tensor.shape) !== String(shape)) {
-      fail(name, `has shape [${tensor.shape}], config.json asks for [${shape}]`);
-    } else if (!allFinite(tensor.data)) fail(name, "holds a value that is not finite");
-  }
-  for (const name of weights.keys()) {
-    if (!shapes.has(name)) fail(name, "is unknown to a model of this config.json; remove it");
-  }
-}
-
-/** An exponent of all ones (not a number, infinite) and one more carries into the sign bit. */
-function allFinite(data: Float32Array): boolean {
-  const words = new Int32Array(data.buffer, data.byteOffset, data.length);
-  let carried = 0;
-  for (let i = 0; i < words.length; i++) carried |= (words[i] & 0x7f800000) + 0x00800000;
-  return carried >= 0;
+export async function loadTokenizer(dir: string): Promise<Tokenizer> {
+  const path = join(dir, TOKENIZER);
+  const tokenizer = (await hasPairFiles(dir))
+    ? await bytePairTokenizerJson(dir)
+    : await readJson(path);
+  const config = await readJson(join(dir, TOKENIZER_CONFIG), { optional: true });
+  return new Tokenizer({ tokenizer, config }, path);
 }
 
 /**

@@ -15,7 +15,7 @@ export const MOST_FRAC_BITS = 16;
  */
 export function roundToColumnGrid(
   { config, weights }: { config: ModelConfig; weights: Weights },
-  { mostFracBits = MOST_FRAC_BITS }: { mostFracBits?: number } = {},
+  { mostFracBits = MOST_FRAC_BITS }: { mostFracBits?: number | undefined } = {},
 ): { config: ModelConfig; weights: Weights } {
   const rounded: Weights = new Map();
   const weightFracBits: Record<string, number> = {};

@@ -2,8 +2,8 @@
 // and its tokenizer file. Source: the reading code of that program's run.c.
 
 import { MergenError } from "../errors.ts";
+import { checkWeights } from "./check-weights.ts";
 import type { Model } from "./checkpoint.ts";
-import { checkWeights } from "./checkpoint.ts";
 import { type ModelConfig, parseConfig } from "./config.ts";
 import { weightShapes } from "./decoder.ts";
 import { foldNorms, turnedData } from "./fold.ts";

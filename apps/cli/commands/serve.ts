@@ -1,5 +1,3 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { type Command, Option } from "commander";
 import { pino } from "pino";
 import {
@@ -57,13 +55,13 @@ async function serve(flags: ServeFlags): Promise<void> {
   const log = pino({ name: "server" }, pino.destination(2));
   const stop = stopSignal();
   tlsOf(flags); // what is wrong with it should show before the model is read
-  const { config, weights } = await loadModel(flags.model);
+  const { config, weights, tokenizer } = await loadModel(flags.model);
   const server = await Server.create({
     kernels: await loadRingKernels(),
     floatKernels: await loadFloatKernels(),
     config,
     weights,
-    tokenizer: await readFile(join(flags.model, "tokenizer.json")),
+    tokenizer: new TextEncoder().encode(JSON.stringify(tokenizer.files.tokenizer)),
     connectDealer: connector("dealer", flags.dealer, { token: flags.dealerToken, ca: flags.ca }),
     store: flags.bundles === undefined ? memoryStore() : await fileStore(flags.bundles),
     timeoutMs: flags.timeout * 1000,
