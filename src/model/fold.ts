@@ -2,6 +2,7 @@
 // know it: each norm's scale and shift into the layers that read the norm, and the scale of the
 // attention's scores into the queries. The function stays the same within float rounding.
 //   (x s + t) W + b = x (diag(s) W) + (b + t W)
+// LayerNorm becomes RMSNorm: see centreResidual.
 
 import { ensure, MergenError } from "../errors.ts";
 import type { ModelConfig } from "./config.ts";
@@ -13,7 +14,7 @@ interface Folded {
 }
 
 /**
- * The same model with norm.scale false, scaledQuery true and a head of its own. The data of
+ * The same model with RMSNorm, norm.scale false, scaledQuery true and a head of its own. The data of
  * `weights` are changed in place, so that a large model is not held twice: do not use them again.
  * @throws E_MODEL when it is not an ordinary decoder, or a tensor is missing
  */
@@ -27,11 +28,13 @@ export function foldNorms({ config, weights }: Folded): Folded {
       scaleQuery(folded.weights, layer, factor);
     }
   }
+  const centred = config.norm.kind === "layernorm";
+  if (centred) centreResidual(folded);
   return {
     weights: folded.weights,
     config: {
       ...config,
-      norm: { ...config.norm, scale: false },
+      norm: { ...config.norm, scale: false, ...(centred && { kind: "rmsnorm" }) },
       scaledQuery: true,
       ...(config.norm.scale && { tiedHead: false, headBias: hasShift(config) || config.headBias }),
     },
@@ -68,6 +71,26 @@ function foldScales({ config, weights }: Folded): void {
     });
   }
   foldNorm({ config, weights }, "norm", ["head"]);
+}
+
+/**
+ * Takes the mean off all that is added to the residual stream: off the rows of embeddings and
+ * positions, and off the rows of the matrices that write to it. LayerNorm is blind to it, so the
+ * function stays the same; and of rows without a mean it is RMSNorm, which costs a secure mode no
+ * bits for centring. A tied head may be centred too: what it multiplies has no mean.
+ */
+function centreResidual({ config, weights }: Folded): void {
+  const parts = ["attention.output", "o"].flatMap((part) => [`${part}.weight`, `${part}.bias`]);
+  const layers = Array.from({ length: config.layerCount }, (_, i) => `layers.${i}`);
+  const written = layers.flatMap((layer) => parts.map((part) => `${layer}.${part}`));
+  for (const name of ["embedding.weight", "position.weight", ...written]) {
+    const { data } = tensorOf(weights, name);
+    for (let at = 0; at < data.length; at += config.hiddenSize) {
+      const row = data.subarray(at, at + config.hiddenSize);
+      const mean = row.reduce((sum, value) => sum + value, 0) / row.length;
+      for (let i = 0; i < row.length; i++) row[i]! -= mean;
+    }
+  }
 }
 
 /** Moves one norm's scale and shift into the linear layers of these names. */

@@ -8,6 +8,7 @@ import { type ModelConfig, parseConfig } from "../model/config.ts";
 import type { Weights } from "../model/safetensors.ts";
 import { checkBounds } from "../plan/bounds.ts";
 import { MaskTensors, maskedSlabs } from "../plan/masks.ts";
+import { checkRanges } from "../plan/ranges.ts";
 import { type MaskedTensor, ServerTensors } from "../plan/tensors.ts";
 import type { Channel } from "../wire/channel.ts";
 import { frameBytes } from "../wire/frame.ts";
@@ -81,7 +82,8 @@ export class Server {
     };
     const { kernels, config, weights } = options;
     const listed = await new PlanCache().tensors(config);
-    checkBounds(config, weights, options.floatKernels);
+    const check = config.attention === "constant" ? checkBounds : checkRanges;
+    check(config, weights, options.floatKernels);
     const tensors = new ServerTensors({ kernels, weights, numbers: config, tensors: listed });
     const maskSeed = await options.seeds(WEIGHTS_LABEL);
     const masks = new MaskTensors(kernels, listed, maskSeed);

@@ -1,0 +1,109 @@
+// Ranges of an ordinary decoder's wires on real inputs, and with the bounds that its weights prove,
+// what config.json states about them.
+
+import { schedule } from "../generate/schedule.ts";
+import type { Op } from "../graph/ops.ts";
+import type { FloatKernels } from "../kernel/float-kernels.ts";
+import type { Model } from "../model/checkpoint.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { Random } from "../model/random.ts";
+import { provenRanges, statedRanges } from "../plan/ranges.ts";
+import type { FloatProgram } from "../run/float.ts";
+import { FloatDecoder } from "./float-decoder.ts";
+import { LOGITS } from "./plan.ts";
+
+/** How far beyond the seen ranges those of other texts may lie. */
+const MARGIN = 1.25;
+/** Tokens of the made-up text that a model is looked at with where no text is given. */
+const SAMPLE_TOKENS = 64;
+
+/**
+ * The model's config with `ranges` and `logitBound`, from token ids of sample texts (default:
+ * random ones). Cost: a prompt pass of each text and the spectral norms of all matrices.
+ * @throws E_MODEL when its norms are not folded
+ */
+export function withRanges(
+  { config, weights }: Pick<Model, "config" | "weights">,
+  kernels: FloatKernels,
+  texts: readonly (readonly number[])[] = [sample(config)],
+): ModelConfig {
+  const decoder = new FloatDecoder(config, weights, kernels);
+  const seen = new Map<string, [number, number]>();
+  let logit = 0;
+  for (const ids of texts) {
+    decoder.begin();
+    const options = { promptPositions: ids.length, maxTokens: 1, chunk: 1, anchor: 1 };
+    for (const segment of schedule(options)) {
+      decoder.run(segment, segment.kind === "prompt" ? ids : undefined);
+      observe(decoder.program, seen);
+      const logits = decoder.program.graph.outputs.get(LOGITS);
+      if (logits) logit = Math.max(logit, peakOf(decoder.program.values[logits.id]!));
+    }
+  }
+  const wires = new Map([...seen].map(([name, range]) => [name, widened(range)] as const));
+  const proven = provenRanges(config, weights, kernels);
+  return { ...config, ...statedRanges(proven, { wires, logit: MARGIN * logit }) };
+}
+
+function widened([least, greatest]: [number, number]): [number, number] {
+  return [least / MARGIN, greatest * MARGIN];
+}
+
+function sample({ vocabSize, positionCount }: ModelConfig): number[] {
+  const random = new Random(1, 0);
+  const count = Math.min(SAMPLE_TOKENS, positionCount);
+  return Array.from({ length: count }, () => random.below(vocabSize));
+}
+
+/** Widens the ranges by what one program's run has computed. */
+function observe({ graph, values }: FloatProgram, seen: Map<string, [number, number]>): void {
+  const names = new Map<number, string>();
+  const note = (name: string, least: number, greatest: number) => {
+    const [low, high] = seen.get(name) ?? [Number.POSITIVE_INFINITY, 0];
+    seen.set(name, [Math.min(low, least), Math.max(high, greatest)]);
+  };
+  for (const op of graph.ops) {
+    const name = nameOf(op, graph.ops, names);
+    if (name === undefined) continue;
+    names.set(op.out, name);
+    if (op.kind === "rmsNorm")
+      meanSquares(values[op.x]!, op.shape.at(-1)!, (x) => note(name, x, x));
+    else if (op.kind === "linear" || op.kind === "rope" || op.kind === "matmul") {
+      note(name, 0, peakOf(values[op.out]!));
+    }
+  }
+}
+
+/** What stated ranges call the wire that an op makes, or of a norm the one that it reads. */
+function nameOf(op: Op, ops: readonly Op[], names: ReadonlyMap<number, string>) {
+  switch (op.kind) {
+    case "rmsNorm":
+      return op.name;
+    case "linear": {
+      const weight = ops[op.weight]!;
+      return weight.kind === "weight" ? weight.name.replace(/\.weight$/, "") : undefined;
+    }
+    case "rope":
+    case "splitHeads":
+    case "scale":
+      return names.get(op.x);
+    case "matmul":
+      return op.transposeB ? names.get(op.a)?.replace(/[^.]*$/, "score") : undefined;
+    default:
+      return undefined;
+  }
+}
+
+function meanSquares(x: Float32Array, columns: number, note: (value: number) => void): void {
+  for (let at = 0; at < x.length; at += columns) {
+    let sum = 0;
+    for (let i = at; i < at + columns; i++) sum += x[i]! * x[i]!;
+    note(sum / columns);
+  }
+}
+
+function peakOf(values: Float32Array): number {
+  let greatest = 0;
+  for (let i = 0; i < values.length; i++) greatest = Math.max(greatest, Math.abs(values[i]!));
+  return greatest;
+}
