@@ -8,9 +8,11 @@ import type { FloatKernels } from "../kernel/float-kernels.ts";
 import { Arena } from "./arena.ts";
 import { AttentionChain, type ChainPlan, chainPlans } from "./attention-chain.ts";
 import { attentionPattern } from "./attention-pattern.ts";
+import * as scores from "./attention-weights.ts";
 import { type AttentionShape, constantAttention, type Segment } from "./constant-attention.ts";
 import * as loops from "./float-loops.ts";
 import { backward } from "./gradient.ts";
+import { piecewise } from "./piecewise.ts";
 
 /** Run-time data by name: Int32Array for ids, Float32Array for everything else. */
 export type FloatInputs = ReadonlyMap<string, Float32Array | Int32Array>;
@@ -20,7 +22,15 @@ export interface FloatWeights {
 
 /** Ops of one operand whose result has its shape. */
 export type UnaryOp = Op & {
-  kind: "scale" | "causalSoftmax" | "quad" | "gelu" | "relu" | "layerNorm";
+  kind:
+    | "scale"
+    | "causalSoftmax"
+    | "attentionWeights"
+    | "quad"
+    | "gelu"
+    | "relu"
+    | "piecewise"
+    | "layerNorm";
 };
 
 /** Below this many multiply-adds a plain loop beats the call of a kernel. */
@@ -226,8 +236,19 @@ export class FloatProgram {
         attentionPattern(values[op.base]!, parts, op.shape[1]!, out);
         return;
       }
+      case "causalCubes":
+        scores.causalCubes(values[op.x]!, this.dimensions(op.x), out);
+        return;
+      case "causalScale":
+        scores.causalScale(values[op.x]!, values[op.factor]!, this.dimensions(op.out), out);
+        return;
+      case "batchNorm":
+        loops.batchNorm(values[op.x]!, this.#statistics(op), out);
+        return;
       case "scale":
       case "causalSoftmax":
+      case "attentionWeights":
+      case "piecewise":
       case "quad":
       case "gelu":
       case "relu":
@@ -264,6 +285,16 @@ export class FloatProgram {
       case "causalSoftmax":
         this.#softmax(op, out);
         return;
+      case "attentionWeights": {
+        const shape = this.dimensions(op.out);
+        const sums = this.#take(2 * (out.length / shape.columns));
+        this.saved[op.out] = sums;
+        scores.attentionWeights(x, op.form, shape, out, sums);
+        return;
+      }
+      case "piecewise":
+        piecewise(x, op, out);
+        return;
       case "quad":
         loops.quad(x, op.coefficients, out);
         return;
@@ -283,6 +314,10 @@ export class FloatProgram {
       default:
         op satisfies never;
     }
+  }
+
+  #statistics(op: Op & { kind: "batchNorm" }) {
+    return { mean: this.values[op.mean]!, variance: this.values[op.variance]!, eps: op.eps };
   }
 
   #constantAttention(op: Op & { kind: "constantAttention" }, out: Float32Array): void {
