@@ -61,12 +61,12 @@ function bitsOf({ norm }: ModelConfig, name: string): number {
 }
 
 /** Most bits, up to OTHER_BITS, with which all values fit int16. */
-function gridOf(data: Float32Array): number {
+export function gridOf(data: Float32Array): number {
   const greatest = data.reduce((most, value) => Math.max(most, Math.abs(value)), 2 ** -OTHER_BITS);
   return Math.min(OTHER_BITS, Math.floor(Math.log2(32767 / greatest)));
 }
 
-function onGrid(value: number, bits: number): number {
+export function onGrid(value: number, bits: number): number {
   return Math.round(value * 2 ** bits) / 2 ** bits;
 }
 
