@@ -109,9 +109,10 @@ async function underRecipe(dir: string, { recipe, work }: ModelFlags): Promise<s
   if (recipe === undefined) return dir;
   const own = await loadModel(dir);
   if (own.config.recipe === recipe) return dir;
+  const changed = modelWithRecipe(own, recipe);
   noteRecipe(own.config, recipe);
   const folder = join(work, `${basename(resolve(dir))}-${recipe}`);
-  await saveModel(folder, modelWithRecipe(own, recipe), { int16: true });
+  await saveModel(folder, changed, { int16: true });
   return folder;
 }
 
