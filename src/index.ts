@@ -19,6 +19,7 @@ export {
 } from "./model/checkpoint.ts";
 export { type ModelConfig, promptPositions } from "./model/config.ts";
 export { type ImportOptions, importHuggingFace, importLlama2c } from "./model/import.ts";
+export { modelWithRecipe, withRecipe } from "./model/preset.ts";
 export { encodePrompt, promptText } from "./model/prompt.ts";
 export { shapeNames } from "./model/shapes.ts";
 export { Client, type ClientOptions, type GenerateOptions } from "./party/client.ts";
@@ -45,6 +46,7 @@ export { threadPreparer } from "./party/preparer-node.ts";
 export type { Generation, Mode } from "./party/report.ts";
 export { Server, type ServerOptions } from "./party/server.ts";
 export { type BundleStore, memoryStore } from "./party/store.ts";
+export { isMerged, type PresetName, presetNames } from "./recipe/presets.ts";
 export { parseTrainConfig } from "./train/config.ts";
 export { type RandomModelOptions, randomModel } from "./train/random-model.ts";
 export { runStage } from "./train/stages.ts";

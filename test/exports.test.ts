@@ -58,6 +58,7 @@ describe("exported names", () => {
       floatBench
       generationOptions
       insecureSecureBench
+      isMerged
       listenWebSocket
       loadConfig
       loadExamples
@@ -66,10 +67,12 @@ describe("exported names", () => {
       loadRingKernels
       loadTokenizer
       memoryStore
+      modelWithRecipe
       networks
       parseTrainConfig
       planGeneration
       predict
+      presetNames
       promptPositions
       promptText
       randomModel
@@ -81,7 +84,8 @@ describe("exported names", () => {
       startRelay
       testFloatKernels
       testRingKernels
-      threadPreparer"
+      threadPreparer
+      withRecipe"
     `);
   });
 
@@ -114,6 +118,7 @@ describe("exported names", () => {
       type Prediction
       type Preparer
       type PreparerSetup
+      type PresetName
       type RandomModelOptions
       type Relay
       type RelayOptions

@@ -178,9 +178,12 @@ describe.concurrent("a model folder", () => {
   });
 
   it("of another recipe", async () => {
-    const says = /recipe is merge, not vanilla: train or adapt/;
     for (const command of [run("--input", CANARY), ["plan", "--model", model]]) {
-      await check({ args: [...command, "--recipe", "vanilla"], code: "E_CONFIG", says });
+      const asked = (recipe: string) => [...command, "--recipe", recipe];
+      const other = /is a merged module, vanilla needs an ordinary decoder's weights: adapt/;
+      await check({ args: asked("vanilla"), code: "E_CONFIG", says: other });
+      const none = /there is no recipe grill; take one of vanilla, mpcformer-2relu/;
+      await check({ args: asked("grill"), code: "E_CONFIG", says: none });
     }
   });
 

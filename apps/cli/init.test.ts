@@ -77,6 +77,22 @@ describe("mergen init", () => {
     expectError(await init(parent), "E_MODEL", /is not a model folder; choose another/);
   });
 
+  it("makes a model of a recipe, and other recipes take its weights", async () => {
+    const dir = folder.path("puma");
+    await init(dir, "--recipe", "puma");
+    expect(JSON.parse(await readFile(join(dir, "config.json"), "utf8"))).toMatchObject({
+      recipe: "puma",
+      attention: { kind: "softmax", exp: "puma" },
+    });
+    const args = ["run", "--model", dir, "--input", "aaaa", "--json"];
+    const other = await mergen([...args, "--mode", "float", "--recipe", "mpcformer-2quad"]);
+    expect(other.stderr).toMatch(/mpcformer-2quad in the place of puma.*only after adapting/);
+    const own = await mergen([...args, "--mode", "float"]);
+    expect(own.stderr).not.toContain("in the place of");
+    expect(jsonLines<{ text: string }>(other)).not.toEqual(jsonLines<{ text: string }>(own));
+    expectError(await mergen([...args, "--recipe", "merge"]), "E_CONFIG", /adapt a model to it/);
+  });
+
   it("names what is wrong with its options", async () => {
     const out = folder.path("none");
     const twice = mergen(["init", "--shape", "gpt9", "--out", out, "--json"]);

@@ -3,6 +3,7 @@
 
 import { Command, CommanderError } from "commander";
 import { MergenError } from "../../src/index.ts";
+import { addAdapt } from "./commands/adapt.ts";
 import { addBench } from "./commands/bench.ts";
 import { addDealer } from "./commands/dealer.ts";
 import { addDemo } from "./commands/demo.ts";
@@ -39,6 +40,7 @@ function program(): Command {
     addEval,
     addPlan,
     addTrain,
+    addAdapt,
     addBench,
     addDoctor,
     addRelay,

@@ -11,6 +11,7 @@ import {
   promptText,
   type SampleOptions,
 } from "../../src/index.ts";
+import { note } from "./output.ts";
 import { shippedModel } from "./package-info.ts";
 
 /** An integer of at least `least`. */
@@ -54,7 +55,10 @@ export interface TextOptions {
 export const DEFAULT_SEED = 1;
 
 /** Adds the options of TextOptions. */
-export function textOptions(command: Command): Command {
+export function textOptions(
+  command: Command,
+  recipe = "run the model with this recipe's functions in the place of its own",
+): Command {
   return command
     .option("--input <text>", "one prompt; - reads it from standard input")
     .option("--data <file>", "prompts from a .jsonl or .jsonl.gz file, field `input`")
@@ -71,7 +75,7 @@ export function textOptions(command: Command): Command {
       integer(0),
     )
     .option("--ignore-end", "go on past the end token")
-    .option("--recipe <name>", "refuse a model of another recipe")
+    .option("--recipe <name>", recipe)
     .addOption(
       new Option("--greedy", "take the likeliest token (the default)").conflicts("temperature"),
     )
@@ -116,6 +120,15 @@ export function checkRecipe(config: ModelConfig, recipe: string | undefined): vo
   throw new MergenError(
     "E_CONFIG",
     `the model's recipe is ${config.recipe}, not ${recipe}: ${remedy}`,
+  );
+}
+
+/** Says that a model was not made for the recipe that it runs with. */
+export function noteRecipe(config: ModelConfig, recipe: string | undefined): void {
+  if (recipe === undefined || recipe === config.recipe) return;
+  note(
+    `${recipe} in the place of ${config.recipe}, on the same weights: costs hold, accuracy only ` +
+      `after adapting (mergen adapt --recipe ${recipe})`,
   );
 }
 

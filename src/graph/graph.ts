@@ -2,7 +2,7 @@
 // data; a mistake in a shape is an error here, before anything runs.
 
 import { ensure } from "../errors.ts";
-import type { Op, OpBody } from "./ops.ts";
+import type { AttentionForm, Op, OpBody, PiecewisePolynomial } from "./ops.ts";
 
 /** A list of typed ops with named outputs: a model traced for one shape. */
 export class Graph {
@@ -221,6 +221,33 @@ export class Tensor {
     return this.graph.record({ kind: "causalSoftmax", x: this.id }, this.shape);
   }
 
+  attentionWeights(form: AttentionForm): Tensor {
+    ensure(this.columns >= this.rows, "E_SHAPE", `attentionWeights: [${this.shape}]`);
+    const even = form.kind !== "power" || (form.exponent > 0 && form.exponent % 2 === 0);
+    ensure(even, "E_SHAPE", "attentionWeights: the exponent is not even");
+    if (form.kind === "softmax" && form.exp.kind === "piecewise") checkPieces(form.exp);
+    return this.graph.record({ kind: "attentionWeights", x: this.id, form }, this.shape);
+  }
+
+  causalCubes(): Tensor {
+    ensure(this.columns >= this.rows, "E_SHAPE", `causalCubes: [${this.shape}]`);
+    return this.graph.record({ kind: "causalCubes", x: this.id }, [...this.shape.slice(0, -1), 1]);
+  }
+
+  /** These scores times a factor for each row, where the row sees them. */
+  causalScale(factor: Tensor): Tensor {
+    this.#sameGraph(factor);
+    const fits = sameShape(factor.shape, [...this.shape.slice(0, -1), 1]);
+    ensure(fits && this.columns >= this.rows, "E_SHAPE", misfit("causalScale", this, factor));
+    const body = { kind: "causalScale", x: this.id, factor: factor.id } as const;
+    return this.graph.record(body, this.shape);
+  }
+
+  piecewise({ edges, pieces }: PiecewisePolynomial): Tensor {
+    checkPieces({ edges, pieces });
+    return this.graph.record({ kind: "piecewise", x: this.id, edges, pieces }, this.shape);
+  }
+
   quad(coefficients: readonly [number, number, number]): Tensor {
     return this.graph.record({ kind: "quad", x: this.id, coefficients }, this.shape);
   }
@@ -266,6 +293,18 @@ export class Tensor {
     ]);
   }
 
+  /** Normalised by stored statistics of each column, [d] each. */
+  batchNorm(statistics: { mean: Tensor; variance: Tensor; eps: number }): Tensor {
+    const { mean, variance, eps } = statistics;
+    for (const each of [mean, variance]) {
+      this.#sameGraph(each);
+      ensure(sameShape(each.shape, [this.columns]), "E_SHAPE", misfit("batchNorm", this, each));
+    }
+    ensure(eps >= 0, "E_SHAPE", "batchNorm: eps is negative");
+    const body = { kind: "batchNorm", x: this.id, mean: mean.id, variance: variance.id } as const;
+    return this.graph.record({ ...body, eps }, this.shape);
+  }
+
   /** Rows of this where the mask is 1, rows of `other` where it is 0. */
   select(mask: Tensor, other: Tensor): Tensor {
     this.#sameGraph(other);
@@ -309,6 +348,12 @@ export class Tensor {
   #sameGraph(b: Tensor): void {
     ensure(b.graph === this.graph, "E_SHAPE", "operands belong to different graphs");
   }
+}
+
+function checkPieces({ edges, pieces }: PiecewisePolynomial): void {
+  const rising = edges.every((edge, i) => i === 0 || edges[i - 1]! < edge);
+  const whole = pieces.length === edges.length + 1 && pieces.every((piece) => piece.length > 0);
+  ensure(rising && whole, "E_SHAPE", "piecewise: edges do not rise, or pieces do not fit them");
 }
 
 function sameShape(a: readonly number[], b: readonly number[]): boolean {

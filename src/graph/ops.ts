@@ -2,6 +2,36 @@
 // is in topological order by construction and is what every interpreter runs. Shapes are
 // [..., rows, columns]; all operations take any leading (batch) dimensions.
 
+/**
+ * A function of one variable by parts: piece i, coefficients constant first, holds below edge i and
+ * the last one from the last edge on. Edges rise; there is one piece more than edges.
+ */
+export interface PiecewisePolynomial {
+  readonly edges: readonly number[];
+  readonly pieces: readonly (readonly number[])[];
+}
+
+/**
+ * exp(z) for z <= 0. limit: (1 + z / 2^doublings)^(2^doublings), and 0 below `least`. piecewise: a
+ * polynomial by parts.
+ */
+export type ExpForm =
+  | { readonly kind: "limit"; readonly least: number; readonly doublings: number }
+  | ({ readonly kind: "piecewise" } & PiecewisePolynomial);
+
+/**
+ * Attention weights of a row of scores x; sums run over the n columns that the row sees.
+ *   softmax  e(x - max x) / sum e(x - max x), e an approximation of exp
+ *   2quad    (x + shift)^2 / sum (x + shift)^2
+ *   2relu    (max(x, 0) + eps / n) / (sum max(x, 0) + eps)
+ *   power    x^exponent / (sum x^exponent + eps), the exponent even
+ */
+export type AttentionForm =
+  | { readonly kind: "softmax"; readonly exp: ExpForm }
+  | { readonly kind: "2quad"; readonly shift: number }
+  | { readonly kind: "2relu"; readonly eps: number }
+  | { readonly kind: "power"; readonly exponent: number; readonly eps: number };
+
 /** One recorded operation. `out` is the id of the tensor that it defines. */
 export type Op = { readonly out: number; readonly shape: readonly number[] } & OpBody;
 
@@ -65,6 +95,12 @@ export type OpBody =
     }
   /** Softmax over the last axis of scores [..., n, s]; row i sees columns 0..s-n+i. */
   | { readonly kind: "causalSoftmax"; readonly x: number }
+  /** Weights in the place of softmax's, of the same scores and over the same columns. */
+  | { readonly kind: "attentionWeights"; readonly x: number; readonly form: AttentionForm }
+  /** Sum over the columns that a row sees of max(x / 2 + 1, 0)^3: [..., n, s] -> [..., n, 1]. */
+  | { readonly kind: "causalCubes"; readonly x: number }
+  /** x [..., n, s] times a factor [..., n, 1] for each row; 0 in columns that it does not see. */
+  | { readonly kind: "causalScale"; readonly x: number; readonly factor: number }
   /** c2 x^2 + c1 x + c0, coefficients [c2, c1, c0]. */
   | {
       readonly kind: "quad";
@@ -89,6 +125,7 @@ export type OpBody =
   | { readonly kind: "rope"; readonly x: number; readonly start: number; readonly base: number }
   /** [..., H, n, w] -> [..., H * times, n, w]: each head `times` times, one beside the other. */
   | { readonly kind: "repeatHeads"; readonly x: number; readonly times: number }
+  | ({ readonly kind: "piecewise"; readonly x: number } & PiecewisePolynomial)
   /** (x - mean) / sqrt(variance + eps) over the last axis; scale and shift are mul and add. */
   | {
       readonly kind: "layerNorm";
@@ -96,6 +133,14 @@ export type OpBody =
       readonly eps: number;
       /** What stated ranges call it; so also of rmsNorm. */
       readonly name?: string | undefined;
+    }
+  /** (x - mean) / sqrt(variance + eps) with stored statistics [d] of each column. */
+  | {
+      readonly kind: "batchNorm";
+      readonly x: number;
+      readonly mean: number;
+      readonly variance: number;
+      readonly eps: number;
     }
   /** Picks a where mask [..., n] is 1 and b where it is 0, row by row (training only). */
   | { readonly kind: "select"; readonly mask: number; readonly a: number; readonly b: number }
@@ -142,6 +187,10 @@ export function operands(op: Op): number[] {
       return [op.x, op.weight];
     case "attentionPattern":
       return [op.base, op.column, op.relative];
+    case "causalScale":
+      return [op.x, op.factor];
+    case "batchNorm":
+      return [op.x, op.mean, op.variance];
     case "select":
       return [op.mask, op.a, op.b];
     case "crossEntropy":
@@ -153,6 +202,9 @@ export function operands(op: Op): number[] {
     case "mergeHeads":
     case "sliceRows":
     case "causalSoftmax":
+    case "attentionWeights":
+    case "causalCubes":
+    case "piecewise":
     case "quad":
     case "gelu":
     case "relu":

@@ -40,6 +40,43 @@ const layerBounds = z.strictObject({
   }),
 });
 
+const coefficients = z.tuple([z.number(), z.number(), z.number()]);
+const approximation = z.enum(["puma", "bolt", "east"]);
+
+/** How attention weights are made; objects are settings of a transformer's attention. */
+export const attentionSchema = z.union([
+  z.enum(["softmax", "constant"]),
+  z.discriminatedUnion("kind", [
+    z.strictObject({
+      kind: z.literal("softmax"),
+      /** The exponential function: exact, or as a system approximates it. */
+      exp: z.enum(["exact", ...approximation.options]).default("exact"),
+    }),
+    z.strictObject({ kind: z.literal("2quad"), shift: z.number().default(5) }),
+    z.strictObject({ kind: z.literal("2relu"), eps: z.number().positive().default(1e-3) }),
+    z.strictObject({
+      kind: z.literal("power"),
+      exponent: z.int().positive().multipleOf(2),
+      eps: z.number().positive().default(1e-6),
+    }),
+    z.strictObject({ kind: z.literal("the-x") }),
+  ]),
+]);
+
+const activationSchema = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("quad"), coefficients }),
+  z.strictObject({ kind: z.literal("gelu"), form: z.enum(["tanh", "erf"]) }),
+  z.strictObject({ kind: z.literal("relu") }),
+  z.strictObject({ kind: z.literal("silu") }),
+  z.strictObject({ kind: z.literal("piecewise"), name: approximation }),
+  z.strictObject({
+    kind: z.literal("mixed"),
+    /** One for each layer. */
+    layers: z.array(z.enum(["relu", "quad"])),
+    coefficients,
+  }),
+]);
+
 const configSchema = z.strictObject({
   model_type: z.literal("mergen"),
   recipe: z.string().min(1),
@@ -58,18 +95,14 @@ const configSchema = z.strictObject({
   rope: z.strictObject({ base: z.number().positive() }).optional(),
   /** The query weights hold the factor 1 / sqrt(head width). */
   scaledQuery: z.boolean().optional(),
-  attention: z.enum(["softmax", "constant"]),
-  activation: z.discriminatedUnion("kind", [
-    z.strictObject({
-      kind: z.literal("quad"),
-      coefficients: z.tuple([z.number(), z.number(), z.number()]),
-    }),
-    z.strictObject({ kind: z.literal("gelu"), form: z.enum(["tanh", "erf"]) }),
-    z.strictObject({ kind: z.literal("silu") }),
-  ]),
+  attention: attentionSchema,
+  activation: activationSchema,
   norm: z.strictObject({
-    /** layernorm and rmsnorm normalise; affine is x * scale + shift, without statistics. */
-    kind: z.enum(["layernorm", "rmsnorm", "affine"]),
+    /**
+     * layernorm and rmsnorm normalise; affine is x * scale + shift, without statistics; batchnorm
+     * is the same behind stored statistics of each column.
+     */
+    kind: z.enum(["layernorm", "rmsnorm", "affine", "batchnorm"]),
     eps: z.number().nonnegative(),
     /** Whether a learned scale and (not with rmsnorm) shift follow the normalisation. */
     scale: z.boolean(),
@@ -144,6 +177,10 @@ export function parseConfig(json: unknown, origin = "config.json"): ModelConfig 
   const config = result.data;
   const wrong = misfit(config);
   if (wrong !== undefined) throw new MergenError("E_MODEL", `${origin}: ${wrong}`);
+  const { activation } = config;
+  if (activation.kind === "mixed" && activation.layers.length !== config.layerCount) {
+    throw new MergenError("E_MODEL", `${origin}: activation.layers is not one for each layer`);
+  }
   return config;
 }
 

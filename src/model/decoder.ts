@@ -48,7 +48,7 @@ export function decoder(
   const grown: (readonly Tensor[])[] = [];
   for (let layer = 0; layer < config.layerCount; layer++) {
     const cache = caches?.[layer] ?? [];
-    const input = { x: hidden, start, name: `layers.${layer}`, cache, regularise };
+    const input = { x: hidden, start, name: `layers.${layer}`, layer, cache, regularise };
     const out = recipe.block(graph, config, input);
     hidden = out.x;
     grown.push(out.cache);

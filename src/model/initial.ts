@@ -1,5 +1,6 @@
 // Weights to start training from.
 
+import { reciprocalStart } from "../recipe/reciprocal.ts";
 import { type ModelConfig, promptPositions } from "./config.ts";
 import { weightShapes } from "./decoder.ts";
 import { Random } from "./random.ts";
@@ -26,13 +27,15 @@ interface Named {
 }
 
 function fill(config: ModelConfig, { name, shape, data }: Named, random: Random): void {
-  if (config.sharedAttention && name.includes(".attention.")) {
+  const reciprocal = reciprocalStart(config, name);
+  if (reciprocal) data.set(reciprocal);
+  else if (config.sharedAttention && name.includes(".attention.")) {
     fillPattern(data, name, shape[1]!, { random, prompt: promptPositions(config.prompt) });
   } else if (name.endsWith(".constant")) {
     fillConstantAttention(data, shape[1]!, random);
-  } else if (name.endsWith(".scale")) {
+  } else if (name.endsWith(".scale") || name.endsWith(".variance")) {
     data.fill(1);
-  } else if (!name.endsWith(".bias") && !name.endsWith(".shift")) {
+  } else if (!/\.(?:bias|shift|mean)$/.test(name)) {
     const deviation = startDeviation(config, name, shape);
     for (let i = 0; i < data.length; i++) data[i] = deviation * random.normal();
   }

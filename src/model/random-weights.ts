@@ -3,6 +3,7 @@
 // changes its input by about a fifth, so that rounding errors neither grow nor vanish from layer to
 // layer and token to token.
 
+import { reciprocalStart } from "../recipe/reciprocal.ts";
 import type { ModelConfig } from "./config.ts";
 import { weightShapes } from "./decoder.ts";
 import { Random } from "./random.ts";
@@ -30,8 +31,10 @@ export function randomWeights(
   for (const [name, shape] of weightShapes(config)) {
     const random = new Random(seed, ++index);
     const data = new Float32Array(shape.reduce((total, size) => total * size, 1));
-    const bits = bitsOf(config, name);
-    if (name.endsWith(".constant")) fillAttention(data, shape, random);
+    const reciprocal = reciprocalStart(config, name);
+    const bits = reciprocal ? gridOf(reciprocal) : bitsOf(config, name);
+    if (reciprocal) data.set(reciprocal.map((value) => onGrid(value, bits)));
+    else if (name.endsWith(".constant")) fillAttention(data, shape, random);
     else {
       const { mean, deviation } = sizeOf(config, name, shape);
       const values = normals.map((value) => onGrid(mean + deviation * value, bits));
@@ -57,7 +60,13 @@ function bitsOf({ norm }: ModelConfig, name: string): number {
   return name.endsWith(".bias") ? BIAS_BITS : OTHER_BITS;
 }
 
-function onGrid(value: number, bits: number): number {
+/** Most bits, up to OTHER_BITS, with which all values fit int16. */
+export function gridOf(data: Float32Array): number {
+  const greatest = data.reduce((most, value) => Math.max(most, Math.abs(value)), 2 ** -OTHER_BITS);
+  return Math.min(OTHER_BITS, Math.floor(Math.log2(32767 / greatest)));
+}
+
+export function onGrid(value: number, bits: number): number {
   return Math.round(value * 2 ** bits) / 2 ** bits;
 }
 
@@ -67,6 +76,8 @@ function sizeOf(
   shape: readonly number[],
 ): { mean: number; deviation: number } {
   const affine = config.norm.kind === "affine";
+  if (name.endsWith(".mean")) return { mean: 0, deviation: 0 };
+  if (name.endsWith(".variance")) return { mean: 1, deviation: 0 };
   if (name.endsWith(".scale")) {
     return affine ? { mean: affineScale(config), deviation: 0.01 } : { mean: 1, deviation: 0 };
   }

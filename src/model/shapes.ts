@@ -1,6 +1,7 @@
 // Models of known sizes, without weights: what `mergen init` makes to measure with.
 
 import { MergenError } from "../errors.ts";
+import { applyPreset, isMerged, type PresetName } from "../recipe/presets.ts";
 import { type ModelConfig, parseConfig } from "./config.ts";
 
 interface Shape {
@@ -35,8 +36,8 @@ export const shapeNames: readonly string[] = [...shapes.keys()];
 
 export interface ShapeOptions {
   readonly shape: string;
-  /** merge: the merged module; vanilla: the ordinary decoder. */
-  readonly recipe: "merge" | "vanilla";
+  /** Whose functions the blocks compute; it decides between merged and ordinary modules. */
+  readonly recipe: PresetName;
   /** Of a merged module; the ordinary decoder has a layernorm with scale and shift. */
   readonly norm?: "layernorm" | "affine" | undefined;
   /** Positions of prompt and generated part together. Default 512. */
@@ -62,21 +63,22 @@ export function shapeConfig(options: ShapeOptions): ModelConfig {
     const message = `there is no shape ${options.shape}; take one of ${shapeNames.join(", ")}`;
     throw new MergenError("E_CONFIG", message);
   }
-  if (recipe === "vanilla" && options.norm !== undefined) {
+  const merged = isMerged(recipe);
+  if (!merged && options.norm !== undefined) {
     throw new MergenError("E_CONFIG", "the ordinary decoder has its own norm; leave the norm out");
   }
   const vocabSize = options.vocabulary ?? shape.vocabSize;
   const last = vocabSize - 1;
-  return parseConfig({
+  const base = parseConfig({
     model_type: "mergen",
-    recipe,
+    recipe: merged ? "merge" : "vanilla",
     vocabSize,
     hiddenSize: shape.hiddenSize,
     layerCount: options.layers ?? shape.layerCount,
     headCount: shape.headCount,
     innerSize: shape.innerSize,
     positionCount: positions,
-    ...(recipe === "merge" ? mergedParts(options.norm ?? "layernorm") : ordinaryParts),
+    ...(merged ? mergedParts(options.norm ?? "layernorm") : ordinaryParts),
     residual: true,
     tiedHead: true,
     tokens: { pad: last, begin: last, end: last },
@@ -84,10 +86,11 @@ export function shapeConfig(options: ShapeOptions): ModelConfig {
     generation: {
       // Half of the positions at the most, so that a prompt has room beside a text.
       maxTokens: Math.max(1, Math.min(MOST_TOKENS, Math.floor(positions / 2))),
-      chunk: recipe === "merge" ? 16 : 1,
-      anchor: recipe === "merge" ? 0 : 1,
+      chunk: recipe === "merge" || recipe === "merge-er" ? 16 : 1,
+      anchor: merged ? 0 : 1,
     },
   });
+  return applyPreset(base, recipe);
 }
 
 function mergedParts(norm: "layernorm" | "affine") {

@@ -4,6 +4,7 @@
 
 import { ensure } from "../errors.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
+import type { RecipeSettings } from "../recipe/recipe.ts";
 import { type LayerRange, NORM_EXCESS } from "./format.ts";
 import { spectralBound } from "./spectral.ts";
 
@@ -18,11 +19,9 @@ export interface BoundedModel {
   readonly headCount: number;
   readonly positionCount: number;
   readonly vocabSize: number;
-  readonly attention: "softmax" | "constant";
-  readonly activation:
-    | { readonly kind: "quad"; readonly coefficients: readonly [number, number, number] }
-    | { readonly kind: "gelu" | "silu" };
-  readonly norm: { readonly kind: "layernorm" | "rmsnorm" | "affine"; readonly scale: boolean };
+  readonly attention: RecipeSettings["attention"];
+  readonly activation: RecipeSettings["activation"];
+  readonly norm: Pick<RecipeSettings["norm"], "kind" | "scale">;
   readonly residual: boolean;
   readonly nextToken: "lookup" | "resend";
   readonly tiedHead: boolean;
@@ -54,6 +53,7 @@ export function provenBounds(
   kernels?: FloatKernels,
 ): ProvenBounds {
   ensure(config.attention === "constant", "E_MODEL", "bounds exist for merged models only");
+  ensure(config.norm.kind !== "batchnorm", "E_MODEL", "export folds batchnorm before bounds exist");
   const d = config.hiddenSize;
   let input = inputBound(config, weights);
   const layers = [];

@@ -10,15 +10,17 @@ export const llama: Recipe = {
   ...vanilla,
   name: "llama",
 
-  block(graph, settings, { x, start, name, cache, regularise = (y) => y }) {
+  block(graph, settings, { x, start, name, layer, cache, regularise = (y) => y }) {
     const { hiddenSize, innerSize } = settings;
     const bare = { bias: false };
-    const input = { x: norm(graph, settings, x, `${name}.attention.norm`), start, name, cache };
+    const normal = norm(graph, settings, x, `${name}.attention.norm`);
+    const input = { x: normal, start, name, layer, cache };
     const { mixed, keys, values } = attention(graph, settings, input);
     const output = linear(graph, mixed, `${name}.attention.output`, hiddenSize, bare);
     const middle = x.add(regularise(output));
     const normed = norm(graph, settings, middle, `${name}.norm`);
-    const gate = activation(settings, linear(graph, normed, `${name}.gate`, innerSize, bare));
+    const opening = linear(graph, normed, `${name}.gate`, innerSize, bare);
+    const gate = activation(settings, opening, layer);
     const inner = gate.mul(linear(graph, normed, `${name}.u`, innerSize, bare)); // [.., n, dI]
     const out = linear(graph, inner, `${name}.o`, hiddenSize, bare);
     return { x: middle.add(regularise(out)), cache: [keys, values] };

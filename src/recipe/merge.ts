@@ -19,13 +19,13 @@ function attentionWeight(graph: Graph, settings: RecipeSettings, name: string): 
 export const merge: Recipe = {
   name: "merge",
 
-  block(graph, settings, { x, start, name, cache, regularise }) {
+  block(graph, settings, { x, start, name, layer, cache, regularise }) {
     const { hiddenSize, innerSize } = settings;
     const rows = cache.length === 0 ? x : cache[0].concatRows(x); // [.., start + n, d]
     const weight = attentionWeight(graph, settings, `${name}.attention`);
     const mixed = rows.constantAttention(weight, start); // [.., n, d]
     const u = linear(graph, mixed, `${name}.u`, innerSize); // [.., n, dI]
-    const o = linear(graph, activation(settings, u), `${name}.o`, hiddenSize); // [.., n, d]
+    const o = linear(graph, activation(settings, u, layer), `${name}.o`, hiddenSize); // [.., n, d]
     const branch = regularise?.(o) ?? o;
     const sum = settings.residual ? x.add(branch) : branch;
     return { x: norm(graph, settings, sum, `${name}.norm`), cache: [rows] };

@@ -1,7 +1,35 @@
 // What a recipe decides: the parts of a block, built from graph ops, so that float, fixed, secure
 // and gradient follow from one text. Which parts, data of the model's config says.
 
+import { MergenError } from "../errors.ts";
 import type { Graph, Tensor } from "../graph/graph.ts";
+import { type ExpApproximation, type GeluApproximation, geluPieces } from "./approximations.ts";
+
+/** How a transformer's attention weights follow from its scores; see AttentionForm of the graph. */
+export type AttentionSetting =
+  | "softmax"
+  | { readonly kind: "softmax"; readonly exp: "exact" | ExpApproximation }
+  | { readonly kind: "2quad"; readonly shift: number }
+  | { readonly kind: "2relu"; readonly eps: number }
+  | { readonly kind: "power"; readonly exponent: number; readonly eps: number }
+  /** x T(sum ReLU((x / 2 + 1)^3)), T learned (THE-X). */
+  | { readonly kind: "the-x" };
+
+type Coefficients = readonly [number, number, number];
+
+export type ActivationSetting =
+  | { readonly kind: "quad"; readonly coefficients: Coefficients }
+  | { readonly kind: "gelu"; readonly form: "tanh" | "erf" }
+  | { readonly kind: "relu" }
+  | { readonly kind: "silu" }
+  /** A system's approximation of GELU. */
+  | { readonly kind: "piecewise"; readonly name: GeluApproximation }
+  /** Layer by layer (Delphi). */
+  | {
+      readonly kind: "mixed";
+      readonly layers: readonly ("relu" | "quad")[];
+      readonly coefficients: Coefficients;
+    };
 
 /** The public settings that parts are built from; a model's config is one. */
 export interface RecipeSettings {
@@ -16,13 +44,11 @@ export interface RecipeSettings {
   readonly rope?: { readonly base: number } | undefined;
   /** The query weights hold the factor 1 / sqrt(head width). */
   readonly scaledQuery?: boolean | undefined;
-  readonly attention: "softmax" | "constant";
-  readonly activation:
-    | { readonly kind: "quad"; readonly coefficients: readonly [number, number, number] }
-    | { readonly kind: "gelu"; readonly form: "tanh" | "erf" }
-    | { readonly kind: "silu" };
+  /** constant is the merged module's, all others are a transformer's. */
+  readonly attention: AttentionSetting | "constant";
+  readonly activation: ActivationSetting;
   readonly norm: {
-    readonly kind: "layernorm" | "rmsnorm" | "affine";
+    readonly kind: "layernorm" | "rmsnorm" | "affine" | "batchnorm";
     readonly eps: number;
     readonly scale: boolean;
   };
@@ -37,6 +63,8 @@ export interface BlockInput {
   readonly start: number;
   /** Weight names begin with this, as `layers.0`. */
   readonly name: string;
+  /** Number of the layer, from 0. */
+  readonly layer: number;
   /** What the recipe's `block` has returned for the rows before; none at row 0. */
   readonly cache: readonly Tensor[];
   /** Applied to each branch before it is added, while training. */
@@ -59,9 +87,8 @@ export interface Recipe {
   cacheShapes(settings: RecipeSettings, rows: number): number[][];
 }
 
-/** The activation that the settings name. */
-export function activation(settings: RecipeSettings, x: Tensor): Tensor {
-  const { activation } = settings;
+/** The activation that the settings name for a layer. */
+export function activation({ activation }: RecipeSettings, x: Tensor, layer: number): Tensor {
   switch (activation.kind) {
     case "quad":
       return x.quad(activation.coefficients);
@@ -69,26 +96,36 @@ export function activation(settings: RecipeSettings, x: Tensor): Tensor {
       return x.gelu(activation.form);
     case "silu":
       return x.silu();
+    case "relu":
+      return x.relu();
+    case "piecewise":
+      return x.piecewise(geluPieces[activation.name]);
+    case "mixed": {
+      const kind = activation.layers[layer];
+      if (kind === undefined) throw new MergenError("E_CONFIG", `no activation of layer ${layer}`);
+      return kind === "relu" ? x.relu() : x.quad(activation.coefficients);
+    }
     default:
       return activation satisfies never;
   }
 }
 
-/** The norm that the settings name and, where learned, scale and shift; rmsnorm has no shift. */
+/**
+ * The norm that the settings name and, where learned, scale and shift (rmsnorm has no shift); scale
+ * and shift alone (affine); or stored statistics, scale and shift (batchnorm).
+ */
 export function norm(graph: Graph, settings: RecipeSettings, x: Tensor, name: string): Tensor {
-  const { kind, eps, scale } = settings.norm;
-  if (kind !== "affine" && !scale) return normalised(kind, x, eps, name);
+  const { kind, scale } = settings.norm;
+  const normed = normalised(graph, settings, x, name);
+  if ((kind === "layernorm" || kind === "rmsnorm") && !scale) return normed;
   const d = settings.hiddenSize;
-  const scaled = normalised(kind, x, eps, name).mul(graph.weight(`${name}.scale`, [d]));
+  const scaled = normed.mul(graph.weight(`${name}.scale`, [d]));
   return kind === "rmsnorm" ? scaled : scaled.add(graph.weight(`${name}.shift`, [d]));
 }
 
-function normalised(
-  kind: RecipeSettings["norm"]["kind"],
-  x: Tensor,
-  eps: number,
-  name: string,
-): Tensor {
+function normalised(graph: Graph, settings: RecipeSettings, x: Tensor, name: string): Tensor {
+  const { kind, eps } = settings.norm;
+  const statistic = (part: string) => graph.weight(`${name}.${part}`, [settings.hiddenSize]);
   switch (kind) {
     case "layernorm":
       return x.layerNorm(eps, name);
@@ -96,6 +133,8 @@ function normalised(
       return x.rmsNorm(eps, name);
     case "affine":
       return x;
+    case "batchnorm":
+      return x.batchNorm({ mean: statistic("mean"), variance: statistic("variance"), eps });
     default:
       return kind satisfies never;
   }

@@ -1,21 +1,26 @@
-// The ordinary pre-norm decoder block (Radford et al. 2019, §2.3): softmax attention, then a
-// feed-forward network, each with a residual connection; one more norm after the last layer.
+// The ordinary pre-norm decoder block (Radford et al. 2019, §2.3): attention by softmax or what the
+// settings put in its place, then a feed-forward network, each with a residual connection; one more
+// norm after the last layer.
 
+import { ensure } from "../errors.ts";
 import type { Graph, Tensor } from "../graph/graph.ts";
+import { expForms } from "./approximations.ts";
 import type { BlockInput, Recipe, RecipeSettings } from "./recipe.ts";
 import { activation, linear, norm } from "./recipe.ts";
+import { estimatedWeights } from "./reciprocal.ts";
 
 export const vanilla: Recipe = {
   name: "vanilla",
 
-  block(graph, settings, { x, start, name, cache, regularise = (y) => y }) {
-    const input = { x: norm(graph, settings, x, `${name}.attention.norm`), start, name, cache };
+  block(graph, settings, { x, start, name, layer, cache, regularise = (y) => y }) {
+    const normal = norm(graph, settings, x, `${name}.attention.norm`);
+    const input = { x: normal, start, name, layer, cache };
     const { mixed, keys, values } = attention(graph, settings, input);
     const output = linear(graph, mixed, `${name}.attention.output`, settings.hiddenSize);
     const middle = x.add(regularise(output));
     const normed = norm(graph, settings, middle, `${name}.norm`);
-    const inner = activation(settings, linear(graph, normed, `${name}.u`, settings.innerSize));
-    const out = linear(graph, inner, `${name}.o`, settings.hiddenSize);
+    const u = linear(graph, normed, `${name}.u`, settings.innerSize);
+    const out = linear(graph, activation(settings, u, layer), `${name}.o`, settings.hiddenSize);
     return { x: middle.add(regularise(out)), cache: [keys, values] };
   },
 
@@ -52,6 +57,31 @@ export function attention(
   const values = oldValues ? oldValues.concatRows(newValues) : newValues;
   const group = headCount / kvHeadCount;
   const scores = query.matmul(keys.repeatHeads(group), { transposeB: true }); // [.., H, n, s]
-  const weights = scores.causalSoftmax();
+  const weights = attentionWeights(graph, settings, scores, `${name}.attention`);
   return { mixed: weights.matmul(values.repeatHeads(group)).mergeHeads(), keys, values };
+}
+
+/** Scores [.., H, n, s] as the weights that the settings name; causal. */
+function attentionWeights(
+  graph: Graph,
+  { attention }: RecipeSettings,
+  scores: Tensor,
+  name: string,
+): Tensor {
+  if (attention === "softmax") return scores.causalSoftmax();
+  ensure(attention !== "constant", "E_CONFIG", "constant attention has no scores");
+  switch (attention.kind) {
+    case "softmax": {
+      if (attention.exp === "exact") return scores.causalSoftmax();
+      return scores.attentionWeights({ kind: "softmax", exp: expForms[attention.exp] });
+    }
+    case "2quad":
+    case "2relu":
+    case "power":
+      return scores.attentionWeights(attention);
+    case "the-x":
+      return estimatedWeights(graph, scores, `${name}.reciprocal`);
+    default:
+      return attention satisfies never;
+  }
 }

@@ -167,6 +167,39 @@ export function layerNormBackward(y: Floats, inverse: Floats, columns: number, d
   }
 }
 
+/** Normalises each column by statistics that are given. */
+export function batchNorm(
+  x: Floats,
+  { mean, variance, eps }: { mean: Floats; variance: Floats; eps: number },
+  out: Floats,
+): void {
+  const columns = mean.length;
+  for (let base = 0; base < out.length; base += columns) {
+    for (let i = 0; i < columns; i++) {
+      out[base + i] = (x[base + i] - mean[i]) / Math.sqrt(variance[i] + eps);
+    }
+  }
+}
+
+/** Adds to the gradients of the statistics that are wanted; turns dy into dx in place. */
+export function batchNormBackward(
+  y: Floats,
+  { variance, eps }: { variance: Floats; eps: number },
+  { dMean, dVariance }: { dMean: Floats | undefined; dVariance: Floats | undefined },
+  dy: Floats,
+): void {
+  const columns = variance.length;
+  for (let base = 0; base < dy.length; base += columns) {
+    for (let i = 0; i < columns; i++) {
+      const inverse = 1 / Math.sqrt(variance[i] + eps);
+      const slope = dy[base + i] * inverse;
+      if (dMean) dMean[i] -= slope;
+      if (dVariance) dVariance[i] -= 0.5 * slope * inverse * y[base + i];
+      dy[base + i] = slope;
+    }
+  }
+}
+
 /** Turns dy into dx in place; y is the forward result, 0 outside the mask. */
 export function softmaxBackward(y: Floats, columns: number, dy: Floats): void {
   for (let base = 0; base < dy.length; base += columns) {

@@ -8,9 +8,11 @@ import type { FloatKernels } from "../kernel/float-kernels.ts";
 import { Arena } from "./arena.ts";
 import { AttentionChain, type ChainPlan, chainPlans } from "./attention-chain.ts";
 import { attentionPattern } from "./attention-pattern.ts";
+import * as scores from "./attention-weights.ts";
 import { type AttentionShape, constantAttention, type Segment } from "./constant-attention.ts";
 import * as loops from "./float-loops.ts";
 import { backward } from "./gradient.ts";
+import { piecewise } from "./piecewise.ts";
 import { rotateRows } from "./rotary.ts";
 
 /** Run-time data by name: Int32Array for ids, Float32Array for everything else. */
@@ -30,7 +32,9 @@ export type UnaryOp = Op & {
     | "silu"
     | "layerNorm"
     | "rmsNorm"
-    | "rope";
+    | "rope"
+    | "attentionWeights"
+    | "piecewise";
 };
 
 /** Below this many multiply-adds a plain loop beats the call of a kernel. */
@@ -239,8 +243,19 @@ export class FloatProgram {
         attentionPattern(values[op.base]!, parts, op.shape[1]!, out);
         return;
       }
+      case "causalCubes":
+        scores.causalCubes(values[op.x]!, this.dimensions(op.x), out);
+        return;
+      case "causalScale":
+        scores.causalScale(values[op.x]!, values[op.factor]!, this.dimensions(op.out), out);
+        return;
+      case "batchNorm":
+        loops.batchNorm(values[op.x]!, this.#statistics(op), out);
+        return;
       case "scale":
       case "causalSoftmax":
+      case "attentionWeights":
+      case "piecewise":
       case "quad":
       case "gelu":
       case "relu":
@@ -280,6 +295,16 @@ export class FloatProgram {
       case "causalSoftmax":
         this.#softmax(op, out);
         return;
+      case "attentionWeights": {
+        const shape = this.dimensions(op.out);
+        const sums = this.#take(2 * (out.length / shape.columns));
+        this.saved[op.out] = sums;
+        scores.attentionWeights(x, op.form, shape, out, sums);
+        return;
+      }
+      case "piecewise":
+        piecewise(x, op, out);
+        return;
       case "quad":
         loops.quad(x, op.coefficients, out);
         return;
@@ -317,6 +342,10 @@ export class FloatProgram {
   #headBlock({ x, times }: Op & { kind: "repeatHeads" }): { size: number; times: number } {
     const { rows, columns } = this.dimensions(x);
     return { size: rows * columns, times };
+  }
+
+  #statistics(op: Op & { kind: "batchNorm" }) {
+    return { mean: this.values[op.mean]!, variance: this.values[op.variance]!, eps: op.eps };
   }
 
   #constantAttention(op: Op & { kind: "constantAttention" }, out: Float32Array): void {

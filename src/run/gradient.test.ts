@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { Graph, type Tensor } from "../graph/graph.ts";
+import type { AttentionForm } from "../graph/ops.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import { floatReference } from "../kernel/float-reference.ts";
+import { expForms, geluPieces } from "../recipe/approximations.ts";
 import { Arena } from "./arena.ts";
 import { FloatProgram, runFloat } from "./float.ts";
 
@@ -201,6 +203,37 @@ describe("gradients against central differences", () => {
 
   it("causalSoftmax", () => {
     check({ weights: { x: [2, 3, 5] }, build: ({ x }) => x.causalSoftmax() });
+  });
+
+  it.each<[string, AttentionForm]>([
+    ["2quad", { kind: "2quad", shift: 5 }],
+    ["2relu", { kind: "2relu", eps: 0.1 }],
+    ["power", { kind: "power", exponent: 4, eps: 0.01 }],
+    ["softmax by the limit form", { kind: "softmax", exp: expForms.puma }],
+    ["softmax with exp by parts", { kind: "softmax", exp: expForms.east }],
+  ])("attentionWeights, %s", (_name, form) => {
+    check({ weights: { x: [2, 3, 5] }, build: ({ x }) => x.scale(2.5).attentionWeights(form) });
+  });
+
+  it("causalCubes and causalScale", () => {
+    check({
+      weights: { x: [2, 3, 5], w: [1, 1] },
+      build: ({ x, w }) => x.scale(3).causalScale(x.scale(3).causalCubes().linear(w)),
+    });
+    check({ weights: { x: [2, 3, 5], f: [2, 3, 1] }, build: ({ x, f }) => x.causalScale(f) });
+  });
+
+  it.each(["puma", "bolt", "east"] as const)("piecewise, %s", (name) => {
+    const build = ({ x }: Record<string, Tensor>) => x.scale(5).piecewise(geluPieces[name]);
+    check({ weights: { x: [5, 7] }, build });
+  });
+
+  it("batchNorm", () => {
+    check({
+      weights: { x: [2, 3, 4], m: [4], root: [4] },
+      build: ({ x, m, root }) =>
+        x.batchNorm({ mean: m, variance: root.quad([1, 0, 0.5]), eps: 0.01 }),
+    });
   });
 
   it("quad, gelu and relu", () => {

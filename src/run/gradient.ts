@@ -5,6 +5,7 @@ import { ensure } from "../errors.ts";
 import type { Tensor } from "../graph/graph.ts";
 import { type Op, operands } from "../graph/ops.ts";
 import { attentionPatternBackward } from "./attention-pattern.ts";
+import * as scores from "./attention-weights.ts";
 import { constantAttentionBackward } from "./constant-attention.ts";
 import {
   batchedProduct,
@@ -14,6 +15,7 @@ import {
   type UnaryOp,
 } from "./float.ts";
 import * as loops from "./float-loops.ts";
+import { piecewiseBackward } from "./piecewise.ts";
 import { rotateRows } from "./rotary.ts";
 
 /** See FloatProgram.backward. */
@@ -175,8 +177,22 @@ class Backward {
         attentionPatternBackward(dy, op.shape[1]!, parts);
         return;
       }
+      case "causalCubes": {
+        if (!this.#wanted[op.x]) return;
+        const shape = this.#program.dimensions(op.x);
+        scores.causalCubesBackward(values[op.x]!, shape, dy, this.#into(op.x));
+        return;
+      }
+      case "causalScale":
+        this.#causalScale(op, dy);
+        return;
+      case "batchNorm":
+        this.#batchNorm(op, dy);
+        return;
       case "scale":
       case "causalSoftmax":
+      case "attentionWeights":
+      case "piecewise":
       case "quad":
       case "gelu":
       case "relu":
@@ -211,6 +227,15 @@ class Backward {
         return;
       case "causalSoftmax":
         loops.softmaxBackward(y, op.shape.at(-1)!, dy);
+        return;
+      case "attentionWeights": {
+        const shape = this.#program.dimensions(op.out);
+        const result = { y, sums: this.#program.saved[op.out]! };
+        scores.attentionWeightsBackward(x, op.form, shape, result, dy);
+        return;
+      }
+      case "piecewise":
+        piecewiseBackward(x, op, dy);
         return;
       case "quad":
         loops.quadBackward(x, op.coefficients, dy);
@@ -406,6 +431,24 @@ class Backward {
       const shape = program.attentionShape(op);
       constantAttentionBackward(segments, weight, shape, gradients, program);
     }
+  }
+
+  #causalScale(op: Op & { kind: "causalScale" }, dy: Float32Array): void {
+    const shape = this.#program.dimensions(op.out);
+    if (this.#wanted[op.factor]) {
+      scores.causalScaleFactor(this.#values[op.x]!, shape, dy, this.#into(op.factor));
+    }
+    // The derivative with respect to x is the same map, of dy.
+    scores.causalScale(dy, this.#values[op.factor]!, shape, dy);
+    this.#pass(op.out, op.x, dy);
+  }
+
+  #batchNorm(op: Op & { kind: "batchNorm" }, dy: Float32Array): void {
+    const into = (id: number) => (this.#wanted[id] ? this.#into(id) : undefined);
+    const sums = { dMean: into(op.mean), dVariance: into(op.variance) };
+    const statistics = { variance: this.#values[op.variance]!, eps: op.eps };
+    loops.batchNormBackward(this.#values[op.out]!, statistics, sums, dy);
+    this.#pass(op.out, op.x, dy);
   }
 
   #select(op: Op & { kind: "select" }, dy: Float32Array): void {

@@ -4,6 +4,7 @@
 
 import { z } from "zod";
 import { ensure, MergenError } from "../errors.ts";
+import { presetNames } from "../recipe/presets.ts";
 import { modelShape } from "./model-shape.ts";
 
 const positive = z.int().positive();
@@ -82,6 +83,20 @@ const studentPart = z.strictObject({
   probability: z.tuple([share, share]).default([1, 1]),
 });
 
+/** A method of src/recipe/presets.ts. */
+const recipe = z.enum(presetNames);
+
+const phases = z
+  .array(z.strictObject({ share: z.number().positive(), parts: z.array(studentPart).min(1) }))
+  .min(1);
+
+const studentOptions = {
+  tailWeight: share.default(0.05),
+  smoothing: share.default(0),
+  noise: z.number().nonnegative().default(0),
+  dropout: share.default(0),
+};
+
 const student = z.strictObject({
   stage: z.literal("student"),
   ...common,
@@ -89,16 +104,37 @@ const student = z.strictObject({
   /** File of prompts and outputs that the distil stage has written. */
   pairs: z.string(),
   tokenizer: z.string(),
-  /** Model folder to begin with; else fresh weights. */
+  /** Model folder to begin with; else the teacher's weights where they fit, or fresh ones. */
   initial: z.string().optional(),
-  model: modelShape,
-  phases: z
-    .array(z.strictObject({ share: z.number().positive(), parts: z.array(studentPart).min(1) }))
-    .min(1),
-  tailWeight: share.default(0.05),
-  smoothing: share.default(0),
-  noise: z.number().nonnegative().default(0),
-  dropout: share.default(0),
+  /** The student; or a teacher's folder and the recipe that makes it the student's. */
+  model: modelShape.optional(),
+  teacher: z.string().optional(),
+  recipe: recipe.optional(),
+  phases,
+  ...studentOptions,
+});
+
+const adapt = z.strictObject({
+  stage: z.literal("adapt"),
+  ...common,
+  ...optimiser,
+  /** Model folder of the teacher. */
+  teacher: z.string(),
+  recipe,
+  /** Examples, .jsonl or .jsonl.gz. */
+  data: z.string(),
+  /** What the student learns: the teacher's own texts, or the references. */
+  targets: z.enum(["teacher", "references"]).default("teacher"),
+  steps: positive.default(1000),
+  batchSize: positive.default(32),
+  /** Default: one, of the longest text's length. */
+  buckets: z.array(positive).min(1).optional(),
+  rate: z.number().positive().default(5e-4),
+  warmupSteps: z.int().nonnegative().default(50),
+  evaluateCount: positive.default(100),
+  /** Default: given tokens alone, or also roll-outs where states are sent again. */
+  phases: phases.optional(),
+  ...studentOptions,
 });
 
 const exported = z.strictObject({
@@ -128,6 +164,7 @@ const stages = z.discriminatedUnion("stage", [
   teacher,
   distil,
   student,
+  adapt,
   exported,
   evaluate,
 ]);
@@ -146,11 +183,20 @@ export function parseTrainConfig(
   const raw = structuredClone(json);
   for (const override of overrides) applyOverride(raw, override);
   const result = stages.safeParse(raw);
-  if (result.success) return result.data;
+  if (result.success) return checked(result.data, origin);
   const issue = result.error.issues[0];
   const where = issue?.path.map(String).join(".") || "the whole";
   const keys = issue?.code === "unrecognized_keys" ? ` (${issue.keys.join(", ")})` : "";
   throw new MergenError("E_CONFIG", `${origin}: ${where}: ${issue?.message ?? "is wrong"}${keys}`);
+}
+
+function checked(config: TrainConfig, origin: string): TrainConfig {
+  if (config.stage !== "student") return config;
+  const { model, teacher, recipe } = config;
+  const parts = [model, teacher, recipe].map((part) => part !== undefined).join();
+  const fits = parts === "true,false,false" || parts === "false,true,true";
+  ensure(fits, "E_CONFIG", `${origin}: a student has either model, or teacher and recipe`);
+  return config;
 }
 
 function applyOverride(target: unknown, override: string): void {

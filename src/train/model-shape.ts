@@ -2,7 +2,12 @@
 // layout is added to make the config that the model folder keeps.
 
 import { z } from "zod";
-import { type ModelConfig, parseConfig, promptPositions } from "../model/config.ts";
+import {
+  attentionSchema,
+  type ModelConfig,
+  parseConfig,
+  promptPositions,
+} from "../model/config.ts";
 import { specialTokens } from "./tokenizer.ts";
 
 /** Checked in full by parseConfig once the rest is known. */
@@ -12,7 +17,7 @@ export const modelShape = z.strictObject({
   layerCount: z.int().positive(),
   headCount: z.int().positive(),
   innerSize: z.int().positive(),
-  attention: z.enum(["softmax", "constant"]),
+  attention: attentionSchema,
   activation: z.unknown(),
   norm: z.unknown(),
   residual: z.boolean().default(true),

@@ -19,7 +19,9 @@ export interface Layout {
 
 /** Biases, norms, positions and constant attention are not pulled towards zero. */
 function decays(name: string): boolean {
-  return !/(\.bias|\.scale|\.shift|\.constant|\.column|\.relative|^position\.weight)$/.test(name);
+  return !/(\.bias|\.scale|\.shift|\.constant|\.column|\.relative|\.mean|\.variance|^position\.weight)$/.test(
+    name,
+  );
 }
 
 export function layoutOf(shapes: ReadonlyMap<string, readonly number[]>): Layout {

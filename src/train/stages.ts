@@ -1,4 +1,5 @@
-// The stages from data to a model folder: tokenizer, teacher, distil, student, export, evaluate.
+// The stages from data to a model folder: tokenizer, teacher, distil, student, adapt, export,
+// evaluate.
 // Each reads and writes folders that its configuration names, and logs through what it is given.
 
 import { mkdir, writeFile } from "node:fs/promises";
@@ -13,27 +14,24 @@ import { encodePrompt, parseSlots } from "../model/prompt.ts";
 import type { Weights } from "../model/safetensors.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import type { LocalModel } from "../party/local.ts";
-import type { FloatWeights } from "../run/float.ts";
+import { adaptStage } from "./adapt.ts";
 import { calibrate } from "./calibrate.ts";
 import type { StageConfig, TrainConfig } from "./config.ts";
 import { foldAttention, roundToGrid } from "./export.ts";
-import { BatchGenerator } from "./generate.ts";
 import { modelConfig } from "./model-shape.ts";
 import { slotValues, syntheticInputs } from "./prompts.ts";
 import { type Score, Scorer, scoreLine } from "./score.ts";
-import type { TaskSpec } from "./task.ts";
+import { studentConfig, studentWeights } from "./student-model.ts";
+import { teacherOutputs } from "./teacher-outputs.ts";
 import { loadTokenPairs, saveTokenPairs, type TokenPair, tokenSet } from "./token-set.ts";
 import { normaliseText, trainTokenizer } from "./tokenizer.ts";
-import { type Log, train } from "./trainer.ts";
-
-export interface StageContext {
-  readonly kernels: FloatKernels;
-  readonly log: Log;
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** What a stage tells about its result, to be printed. */
-export type StageResult = Readonly<Record<string, unknown>>;
+import {
+  type StageContext,
+  type StageResult,
+  type TrainGiven,
+  textIds,
+  trainModel,
+} from "./train-stage.ts";
 
 /** Runs the stage that the configuration names. */
 export async function runStage(config: TrainConfig, context: StageContext): Promise<StageResult> {
@@ -46,6 +44,8 @@ export async function runStage(config: TrainConfig, context: StageContext): Prom
       return distilStage(config, context);
     case "student":
       return studentStage(config, context);
+    case "adapt":
+      return adaptStage(config, context);
     case "export":
       return exportStage(config, context);
     case "evaluate":
@@ -112,11 +112,7 @@ export async function teacherStage(
     prompts.set(input, prompt);
     return refs.map((ref) => ({ prompt, output: textIds(ref, model, tokenizer) }));
   });
-  return trainStage(config, { model, tokenizer, pairs }, context);
-}
-
-function textIds(text: string, model: ModelConfig, tokenizer: Tokenizer): number[] {
-  return [...tokenizer.encode(normaliseText(text)), model.tokens.end];
+  return trainAndSave(config, { model, tokenizer, pairs }, context);
 }
 
 /** Trains on the teacher's outputs; leaves the same as the teacher stage. */
@@ -125,63 +121,41 @@ export async function studentStage(
   context: StageContext,
 ): Promise<StageResult> {
   const tokenizer = await loadTokenizer(config.tokenizer);
-  const model = modelConfig(config.model, tokenizer.size);
   const pairs = await loadTokenPairs(config.pairs);
-  const initial = config.initial && (await loadModel(config.initial, { weightShapes })).weights;
-  const given = { model, tokenizer, pairs, initial: initial || undefined };
-  return trainStage(config, given, context);
+  const begun = await beginning(config, { pairs, vocabSize: tokenizer.size }, context);
+  return trainAndSave(config, { ...begun, tokenizer, pairs }, context);
 }
 
-async function trainStage(
-  config: StageConfig<"teacher"> | StageConfig<"student">,
-  given: {
-    model: ModelConfig;
-    tokenizer: Tokenizer;
-    pairs: readonly TokenPair[];
-    initial?: Weights | undefined;
-  },
-  { kernels, log, signal }: StageContext,
-): Promise<StageResult> {
-  const { model, tokenizer, pairs } = given;
-  const { seed, batchSize, buckets } = config;
+/** The student that `model` describes, or the teacher's of `recipe`, and weights to begin with. */
+async function beginning(
+  config: StageConfig<"student">,
+  { pairs, vocabSize }: { pairs: readonly TokenPair[]; vocabSize: number },
+  { kernels }: StageContext,
+): Promise<{ model: ModelConfig; initial: Weights | undefined }> {
+  const given = config.initial && (await loadModel(config.initial, { weightShapes })).weights;
+  if (config.model)
+    return { model: modelConfig(config.model, vocabSize), initial: given || undefined };
+  const { recipe, seed, buckets } = config;
+  const teacher = await loadModel(config.teacher!);
+  const promptLength = pairs[0]?.prompt.length ?? 0;
+  const model = studentConfig(teacher.config, { recipe: recipe!, promptLength });
+  if (given) return { model, initial: given };
   const data = tokenSet(pairs, { outputLength: Math.max(...buckets), end: model.tokens.end });
-  const most = model.generation.maxTokens;
-  ensure(data.outputLength <= most, "E_CONFIG", `a bucket is longer than maxTokens, ${most}`);
-  log(`${data.count} of ${pairs.length} texts, ${kernels.name} kernels`);
-  const common = { model, data, batchSize, buckets, seed };
-  const task: TaskSpec =
-    config.stage === "teacher"
-      ? { ...common, kind: "teacher", options: config }
-      : { ...common, kind: "student", options: config };
-  const dev = await loadExamples(dataFile(config.data, "dev"), { limit: config.evaluateCount });
-  const scorer = new Scorer({ config: model, tokenizer }, dev, { kernels, batchSize });
-  await mkdir(config.out, { recursive: true });
-  const { weights, step, losses } = await train({
-    task,
-    schedule: config,
-    adam: config,
-    clip: config.clip,
-    threads: config.threads,
-    checkpoint: join(config.out, "checkpoint.safetensors"),
-    checkpointEvery: config.checkpointEvery,
-    logEvery: config.logEvery,
-    evaluateEvery: config.evaluateEvery,
-    evaluate: async (current) => scoreModes(scorer, current, model),
-    initial: given.initial,
-    kernels,
-    log,
-    signal,
-  });
-  const folder = join(config.out, "model");
-  await saveModel(folder, { config: model, weights, tokenizer });
-  log(`${folder} holds the weights of step ${step}`);
-  return { model: folder, step, loss: losses.at(-1) };
+  return { model, initial: studentWeights(teacher, model, { data, seed, kernels }) };
 }
 
-function scoreModes(scorer: Scorer, weights: FloatWeights, model: ModelConfig): string {
-  const modes =
-    model.nextToken === "resend" ? (["resend", "lookup"] as const) : ["lookup" as const];
-  return modes.map((mode) => scoreLine(mode, scorer.score(weights, mode))).join("; ");
+async function trainAndSave(
+  config: StageConfig<"teacher"> | StageConfig<"student">,
+  given: Omit<TrainGiven, "dev">,
+  context: StageContext,
+): Promise<StageResult> {
+  const dev = await loadExamples(dataFile(config.data, "dev"), { limit: config.evaluateCount });
+  await mkdir(config.out, { recursive: true });
+  const { weights, step, loss } = await trainModel(config, { ...given, dev }, context);
+  const folder = join(config.out, "model");
+  await saveModel(folder, { config: given.model, weights, tokenizer: given.tokenizer });
+  context.log(`${folder} holds the weights of step ${step}`);
+  return { model: folder, step, loss };
 }
 
 /** Writes `pairs.jsonl`: the teacher's greedy outputs for training and made-up inputs. */
@@ -206,25 +180,11 @@ export async function distilStage(
   );
   const prompts = all.map((input) => encodePrompt(input, model, tokenizer));
   log(`${inputs.length} inputs and ${all.length - inputs.length} made-up ones`);
-  const generator = new BatchGenerator(model, kernels);
-  const values = new Map([...weights].map(([name, { data }]) => [name, data]));
-  const pairs: TokenPair[] = [];
-  const began = performance.now();
-  for (let from = 0; from < prompts.length; from += config.batchSize) {
-    const batch = prompts.slice(from, from + config.batchSize);
-    const outputs = generator.generate(values, {
-      prompts: Int32Array.from(batch.flat()),
-      promptLength: batch[0].length,
-      maxTokens: model.generation.maxTokens,
-      nextToken: "lookup",
-      batchSize: config.batchSize,
-    });
-    for (const [index, output] of outputs.entries()) {
-      if (output.at(-1) === model.tokens.end) pairs.push({ prompt: batch[index], output });
-    }
-    const seconds = (performance.now() - began) / 1000;
-    log(`${from + batch.length}/${prompts.length}, ${seconds.toFixed(0)} s`);
-  }
+  const teacher = { config: model, weights };
+  const outputs = teacherOutputs(teacher, prompts, { kernels, log, batchSize: config.batchSize });
+  const pairs = outputs.flatMap((output, index) =>
+    output ? [{ prompt: prompts[index], output }] : [],
+  );
   await mkdir(config.out, { recursive: true });
   await saveTokenPairs(join(config.out, "pairs.jsonl"), pairs);
   log(`${pairs.length} outputs, ${all.length - pairs.length} without an end left out`);

@@ -47,7 +47,8 @@ export interface TrainResult {
 
 /**
  * Trains from the checkpoint, or from the beginning, to the schedule's end.
- * @throws E_TRAIN naming the step when the loss is no number; the last checkpoint stays as it was
+ * @throws E_TRAIN naming the step when the loss is no number, and the step of the last checkpoint,
+ * which stays as it was
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { task, threads, kernels } = options;
@@ -96,8 +97,11 @@ async function loop(run: SharedRun, team: Team, begun: number, options: TrainOpt
   const progress = new Progress(schedule.steps, log);
   const losses: number[] = [];
   let step = begun;
+  let saved = begun;
   const save = async () => {
-    if (checkpoint) await saveTraining(checkpoint, run.layout, { ...run, step });
+    if (!checkpoint) return;
+    await saveTraining(checkpoint, run.layout, { ...run, step });
+    saved = step;
   };
   while (step < schedule.steps && !options.signal?.aborted) {
     const reports = await team.gradient(step, schedule.steps);
@@ -105,7 +109,8 @@ async function loop(run: SharedRun, team: Team, begun: number, options: TrainOpt
     const norm = Math.sqrt(await team.reduce());
     if (!Number.isFinite(loss) || !Number.isFinite(norm)) {
       const message = `the loss or its gradient is not a number at step ${step}`;
-      throw new MergenError("E_TRAIN", `${message}; lower the rate and resume`);
+      const kept = saved > 0 ? `${checkpoint} holds step ${saved}` : "no checkpoint was written";
+      throw new MergenError("E_TRAIN", `${message}; ${kept}; lower the rate and resume`);
     }
     const rate = learningRate(schedule, step);
     step++;

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { compareResults, readResults } from "../../../bench/compare.ts";
 import { thisMachine } from "../../../bench/machine.ts";
@@ -12,18 +12,22 @@ import {
   describeKernels,
   encodePrompt,
   ensure,
+  isMerged,
   type LinkOptions,
   loadFloatKernels,
   loadModel,
   loadRingKernels,
   type Model,
+  modelWithRecipe,
   networks,
+  type PresetName,
+  presetNames,
   randomModel,
   saveModel,
   shapeNames,
 } from "../../../src/index.ts";
 import { interruptible, stopSignal } from "../network.ts";
-import { integer } from "../options.ts";
+import { integer, noteRecipe } from "../options.ts";
 import { bytes, note, printJson, table } from "../output.ts";
 import { packageVersion } from "../package-info.ts";
 import { type Family, startParties, withFamily } from "../processes.ts";
@@ -31,8 +35,8 @@ import { type Family, startParties, withFamily } from "../processes.ts";
 /** Which model a benchmark runs. */
 interface ModelFlags {
   readonly shape: string;
-  readonly recipe: "merge";
-  readonly norm: "layernorm" | "affine";
+  readonly recipe?: PresetName;
+  readonly norm?: "layernorm" | "affine";
   readonly positions: number;
   readonly model?: string;
   readonly work: string;
@@ -65,8 +69,18 @@ function modelOptions(command: Command): Command {
     .addOption(
       new Option("--shape <name>", "sizes of the model").choices([...shapeNames]).default("gpt2"),
     )
-    .addOption(new Option("--recipe <name>").choices(["merge"]).default("merge"))
-    .addOption(new Option("--norm <kind>").choices(["layernorm", "affine"]).default("layernorm"))
+    .addOption(
+      new Option(
+        "--recipe <name>",
+        "functions of the blocks (default: merge, or the model's)",
+      ).choices([...presetNames]),
+    )
+    .addOption(
+      new Option("--norm <kind>", "of a merged module (default: layernorm)").choices([
+        "layernorm",
+        "affine",
+      ]),
+    )
     .option("--positions <n>", "of prompt and text together", integer(1), 512)
     .option("--model <dir>", "measure this model in place of one with random weights")
     .option("--work <dir>", "where models for measuring are kept", join(tmpdir(), "mergen-bench"));
@@ -74,9 +88,10 @@ function modelOptions(command: Command): Command {
 
 /** The model's folder; made where it is not there yet. */
 async function modelFolder(flags: ModelFlags): Promise<string> {
-  const { shape, recipe, norm, positions } = flags;
-  if (flags.model !== undefined) return flags.model;
-  const name = [shape, recipe, norm, positions, packageVersion()].join("-");
+  if (flags.model !== undefined) return underRecipe(flags.model, flags);
+  const { shape, recipe = "merge", positions } = flags;
+  const norm = isMerged(recipe) ? (flags.norm ?? "layernorm") : flags.norm;
+  const name = [shape, recipe, norm ?? "layernorm", positions, packageVersion()].join("-");
   const folder = join(flags.work, name);
   if (!existsSync(join(folder, "config.json"))) {
     note(`making a ${shape} model with random weights in ${folder}`);
@@ -86,6 +101,18 @@ async function modelFolder(flags: ModelFlags): Promise<string> {
     );
     await saveModel(folder, model, { int16: true });
   }
+  return folder;
+}
+
+/** A model's folder, or a copy of it with the recipe that is asked for. */
+async function underRecipe(dir: string, { recipe, work }: ModelFlags): Promise<string> {
+  if (recipe === undefined) return dir;
+  const own = await loadModel(dir);
+  if (own.config.recipe === recipe) return dir;
+  const changed = modelWithRecipe(own, recipe);
+  noteRecipe(own.config, recipe);
+  const folder = join(work, `${basename(resolve(dir))}-${recipe}`);
+  await saveModel(folder, changed, { int16: true });
   return folder;
 }
 

@@ -49,7 +49,7 @@ export function addGenerate(root: Command): void {
     .option("--timeout <seconds>", "longest wait for a peer's next message", integer(1), 120)
     .addOption(busyPollOption())
     .option("--model <dir>", "refuse a server that offers another config.json than this folder's");
-  textOptions(command)
+  textOptions(command, "refuse a model of another recipe")
     .addHelpText(
       "after",
       "\nExample:\n" +

@@ -5,6 +5,8 @@ import {
   checkModelFolder,
   loadFloatKernels,
   loadTokenizer,
+  type PresetName,
+  presetNames,
   randomModel,
   saveModel,
   shapeNames,
@@ -15,7 +17,7 @@ import { bytes, printJson } from "../output.ts";
 interface InitFlags {
   readonly shape: string;
   readonly out: string;
-  readonly recipe: "merge" | "vanilla";
+  readonly recipe: PresetName;
   readonly norm?: "layernorm" | "affine";
   readonly positions?: number;
   readonly vocabulary?: number;
@@ -39,8 +41,8 @@ export function addInit(root: Command): void {
     )
     .requiredOption("--out <dir>", "folder to write")
     .addOption(
-      new Option("--recipe <name>", "merged module, or the ordinary decoder (float mode only)")
-        .choices(["merge", "vanilla"])
+      new Option("--recipe <name>", "merge, merge-mm: merged module; others: ordinary decoder")
+        .choices([...presetNames])
         .default("merge"),
     )
     .addOption(

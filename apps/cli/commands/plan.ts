@@ -9,11 +9,12 @@ import {
   planGeneration,
   predict,
   promptPositions,
+  withRecipe,
 } from "../../../src/index.ts";
 import {
-  checkRecipe,
   integer,
   modelOption,
+  noteRecipe,
   prompts,
   type TextOptions,
   textOptions,
@@ -43,8 +44,9 @@ export function addPlan(root: Command): void {
 }
 
 async function plan(flags: PlanFlags): Promise<void> {
-  const config = await loadConfig(flags.model);
-  checkRecipe(config, flags.recipe);
+  const own = await loadConfig(flags.model);
+  const config = flags.recipe === undefined ? own : withRecipe(own, flags.recipe);
+  noteRecipe(own, flags.recipe);
   for (const { input, positions } of await lengths(config, flags)) {
     const options = generationOptions(config, positions, flags);
     const prediction = predict(await planGeneration(config, options));

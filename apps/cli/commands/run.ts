@@ -9,8 +9,9 @@ import {
   loadRingKernels,
   type Mode,
   type Model,
+  modelWithRecipe,
 } from "../../../src/index.ts";
-import { checkRecipe, modelOption, prompts, type TextOptions, textOptions } from "../options.ts";
+import { modelOption, noteRecipe, prompts, type TextOptions, textOptions } from "../options.ts";
 import { note, Progress } from "../output.ts";
 import { asked, printGeneration } from "./generate.ts";
 
@@ -40,8 +41,9 @@ export function addRun(root: Command): void {
 
 async function run(flags: RunFlags): Promise<void> {
   const examples = await prompts(flags);
-  const model = await loadModel(flags.model);
-  checkRecipe(model.config, flags.recipe);
+  const own = await loadModel(flags.model);
+  const model = flags.recipe === undefined ? own : modelWithRecipe(own, flags.recipe);
+  noteRecipe(own.config, flags.recipe);
   note("insecure: all parties share this process; use it to test a model, not to protect a prompt");
   const bench = await openBench(model, flags.mode, flags.seed);
   const progress = new Progress("running", examples.length);
