@@ -47,6 +47,7 @@ describe("exported names", () => {
       Server
       checkModelFolder
       connectWebSocket
+      crc32c
       createSampler
       decodeFloat
       describeKernels
@@ -60,6 +61,7 @@ describe("exported names", () => {
       insecureSecureBench
       listenWebSocket
       loadConfig
+      loadCrc32c
       loadExamples
       loadFloatKernels
       loadModel
@@ -79,6 +81,7 @@ describe("exported names", () => {
       scoreOutputs
       shapeNames
       startRelay
+      testCrc32c
       testFloatKernels
       testRingKernels
       threadPreparer"

@@ -8,6 +8,7 @@ import {
   connectWebSocket,
   ensure,
   listenWebSocket,
+  loadCrc32c,
   MergenError,
   type Transport,
   type WebSocketListener,
@@ -78,6 +79,7 @@ export async function listen(
   const { host, port, token } = flags;
   const tls = tlsOf(flags);
   warnOfExposure(host, { token, tls });
+  const crc32c = await loadCrc32c();
   const listening = listenWebSocket({
     host,
     port,
@@ -85,7 +87,8 @@ export async function listen(
     ...(token !== undefined && { token }),
     ...(tls !== undefined && { tls }),
     ...(maxConnections !== undefined && { maxConnections }),
-    onConnection: (transport: Transport, { address }) => serve(new Channel(transport), address),
+    onConnection: (transport: Transport, { address }) =>
+      serve(new Channel(transport, { crc32c }), address),
   });
   return withRemedy(listening, ({ code, message }) => {
     if (code !== "E_CONFIG" || !message.startsWith("cannot listen")) return undefined;
@@ -109,12 +112,14 @@ export function connector(
   const { token, ca, busyPollMs = BUSY_POLL_MS } = options;
   const pemText = ca === undefined ? undefined : pem("--ca", ca);
   return async () => {
+    const crc32c = await loadCrc32c();
     const transport = connectWebSocket(url, {
       busyPollMs,
       ...(token !== undefined && { token }),
       ...(pemText !== undefined && { ca: pemText }),
     });
-    return new Channel(await withRemedy(transport, (error) => connectRemedy(peer, error)));
+    const remedy = (error: MergenError) => connectRemedy(peer, error);
+    return new Channel(await withRemedy(transport, remedy), { crc32c });
   };
 }
 
