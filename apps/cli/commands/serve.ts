@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type Command, Option } from "commander";
 import { pino } from "pino";
 import {
+  type Channel,
   fileStore,
   loadFloatKernels,
   loadModel,
@@ -15,6 +16,7 @@ import {
   type ListenFlags,
   listen,
   listenOptions,
+  measuring,
   serveUntil,
   stopSignal,
   tlsOf,
@@ -57,9 +59,11 @@ async function serve(flags: ServeFlags): Promise<void> {
   const log = pino({ name: "server" }, pino.destination(2));
   const stop = stopSignal();
   tlsOf(flags); // what is wrong with it should show before the model is read
+  const profile = measuring(flags);
   const { config, weights } = await loadModel(flags.model);
+  const kernels = await loadRingKernels();
   const server = await Server.create({
-    kernels: await loadRingKernels(),
+    kernels: profile ? profile.kernels(kernels) : kernels,
     floatKernels: await loadFloatKernels(),
     config,
     weights,
@@ -70,16 +74,14 @@ async function serve(flags: ServeFlags): Promise<void> {
     maxSessions: flags.maxSessions,
   });
   await server.register();
-  const listener = await listen(
-    flags,
-    (channel) => {
-      server.serve(channel).then(
-        () => log.info("session ended"),
-        (error) => log.warn({ code: codeOf(error) }, "session failed"),
-      );
-    },
-    flags.maxSessions + 8,
-  );
+  const serve = (channel: Channel) => {
+    server.serve(channel).then(
+      () => log.info("session ended"),
+      (error) => log.warn({ code: codeOf(error) }, "session failed"),
+    );
+  };
+  const maxConnections = flags.maxSessions + 8;
+  const listener = await listen(flags, { serve, maxConnections, profile });
   announce("server", listener.url, flags);
   await serveUntil(stop, listener);
 }
