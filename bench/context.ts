@@ -32,6 +32,8 @@ export interface BenchContext {
   readonly quick: boolean;
   /** Least time for the samples of a kernel. */
   readonly budgetMs: number;
+  /** Of the models that are run end to end; sizes has its own. Default gpt2. */
+  readonly shape?: string | undefined;
   /** None without the native addon. */
   readonly limits: Limits | undefined;
   /** Says what is going on. */

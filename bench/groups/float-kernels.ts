@@ -5,7 +5,7 @@ import { type FloatKernels, loadFloatKernels } from "../../src/index.ts";
 import type { BenchContext, Group } from "../context.ts";
 import { makeRow, type Row } from "../rows.ts";
 import { timeCalls } from "../timing.ts";
-import { limitedBy } from "./limits.ts";
+import { limitedBy, readLimit } from "./limits.ts";
 
 interface Product {
   readonly m: number;
@@ -44,11 +44,11 @@ function productRow(
   const { m, n, k } = shape;
   const operands = { a: filled(m * k), b: filled(k * n), out: new Float32Array(m * n) };
   const seconds = timeCalls(() => kernels.gemm({ ...shape, ...operands }), context.budgetMs);
-  const limited = limitedBy(context, ({ readBytes, multiplyAddsF32 }) =>
-    m === 1
-      ? { name: "memory read", value: readBytes / 4e9 }
-      : { name: "multiply-adds", value: multiplyAddsF32 / 1e9 },
-  );
+  const limited = limitedBy(context, (limits) => {
+    if (m > 1) return { name: "multiply-adds", value: limits.multiplyAddsF32 / 1e9 };
+    const { name, value } = readLimit(limits, 4 * n * k);
+    return { name, value: value / 4e9 };
+  });
   return makeRow({
     name: `${m === 1 ? "gemv" : "gemm"} ${m} x ${n} x ${k}, ${what}`,
     unit: "G mul-add/s",

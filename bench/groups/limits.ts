@@ -10,6 +10,8 @@ import { timeCalls } from "../timing.ts";
 export interface Limits {
   /** Bytes read from memory. */
   readonly readBytes: number;
+  /** Bytes that were read a moment ago, from caches. */
+  readonly readCachedBytes: number;
   /** x y + z modulo 2^64, on vector registers. */
   readonly multiplyAdds64: number;
   /** Products of bytes on tile registers; 0 where there are none. */
@@ -23,11 +25,14 @@ export interface Limits {
 
 /** More than caches hold, as a rule: a shared third level may hold it. */
 const READ_BYTES = 512e6;
+/** As large as GPT-2's matrices: what a token reads again and again. */
+const CACHED_BYTES = 8e6;
 /** Quarter-rounds in 64 bytes of ChaCha12. */
 const QUARTER_ROUNDS_A_BLOCK = 48;
 
 const kinds = [
   { key: "readBytes", name: "memory read, 512 MB once", unit: "GB/s" },
+  { key: "readCachedBytes", name: "memory read, 8 MB over and over", unit: "GB/s" },
   { key: "multiplyAdds64", name: "64-bit multiply-adds, vectors", unit: "G/s" },
   { key: "multiplyAdds8", name: "8-bit multiply-adds, tiles", unit: "G/s" },
   { key: "multiplyAddsF32", name: "float32 multiply-adds", unit: "G/s" },
@@ -58,6 +63,7 @@ function sample(addon: Addon, key: keyof Limits, budgetMs: number): number[] {
   let done = 0;
   const calls: Record<keyof Limits, () => number> = {
     readBytes: () => kernels.limitRead(READ_BYTES),
+    readCachedBytes: () => kernels.limitRead(CACHED_BYTES),
     multiplyAdds64: () => kernels.limitMultiplyAdds64(1e7),
     multiplyAdds8: () => kernels.limitMultiplyAdds8(1e9),
     multiplyAddsF32: () => kernels.limitMultiplyAddsF32(1e8),
@@ -69,7 +75,7 @@ function sample(addon: Addon, key: keyof Limits, budgetMs: number): number[] {
   const seconds = timeCalls(() => {
     done = call();
   }, budgetMs);
-  if (key === "readBytes") kernels.limitRead(0);
+  kernels.limitRead(0); // frees what was read
   return seconds.map((each) => done / each);
 }
 
@@ -83,6 +89,13 @@ export function limitedBy(
   const { limits } = context;
   const reference = limits && limit(limits);
   return reference && reference.value > 0 ? { reference } : {};
+}
+
+/** Bytes a second of reading so many, again and again. */
+export function readLimit(limits: Limits, bytes: number): Reference {
+  return bytes <= 2 * CACHED_BYTES
+    ? { name: "memory read, cached", value: limits.readCachedBytes }
+    : { name: "memory read", value: limits.readBytes };
 }
 
 /** Ring multiply-adds of a matrix's entries by words: a word has 36 products of bytes, int16 15. */

@@ -7,7 +7,7 @@ import { packedBytes } from "../../src/ring/pack.ts";
 import type { BenchContext, Group } from "../context.ts";
 import { makeRow, type Reference, type Row } from "../rows.ts";
 import { timeCalls } from "../timing.ts";
-import { chachaLimit, type Limits, limitedBy, productLimit } from "./limits.ts";
+import { chachaLimit, type Limits, limitedBy, productLimit, readLimit } from "./limits.ts";
 
 /** One measurement: `run` does `amount` units of work. */
 interface Job {
@@ -26,12 +26,13 @@ interface Set {
   readonly suffix: string;
 }
 
-const readLimit =
-  (bytesEach: number) =>
-  ({ readBytes }: Limits): Reference => ({
-    name: "memory read",
-    value: readBytes / bytesEach / 1e9,
-  });
+/** Of `count` units of so many bytes each. */
+const readingLimit =
+  (bytesEach: number, count: number) =>
+  (limits: Limits): Reference => {
+    const { name, value } = readLimit(limits, bytesEach * count);
+    return { name, value: value / bytesEach / 1e9 };
+  };
 
 const chacha12Limit = (limits: Limits): Reference => ({
   name: "ChaCha quarter-rounds",
@@ -62,7 +63,7 @@ function product({ kernels, suffix }: Set, kind: "int16" | "ring", m: number): J
     name: `u64 x ${kind}, [${m}, ${rows}, ${columns}]${suffix}`,
     unit: "G mul-add/s",
     amount: (m * entries) / 1e9,
-    limit: m === 1 ? readLimit(kind === "ring" ? 8 : 2) : multiplier,
+    limit: m === 1 ? readingLimit(kind === "ring" ? 8 : 2, entries) : multiplier,
     run: () => kernels.matmul(out, x, matrix),
     free: () => matrix.free(),
   };
@@ -113,7 +114,7 @@ function attendLast({ kernels }: Set): Job {
     name: "attend, 12 heads, last of 512 rows, 768 columns",
     unit: "GB/s",
     amount: x.byteLength / 1e9,
-    limit: readLimit(1),
+    limit: readingLimit(1, x.byteLength),
     run: () => kernels.attend(out, x, weights, dims),
   };
 }

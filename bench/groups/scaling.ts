@@ -13,7 +13,7 @@ import {
 } from "../../src/index.ts";
 import type { BenchContext, Group } from "../context.ts";
 import { makeRow, type Row, type RowOptions } from "../rows.ts";
-import { measureModel, memoryRows, tokenRows } from "./token.ts";
+import { measureModel, memoryRows, SHAPE, tokenRows } from "./token.ts";
 
 const LENGTHS = [16, 32, 64, 128, 256, 512];
 /** Steps up to a length whose median stands for it. */
@@ -27,7 +27,7 @@ const SIZE_TOKENS = 9;
 
 /** One long text: each length's tokens are those that lead up to it. */
 async function runLengths(context: BenchContext): Promise<Row[]> {
-  const shape = context.quick ? "distilgpt2" : "gpt2";
+  const { shape = context.quick ? "distilgpt2" : SHAPE } = context;
   const longest = LENGTHS.at(-1)!;
   const tokens = longest - PROMPT_TOKENS;
   const size = { promptTokens: PROMPT_TOKENS, tokens, warmUpTokens: 4 };

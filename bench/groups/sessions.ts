@@ -4,14 +4,14 @@ import type { BenchContext, Group } from "../context.ts";
 import { measurePlain, promptOf } from "../measure.ts";
 import { makeRow, type Row } from "../rows.ts";
 import { measureSessions } from "../sessions.ts";
+import { SHAPE } from "./token.ts";
 
-const SHAPE = "gpt2";
 const PROMPT_TOKENS = 4;
 const CLIENTS = [1, 2, 4, 8];
 
 async function run(context: BenchContext): Promise<Row[]> {
-  const { quick } = context;
-  const folder = await context.modelFolder({ shape: SHAPE });
+  const { quick, shape = SHAPE } = context;
+  const folder = await context.modelFolder({ shape });
   const [tokens, repeats] = quick ? [16, 1] : [32, 3];
   const counts = quick ? CLIENTS.slice(0, 3) : CLIENTS;
   const plain = await measurePlain(folder, { promptTokens: PROMPT_TOKENS, tokens });
@@ -26,7 +26,7 @@ async function run(context: BenchContext): Promise<Row[]> {
       for (let i = 0; i < repeats; i++) {
         samples.push((await measureSessions({ ...task, clients })).tokensPerSecond);
       }
-      const name = `${SHAPE}: ${clients} ${clients === 1 ? "client" : "clients"} at a time, online`;
+      const name = `${shape}: ${clients} ${clients === 1 ? "client" : "clients"} at a time, online`;
       rows.push(makeRow({ name, unit: "tokens/s", better: "more", samples, reference }));
     }
     return rows;

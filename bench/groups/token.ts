@@ -10,9 +10,10 @@ import {
   type PrivateMeasurement,
 } from "../measure.ts";
 import { type Times, WAITING } from "../profile.ts";
-import { makeRow, median, type Reference, type Row, type RowOptions } from "../rows.ts";
+import { makeRow, type Reference, type Row, type RowOptions } from "../rows.ts";
 
-const SHAPE = "gpt2";
+/** Unless another is asked for. */
+export const SHAPE = "gpt2";
 const PROMPT_TOKENS = 4;
 
 function sizeOf({ quick }: BenchContext): GenerationSize {
@@ -81,7 +82,8 @@ export function memoryRows(title: string, run: PrivateMeasurement, plain: Plain)
 }
 
 async function runOver(context: BenchContext, network: keyof typeof networks): Promise<Row[]> {
-  const folder = await context.modelFolder({ shape: SHAPE });
+  const { shape = SHAPE } = context;
+  const folder = await context.modelFolder({ shape });
   const size = sizeOf(context);
   const repeats = context.quick || network !== "loopback" ? 1 : 3;
   const few = network === "wan" ? { ...size, tokens: 9, warmUpTokens: 0 } : size;
@@ -89,7 +91,7 @@ async function runOver(context: BenchContext, network: keyof typeof networks): P
   return context.withParties(folder, { network }, async (parties) => {
     const runs: PrivateMeasurement[] = [];
     for (let i = 0; i < repeats; i++) runs.push(await measurePrivate(parties, few));
-    const title = network === "loopback" ? SHAPE : `${SHAPE}, ${network}`;
+    const title = network === "loopback" ? shape : `${shape}, ${network}`;
     const rows = tokenRows(title, runs, plain);
     if (network === "loopback") return [...rows, ...memoryRows(title, runs.at(-1)!, plain)];
     const { delayMs, bitsPerSecond } = networks[network];
@@ -140,7 +142,8 @@ function withRest(times: Times, wholeMs: number): Times {
 }
 
 async function runFlame(context: BenchContext): Promise<Row[]> {
-  const folder = await context.modelFolder({ shape: SHAPE });
+  const { shape = SHAPE } = context;
+  const folder = await context.modelFolder({ shape });
   const size = { ...sizeOf(context), profile: true };
   return context.withParties(folder, { profile: true }, async (parties) => {
     const runs: PrivateMeasurement[] = [];
@@ -150,7 +153,7 @@ async function runFlame(context: BenchContext): Promise<Row[]> {
     const each = 1 / size.tokens;
     const totals = runs.map(({ step }) => 1000 * step.totalSeconds);
     const online = ms({
-      name: `${SHAPE}: online, a token, mean with the prompt of ${PROMPT_TOKENS}, counted`,
+      name: `${shape}: online, a token, mean with the prompt of ${PROMPT_TOKENS}, counted`,
       samples: totals.map((total) => total * each),
     });
     const whole = { name: "online, a token", value: online.median };
@@ -192,6 +195,3 @@ export async function measureModel(
   const run = await context.withParties(folder, {}, (parties) => measurePrivate(parties, size));
   return { run, plain };
 }
-
-/** Medians over windows, for curves. */
-export const medianMs = (seconds: readonly number[]): number => median(inMs(seconds));

@@ -4,7 +4,7 @@ import type { BenchContext, MeasuredParties, PartyNeeds } from "../../../bench/c
 import { markdown } from "../../../bench/markdown.ts";
 import { ask } from "../../../bench/profile.ts";
 import { groupNames, runBench } from "../../../bench/runner.ts";
-import { describeKernels, ensure } from "../../../src/index.ts";
+import { describeKernels, ensure, shapeNames } from "../../../src/index.ts";
 import { modelFolder, workOption } from "../bench-model.ts";
 import { interruptible, stopSignal } from "../network.ts";
 import { integer, modelOption } from "../options.ts";
@@ -16,6 +16,7 @@ interface RunFlags {
   readonly only?: readonly string[];
   readonly out?: string;
   readonly remark?: string;
+  readonly shape?: string;
   readonly model: string;
   readonly data?: string;
   readonly limit?: number;
@@ -40,6 +41,11 @@ export function addBenchRun(bench: Command): void {
     )
     .option("--out <file>", "write the result as JSON here, and as Markdown beside it (.md)")
     .option("--remark <text>", "kept with the result: whether the machine was shared, say")
+    .addOption(
+      new Option("--shape <name>", "of the models that run end to end, but for sizes")
+        .choices([...shapeNames])
+        .default(undefined, "gpt2; distilgpt2 for lengths when quick"),
+    )
     .option("--data <file>", "for the group anchors: prompts and references")
     .option("--limit <n>", "for the group anchors: the first n lines of --data", integer(1))
     .addOption(modelOption)
@@ -65,6 +71,7 @@ async function run(flags: RunFlags): Promise<void> {
   const { ring, float, checksum } = await describeKernels();
   const context: Omit<BenchContext, "limits"> = {
     quick,
+    shape: flags.shape,
     budgetMs: quick ? QUICK_BUDGET_MS : BUDGET_MS,
     note,
     modelFolder: ({ shape, positions = 512 }) =>
