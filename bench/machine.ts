@@ -2,10 +2,13 @@
 
 import { execFileSync } from "node:child_process";
 import { arch, cpus, release, totalmem, type } from "node:os";
+import { findAddon } from "../src/kernel/addon.ts";
 
 export interface Machine {
   /** Model of the processor and number of cores: results of one kind may be compared. */
   readonly kind: string;
+  /** Those of the native addon that it has, best first; none without the addon. */
+  readonly instructionSets: readonly string[];
   readonly memoryBytes: number;
   readonly system: string;
   readonly node: string;
@@ -17,6 +20,7 @@ export function thisMachine(): Machine {
   const cores = cpus();
   return {
     kind: `${cores[0]?.model.trim() ?? arch()}, ${cores.length} cores`,
+    instructionSets: Object.keys(findAddon().addon ?? {}),
     memoryBytes: totalmem(),
     system: `${type()} ${release()} ${arch()}`,
     node: process.version,

@@ -1,6 +1,7 @@
 // What does one private token cost, in seconds, bytes and round trips, against real peers?
 
 import type { Channel, Client, SegmentProgress } from "../src/index.ts";
+import { median } from "./rows.ts";
 
 export interface StepOptions {
   readonly client: Client;
@@ -11,6 +12,8 @@ export interface StepOptions {
   readonly tokens: number;
   /** Tokens of a generation before, which is not measured. */
   readonly warmUpTokens: number;
+  /** Called when all bundles of the measured generation are there, before its first message. */
+  readonly beforeOnline?: (() => Promise<void>) | undefined;
 }
 
 /** Costs of one pass through the model, and the online bytes of both directions. */
@@ -39,13 +42,6 @@ export interface StepReport {
 
 const bytesOf = (mark: SegmentProgress) => mark.sentBytes + mark.receivedBytes;
 
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  if (sorted.length % 2 === 1) return sorted[middle]!;
-  return (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
 /**
  * Generates once to warm up and once to measure. All bundles are prepared before the first online
  * message, so that the two phases are measured apart.
@@ -56,7 +52,9 @@ export async function measureStep(options: StepOptions): Promise<StepReport> {
   if (warmUpTokens > 0) await client.generate({ ...common, maxTokens: warmUpTokens });
   const marks: SegmentProgress[] = [];
   const onSegment = (mark: SegmentProgress) => void marks.push(mark);
-  const generation = await client.generate({ ...common, maxTokens: tokens, onSegment });
+  const { beforeOnline } = options;
+  const hooks = { onSegment, ...(beforeOnline && { beforeOnline }) };
+  const generation = await client.generate({ ...common, maxTokens: tokens, ...hooks });
   const { online, offline } = generation;
   const first = marks.find(({ segment }) => segment.kind === "prompt")!;
   const steps = marks.filter(({ segment }) => segment.kind === "step");

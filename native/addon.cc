@@ -40,13 +40,27 @@ const TreeKernels* tree_aes_beside_avx512() {
   return has_vaes() ? &tree_vaes : tree_aes_beside_avx2();
 }
 
-const Isa avx512 = {"avx512",        &f32_avx512,     &ring_avx512,
-                    &tree_avx512,    &product_avx512, tree_aes_beside_avx512()};
+Limit limit_aes_beside_avx2() {
+  return __builtin_cpu_supports("aes") ? aes_rounds_aesni : nullptr;
+}
+
+Limit limit_aes_beside_avx512() { return has_vaes() ? aes_rounds_vaes : limit_aes_beside_avx2(); }
+
+// Every processor with AVX2 that was ever made has it, but nothing says that all must.
+const KernelsCrc* crc_beside_avx2() {
+  return __builtin_cpu_supports("sse4.2") ? &crc_sse42 : &crc_portable;
+}
+
+const Isa avx512 = {"avx512",     &f32_avx512,     &ring_avx512,
+                    &tree_avx512, &product_avx512, crc_beside_avx2(),
+                    &limits_avx512, tree_aes_beside_avx512(), limit_aes_beside_avx512()};
 const Isa avx2 = {"avx2",     &f32_avx2,     &ring_avx2,
-                  &tree_avx2, &product_avx2, tree_aes_beside_avx2()};
+                  &tree_avx2, &product_avx2, crc_beside_avx2(),
+                  &limits_avx2, tree_aes_beside_avx2(), limit_aes_beside_avx2()};
 #endif
 const Isa portable = {"portable",     &f32_portable,     &ring_portable,
-                      &tree_portable, &product_portable, nullptr};
+                      &tree_portable, &product_portable, &crc_portable,
+                      &limits_portable, nullptr, nullptr};
 
 bool add_functions(napi_env env, napi_value object, const Isa& isa, const Functions& functions) {
   for (unsigned long i = 0; i < functions.count; i++) {
@@ -65,7 +79,8 @@ bool export_isa(napi_env env, napi_value exports, const Isa& isa) {
   napi_value object;
   if (napi_create_object(env, &object) != 0) return false;
   for (const Functions* list :
-       {&f32_functions, &ring_functions, &tree_functions, &product_functions}) {
+       {&f32_functions, &ring_functions, &tree_functions, &product_functions, &crc_functions,
+        &limits_functions}) {
     if (!add_functions(env, object, isa, *list)) return false;
   }
   if (isa.tree_aes != nullptr && !add_functions(env, object, isa, tree_aes_functions)) return false;
@@ -78,6 +93,7 @@ Isa beside_amx(const Isa& avx512) {
   Isa isa = avx512;
   isa.name = "amx";
   isa.product = &product_amx;
+  isa.limits = &limits_amx;
   return isa;
 }
 

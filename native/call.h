@@ -3,7 +3,9 @@
 // again, so that no caller can reach outside them.
 #pragma once
 
+#include "crc.h"
 #include "f32.h"
+#include "limits.h"
 #include "napi_min.h"
 #include "product.h"
 #include "ring.h"
@@ -18,7 +20,11 @@ struct Isa {
   const KernelsRing* ring;
   const KernelsTree* tree;
   const KernelsProduct* product;
-  const TreeKernels* tree_aes;  // null where the processor has no AES instructions for it
+  const KernelsCrc* crc;
+  const KernelsLimits* limits;
+  // Null where the processor has no AES instructions for them.
+  const TreeKernels* tree_aes;
+  Limit limit_aes;
 };
 
 // One exported function; addon_*.cc hold a list each.
@@ -37,6 +43,8 @@ extern const Functions ring_functions;
 extern const Functions tree_functions;
 extern const Functions tree_aes_functions;
 extern const Functions product_functions;
+extern const Functions crc_functions;
+extern const Functions limits_functions;
 
 // A view as a callback takes it in.
 template <class T>

@@ -61,6 +61,8 @@ napi_status napi_get_typedarray_info(napi_env env, napi_value typedarray,
                                      napi_value* arraybuffer, size_t* byte_offset);
 napi_status napi_create_function(napi_env env, const char* name, size_t length, napi_callback cb,
                                  void* data, napi_value* result);
+napi_status napi_create_uint32(napi_env env, uint32_t value, napi_value* result);
+napi_status napi_create_double(napi_env env, double value, napi_value* result);
 napi_status napi_create_object(napi_env env, napi_value* result);
 napi_status napi_set_named_property(napi_env env, napi_value object, const char* name,
                                     napi_value value);

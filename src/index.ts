@@ -4,11 +4,12 @@ export { type ErrorCode, ensure, errorCodes, MergenError } from "./errors.ts";
 export { type CorpusScore, scoreOutputs } from "./evaluate/corpus.ts";
 export { type Example, loadExamples, readExamples } from "./evaluate/data.ts";
 export { createSampler, type SampleOptions } from "./generate/sample.ts";
+export { loadCrc32c } from "./kernel/crc-load.ts";
 export type { FloatKernels } from "./kernel/float-kernels.ts";
 export { loadFloatKernels } from "./kernel/float-load.ts";
 export { describeKernels, type KernelReport, loadRingKernels } from "./kernel/load-node.ts";
 export type { RingKernels } from "./kernel/ring-kernels.ts";
-export { testFloatKernels, testRingKernels } from "./kernel/self-test.ts";
+export { testCrc32c, testFloatKernels, testRingKernels } from "./kernel/self-test.ts";
 export {
   checkModelFolder,
   loadConfig,
@@ -44,6 +45,7 @@ export { type Prediction, predict } from "./party/predict.ts";
 export type { Preparer, PreparerSetup, StartPreparer } from "./party/preparer.ts";
 export { threadPreparer } from "./party/preparer-node.ts";
 export type { Generation, Mode } from "./party/report.ts";
+export { servable } from "./party/servable.ts";
 export { Server, type ServerOptions } from "./party/server.ts";
 export { type BundleStore, memoryStore } from "./party/store.ts";
 export { isMerged, type PresetName, presetNames } from "./recipe/presets.ts";
@@ -51,7 +53,7 @@ export { parseTrainConfig } from "./train/config.ts";
 export { type RandomModelOptions, randomModel } from "./train/random-model.ts";
 export { runStage } from "./train/stages.ts";
 export { Channel, type ChannelOptions, type Draft } from "./wire/channel.ts";
-export type { Crc32c } from "./wire/crc32c.ts";
+export { type Crc32c, crc32c } from "./wire/crc32c.ts";
 export { type LinkOptions, networks } from "./wire/link.ts";
 export { type Relay, type RelayOptions, startRelay } from "./wire/relay.ts";
 export type { Transport } from "./wire/transport.ts";

@@ -47,6 +47,7 @@ describe("exported names", () => {
       Server
       checkModelFolder
       connectWebSocket
+      crc32c
       createSampler
       decodeFloat
       describeKernels
@@ -61,6 +62,7 @@ describe("exported names", () => {
       isMerged
       listenWebSocket
       loadConfig
+      loadCrc32c
       loadExamples
       loadFloatKernels
       loadModel
@@ -82,6 +84,7 @@ describe("exported names", () => {
       scoreOutputs
       shapeNames
       startRelay
+      testCrc32c
       testFloatKernels
       testRingKernels
       threadPreparer

@@ -118,7 +118,7 @@ describe("the package", () => {
     expect([kernels.ring.name, kernels.float.name]).toEqual(["wasm", "wasm"]);
     expect(kernels.ring.refused[0]).toMatch(/native\.node is missing.*native.build\.js --force/);
     expect(kernels.addon).toMatchObject({ instructionSets: [] });
-    expect(Object.values(selfTests)).toEqual([{ failed: [] }, { failed: [] }, { failed: [] }]);
+    for (const test of Object.values(selfTests)) expect(test).toEqual({ failed: [] });
     expect(advice).toContain(join(folder, "node_modules", "mergen", "native", "build.js"));
     const poor = { PATH: dirname(process.execPath), CXX: "" };
     expect(doctor(poor).advice).toMatch(/^install a C\+\+ compiler/);

@@ -7,8 +7,12 @@ import { expectError, jsonLines, mergen } from "../../test/cli.ts";
 interface Diagnosis {
   version: string;
   node: { version: string; path: string };
-  kernels: { ring: { name?: string; detail: string; forcedBy?: string }; threads: number };
-  selfTests: Record<"ring" | "float" | "wasm", { problem?: string; failed: string[] }>;
+  kernels: {
+    ring: { name?: string; detail: string; forcedBy?: string };
+    checksum: { name: string };
+    threads: number;
+  };
+  selfTests: Record<"ring" | "float" | "wasm" | "checksum", { problem?: string; failed: string[] }>;
   compiler: string | null;
   advice: string | null;
 }
@@ -22,6 +26,8 @@ describe.concurrent("mergen doctor", () => {
     expect(finished.status).toBe(0);
     expect(node).toEqual({ version: process.version, path: process.execPath });
     expect(["native", "wasm"]).toContain(kernels.ring.name);
+    expect(kernels.checksum.name).toBe(kernels.ring.name === "native" ? "native" : "reference");
+    expect(Object.keys(selfTests).sort()).toEqual(["checksum", "float", "ring", "wasm"]);
     for (const test of Object.values(selfTests)) expect(test).toEqual({ failed: [] });
   });
 
@@ -31,6 +37,7 @@ describe.concurrent("mergen doctor", () => {
     expect(status).toBe(0);
     expect(stdout).toMatch(/^ring kernels +wasm, SIMD \(forced by MERGEN_KERNELS=wasm\).*: 2$/m);
     expect(stdout).toMatch(/^float kernels +wasm/m);
+    expect(stdout).toMatch(/^frame checksums +TypeScript \(forced by MERGEN_KERNELS=wasm\)$/m);
     expect(stdout).toMatch(/^WebAssembly +self-test passed$/m);
     expect(stdout).toMatch(/^advice +unset MERGEN_KERNELS/m);
   });

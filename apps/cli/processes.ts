@@ -4,7 +4,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { type Channel, MergenError } from "../../src/index.ts";
-import { checkSignal, connector } from "./network.ts";
+import { checkSignal, connector, type ListenFlags } from "./network.ts";
 import { launcher } from "./package-info.ts";
 
 /** A loaded model of 500 MB takes some seconds, and sending its masked weights some more. */
@@ -43,12 +43,18 @@ async function ended(child: ChildProcess): Promise<void> {
   clearTimeout(timer);
 }
 
+/** A process that listens. */
+export interface Started {
+  readonly url: string;
+  readonly process: ChildProcess;
+}
+
 /** Starts a process of this program and waits for the address it listens on. */
 export function startProcess(
   args: readonly string[],
   env: Record<string, string>,
   { signal, children }: Family,
-): Promise<string> {
+): Promise<Started> {
   checkSignal(signal);
   const child = fork(launcher(), [...args], {
     env: { ...process.env, ...env },
@@ -69,7 +75,7 @@ export function startProcess(
     child.once("message", (message: { url: string }) => {
       clearTimeout(timer);
       child.removeAllListeners("exit");
-      resolve(message.url);
+      resolve({ url: message.url, process: child });
     });
   });
 }
@@ -77,7 +83,11 @@ export function startProcess(
 /** Puts a network between whoever connects and a server: the address to connect to instead. */
 export async function startRelayTo(url: string, network: string, family: Family): Promise<string> {
   const { protocol, host } = new URL(url);
-  const relay = await startProcess(["relay", "--target", host, "--network", network], {}, family);
+  const { url: relay } = await startProcess(
+    ["relay", "--target", host, "--network", network],
+    {},
+    family,
+  );
   return `${protocol}//${new URL(relay).host}`;
 }
 
@@ -87,38 +97,43 @@ export interface LocalParties {
   readonly server: { readonly url: string; readonly token: string };
   readonly connectDealer: () => Promise<Channel>;
   readonly connectServer: () => Promise<Channel>;
+  readonly processes: { readonly dealer: ChildProcess; readonly server: ChildProcess };
 }
 
 export interface PartyOptions {
   readonly serverOptions?: readonly string[];
   /** Between the client and the server; the dealer is next door. */
   readonly network?: string;
+  /** What both answer; see measuring() in network.ts. */
+  readonly measure?: ListenFlags["measure"];
 }
 
 /** Starts both, with fresh tokens, on ports that the system chooses. */
 export async function startParties(
   model: string,
   family: Family,
-  { serverOptions = [], network = "loopback" }: PartyOptions = {},
+  { serverOptions = [], network = "loopback", measure }: PartyOptions = {},
 ): Promise<LocalParties> {
   const dealerToken = randomBytes(24).toString("base64url");
   const serverToken = randomBytes(24).toString("base64url");
-  const dealer = await startProcess(
-    ["dealer", "--port", "0"],
+  const listening = ["--port", "0", ...(measure === undefined ? [] : ["--measure", measure])];
+  const { url: dealer, process: dealing } = await startProcess(
+    ["dealer", ...listening],
     { MERGEN_TOKEN: dealerToken },
     family,
   );
-  const serving = await startProcess(
-    ["serve", "--port", "0", "--model", model, "--dealer", dealer, ...serverOptions],
+  const { url: direct, process: serving } = await startProcess(
+    ["serve", ...listening, "--model", model, "--dealer", dealer, ...serverOptions],
     { MERGEN_TOKEN: serverToken, MERGEN_DEALER_TOKEN: dealerToken },
     family,
   );
-  const direct = network === "loopback";
-  const server = direct ? serving : await startRelayTo(serving, network, family);
+  const isDirect = network === "loopback";
+  const server = isDirect ? direct : await startRelayTo(direct, network, family);
   return {
     dealer: { url: dealer, token: dealerToken },
     server: { url: server, token: serverToken },
     connectDealer: connector("dealer", dealer, { token: dealerToken }),
     connectServer: connector("server", server, { token: serverToken }),
+    processes: { dealer: dealing, server: serving },
   };
 }

@@ -70,8 +70,20 @@ type TreeGenerate = (
   others: Uint8Array,
 ) => void;
 
+/** What a core can do at the most, to measure kernels against; see native/addon_limits.cc. */
+export interface AddonLimits {
+  limitMultiplyAdds64(least: number): number;
+  limitMultiplyAddsF32(least: number): number;
+  limitQuarterRounds(least: number): number;
+  limitMultiplyAdds8(least: number): number;
+  limitAesRounds(least: number): number;
+  limitRead(bytes: number): number;
+}
+
 /** What one instruction set of the addon offers; the arguments are told in native/addon_*.cc. */
-export interface AddonKernels extends AddonRing {
+export interface AddonKernels extends AddonRing, AddonLimits {
+  /** CRC-32C of some bytes, continued from that of what came before them. */
+  crc32c(bytes: Uint8Array, previous: number): number;
   loadInt16(weights: Int16Array, rows: number, columns: number, threads: number): AddonMatrix;
   loadRing(words: BigUint64Array, rows: number, columns: number, threads: number): AddonMatrix;
   freeMatrix(matrix: AddonMatrix): void;

@@ -12,6 +12,7 @@ import {
   kernelsOfEnvironment,
   type Loaded,
 } from "./choose.ts";
+import { chooseChecksum } from "./crc-load.ts";
 import { chooseFloatKernels } from "./float-load.ts";
 import { createNativeRingKernels } from "./native.ts";
 import { maxThreads, mayPark } from "./pool.ts";
@@ -103,6 +104,8 @@ export interface ChosenKernels {
 export interface KernelReport {
   readonly ring: ChosenKernels;
   readonly float: ChosenKernels;
+  /** Of frames; "reference" is a Channel's own. */
+  readonly checksum: ChosenKernels;
   /** Of the ring kernels, the caller's among them. */
   readonly threads: number;
   readonly processor: { readonly model: string; readonly cores: number };
@@ -122,11 +125,14 @@ export interface KernelReport {
 export async function describeKernels(options: LoadRingOptions = {}): Promise<KernelReport> {
   const ring = await summary(chooseRingKernels(options));
   const float = await summary(chooseFloatKernels());
+  const { kernels, ...chosen } = await chooseChecksum();
+  const checksum = { ...chosen, name: kernels ? ("native" as const) : ("reference" as const) };
   const state = findAddon();
   const [processor] = cpus();
   return {
     ring,
     float,
+    checksum,
     threads: threadsOf(options),
     processor: { model: processor?.model.trim() ?? "unknown", cores: cpus().length },
     addon: {

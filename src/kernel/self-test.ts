@@ -2,6 +2,7 @@
 // enough to run where Mergen is installed, on a processor that no test has seen.
 
 import type { FloatKernels } from "./float-kernels.ts";
+import type { Checksum } from "./native-crc.ts";
 import type { FunctionPrg, RingKernels } from "./ring-kernels.ts";
 
 /** Names of what ring kernels get wrong; none if all is well. */
@@ -23,6 +24,28 @@ export function testRingKernels(kernels: RingKernels): string[] {
 /** Names of what float kernels get wrong. */
 export function testFloatKernels(kernels: FloatKernels): string[] {
   return failed([["gemm", () => gemmHolds(kernels)]]);
+}
+
+/** Names of what a CRC-32C gets wrong. */
+export function testCrc32c(crc32c: Checksum): string[] {
+  return failed([["crc32c", () => checksumHolds(crc32c)]]);
+}
+
+/** Of the bytes below, by the bit-by-bit definition. */
+const longChecksum = 0xb9855b08;
+
+/** Known answers of RFC 3720, appendix B.4, and a long run whole and in parts. */
+function checksumHolds(crc32c: Checksum): boolean {
+  const long = Uint8Array.from({ length: 10_000 }, (_, i) => (i * 167) >>> 3);
+  const parts = [0, 1, 500, 7001].map((cut) =>
+    crc32c(long.subarray(cut), crc32c(long.subarray(0, cut), 0)),
+  );
+  return (
+    crc32c(new Uint8Array(32), 0) === 0x8a9136aa &&
+    crc32c(new Uint8Array(32).fill(255), 0) === 0x62a8ab43 &&
+    crc32c(long, 0) === longChecksum &&
+    parts.every((crc) => crc === longChecksum)
+  );
 }
 
 function failed(checks: [string, () => boolean][]): string[] {

@@ -1,8 +1,5 @@
-import { existsSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { basename, join, resolve } from "node:path";
 import { type Command, Option } from "commander";
-import { compareResults, readResults } from "../../../bench/compare.ts";
+import { type Comparison, compareResults, readResults, TOLERANCE } from "../../../bench/compare.ts";
 import { thisMachine } from "../../../bench/machine.ts";
 import { measureSessions, type SessionsReport } from "../../../bench/sessions.ts";
 import { measureStep, type StepReport } from "../../../bench/step.ts";
@@ -12,35 +9,19 @@ import {
   describeKernels,
   encodePrompt,
   ensure,
-  isMerged,
   type LinkOptions,
   loadFloatKernels,
   loadModel,
   loadRingKernels,
   type Model,
-  modelWithRecipe,
   networks,
-  type PresetName,
-  presetNames,
-  randomModel,
-  saveModel,
-  shapeNames,
 } from "../../../src/index.ts";
+import { type ModelFlags, modelFolder, modelOptions } from "../bench-model.ts";
 import { interruptible, stopSignal } from "../network.ts";
-import { integer, noteRecipe } from "../options.ts";
+import { integer, real } from "../options.ts";
 import { bytes, note, printJson, table } from "../output.ts";
-import { packageVersion } from "../package-info.ts";
 import { type Family, startParties, withFamily } from "../processes.ts";
-
-/** Which model a benchmark runs. */
-interface ModelFlags {
-  readonly shape: string;
-  readonly recipe?: PresetName;
-  readonly norm?: "layernorm" | "affine";
-  readonly positions: number;
-  readonly model?: string;
-  readonly work: string;
-}
+import { addBenchRun } from "./bench-run.ts";
 
 interface StepFlags extends ModelFlags {
   readonly promptTokens: number;
@@ -59,61 +40,10 @@ interface SessionsFlags extends ModelFlags {
 /** `mergen bench`: what private text costs on this machine. */
 export function addBench(root: Command): void {
   const bench = root.command("bench").description("measure what private text costs");
+  addBenchRun(bench);
   addStep(bench);
   addSessions(bench);
   addCompare(bench);
-}
-
-function modelOptions(command: Command): Command {
-  return command
-    .addOption(
-      new Option("--shape <name>", "sizes of the model").choices([...shapeNames]).default("gpt2"),
-    )
-    .addOption(
-      new Option(
-        "--recipe <name>",
-        "functions of the blocks (default: merge, or the model's)",
-      ).choices([...presetNames]),
-    )
-    .addOption(
-      new Option("--norm <kind>", "of a merged module (default: layernorm)").choices([
-        "layernorm",
-        "affine",
-      ]),
-    )
-    .option("--positions <n>", "of prompt and text together", integer(1), 512)
-    .option("--model <dir>", "measure this model in place of one with random weights")
-    .option("--work <dir>", "where models for measuring are kept", join(tmpdir(), "mergen-bench"));
-}
-
-/** The model's folder; made where it is not there yet. */
-async function modelFolder(flags: ModelFlags): Promise<string> {
-  if (flags.model !== undefined) return underRecipe(flags.model, flags);
-  const { shape, recipe = "merge", positions } = flags;
-  const norm = isMerged(recipe) ? (flags.norm ?? "layernorm") : flags.norm;
-  const name = [shape, recipe, norm ?? "layernorm", positions, packageVersion()].join("-");
-  const folder = join(flags.work, name);
-  if (!existsSync(join(folder, "config.json"))) {
-    note(`making a ${shape} model with random weights in ${folder}`);
-    const model = randomModel(
-      { shape, recipe, norm, positions, seed: 1 },
-      await loadFloatKernels(),
-    );
-    await saveModel(folder, model, { int16: true });
-  }
-  return folder;
-}
-
-/** A model's folder, or a copy of it with the recipe that is asked for. */
-async function underRecipe(dir: string, { recipe, work }: ModelFlags): Promise<string> {
-  if (recipe === undefined) return dir;
-  const own = await loadModel(dir);
-  if (own.config.recipe === recipe) return dir;
-  const changed = modelWithRecipe(own, recipe);
-  noteRecipe(own.config, recipe);
-  const folder = join(work, `${basename(resolve(dir))}-${recipe}`);
-  await saveModel(folder, changed, { int16: true });
-  return folder;
 }
 
 /** A text of exactly this many tokens. @throws E_PROMPT where the tokenizer does not allow one */
@@ -217,15 +147,48 @@ async function sessions(flags: SessionsFlags): Promise<void> {
   }
 }
 
+interface CompareFlags {
+  readonly tolerance: number;
+  readonly strict?: boolean;
+  readonly json?: boolean;
+}
+
 function addCompare(bench: Command): void {
+  const file = "result of `bench run`, or JSON lines of the other benchmarks";
   bench
     .command("compare")
-    .description("compare two files of results, line by line, where they measure the same")
-    .argument("<before>", "JSON lines, as the other benchmarks print them")
-    .argument("<after>", "JSON lines, as the other benchmarks print them")
-    .action((before: string, after: string) => {
-      note(table(compareResults(readResults(before), readResults(after))));
-    });
+    .description("compare two files of results where they measure the same, and say what is worse")
+    .argument("<before>", file)
+    .argument("<after>", file)
+    .option("--tolerance <part>", "what may change without being called so", real, TOLERANCE)
+    .option("--strict", "end with status 1 if anything is worse")
+    .option("--json", "print one JSON object a line")
+    .action(compare);
+}
+
+function compare(before: string, after: string, flags: CompareFlags): void {
+  const { tolerance, strict, json } = flags;
+  ensure(tolerance >= 0, "E_USAGE", "--tolerance must not be below 0");
+  const found = compareResults(readResults(before), readResults(after), tolerance);
+  ensure(found.length > 0, "E_DATA", `${before} and ${after} measure nothing in common`);
+  if (json) found.forEach(printJson);
+  else process.stdout.write(`${table(comparisonRows(found))}\n`);
+  const worse = found.filter(({ verdict }) => verdict === "worse");
+  note(`${found.length} figures in both, ${worse.length} worse`);
+  if (strict && worse.length > 0) process.exitCode = 1;
+}
+
+function comparisonRows(found: readonly Comparison[]): string[][] {
+  return [
+    ["", "before", "after", "after / before", ""],
+    ...found.map(({ name, before, after, change, verdict }) => [
+      name,
+      before.toPrecision(4),
+      after.toPrecision(4),
+      change.toFixed(3),
+      verdict,
+    ]),
+  ];
 }
 
 type Row = Pick<StepReport, "prompt" | "perToken"> & { plaintextSecondsPerToken: number };

@@ -1,7 +1,14 @@
 import type { Command } from "commander";
 import { pino } from "pino";
 import { type Channel, Dealer, loadRingKernels, MergenError } from "../../../src/index.ts";
-import { type ListenFlags, listen, listenOptions, serveUntil, stopSignal } from "../network.ts";
+import {
+  type ListenFlags,
+  listen,
+  listenOptions,
+  measuring,
+  serveUntil,
+  stopSignal,
+} from "../network.ts";
 import { integer } from "../options.ts";
 import { announce } from "./serve.ts";
 
@@ -25,6 +32,7 @@ export function addDealer(root: Command): void {
     .action(async (flags: ListenFlags & { maxSessions: number }) => {
       const log = pino({ name: "dealer" }, pino.destination(2));
       const stop = stopSignal();
+      measuring(flags);
       const dealer = new Dealer({
         kernels: await loadRingKernels(),
         timeoutMs: flags.timeout * 1000,
@@ -35,7 +43,8 @@ export function addDealer(root: Command): void {
           (error) => log.warn({ code: codeOf(error) }, "connection failed"),
         );
       };
-      const listener = await listen(flags, serve, 2 * flags.maxSessions + SPARE_CONNECTIONS);
+      const maxConnections = 2 * flags.maxSessions + SPARE_CONNECTIONS;
+      const listener = await listen(flags, { serve, maxConnections });
       announce("dealer", listener.url, flags);
       await serveUntil(stop, listener);
     });

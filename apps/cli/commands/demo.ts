@@ -59,7 +59,7 @@ async function demo(flags: DemoFlags): Promise<void> {
 
 async function generateSecurely(flags: DemoFlags, family: Family): Promise<Generation> {
   const started = performance.now();
-  const { dealer, server, ...peers } = await startParties(flags.model, family);
+  const { dealer, server, connectDealer, connectServer } = await startParties(flags.model, family);
   const client = new Client({ kernels: await loadRingKernels(), startPreparer: threadPreparer });
   if (!flags.json) {
     note(`dealer ${dealer.url}, server ${server.url}: ready in ${seconds(started)} s`);
@@ -67,7 +67,8 @@ async function generateSecurely(flags: DemoFlags, family: Family): Promise<Gener
   }
   const { maxTokens, anchor } = flags;
   const generation = await client.generate({
-    ...peers,
+    connectDealer,
+    connectServer,
     prompt: flags.input,
     ...(maxTokens !== undefined && { maxTokens }),
     ...(anchor !== undefined && { anchor }),

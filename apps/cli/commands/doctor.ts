@@ -2,11 +2,14 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import type { Command } from "commander";
 import {
+  crc32c,
   describeKernels,
   type KernelReport,
+  loadCrc32c,
   loadFloatKernels,
   loadRingKernels,
   MergenError,
+  testCrc32c,
   testFloatKernels,
   testRingKernels,
 } from "../../../src/index.ts";
@@ -24,7 +27,7 @@ interface Diagnosis {
   readonly node: { readonly version: string; readonly path: string };
   readonly platform: string;
   readonly kernels: KernelReport;
-  readonly selfTests: Record<"ring" | "float" | "wasm", SelfTest>;
+  readonly selfTests: Record<"ring" | "float" | "wasm" | "checksum", SelfTest>;
   /** A C++ compiler on the PATH. */
   readonly compiler: string | null;
   readonly advice: string | null;
@@ -60,6 +63,7 @@ async function diagnose(): Promise<Diagnosis> {
   const selfTests = {
     ring: await selfTest(loadRingKernels, testRingKernels),
     float: await selfTest(loadFloatKernels, testFloatKernels),
+    checksum: await selfTest(async () => (await loadCrc32c()) ?? crc32c, testCrc32c),
     wasm: await selfTest(() => loadRingKernels({ kernels: "wasm", threads: 1 }), testRingKernels),
   };
   return {
@@ -99,7 +103,8 @@ function adviceOn(
 ): string | undefined {
   const root = packageRoot();
   const build = `node ${join(root, "native", "build.js")} --force`;
-  if (selfTests.ring.failed.length > 0 || selfTests.float.failed.length > 0) {
+  const wrong = [selfTests.ring, selfTests.float, selfTests.checksum];
+  if (wrong.some(({ failed }) => failed.length > 0)) {
     return ring.name === "native"
       ? `build the addon anew (${build}), or set MERGEN_KERNELS=wasm`
       : "install the package anew";
@@ -115,7 +120,7 @@ function adviceOn(
 
 function lines(diagnosis: Diagnosis): string[] {
   const { version, node, platform, kernels, selfTests, compiler, advice } = diagnosis;
-  const { ring, float, threads, processor, addon } = kernels;
+  const { ring, float, checksum, threads, processor, addon } = kernels;
   const sets = addon.instructionSets.join(", ");
   const rows: [string, string][] = [
     ["mergen", version],
@@ -127,6 +132,8 @@ function lines(diagnosis: Diagnosis): string[] {
     ["", verdict(selfTests.ring)],
     ["float kernels", chosen(float)],
     ["", verdict(selfTests.float)],
+    ["frame checksums", chosen(checksum)],
+    ["", verdict(selfTests.checksum)],
     ["WebAssembly", verdict(selfTests.wasm)],
     ["native addon", addon.path ?? addon.problem ?? "none"],
     ["C++ compiler", compiler ?? "none on the PATH"],

@@ -6,8 +6,10 @@ import {
   type ImportOptions,
   importHuggingFace,
   importLlama2c,
+  loadFloatKernels,
   type Model,
   saveModel,
+  servable,
 } from "../../../src/index.ts";
 import { integer } from "../options.ts";
 import { bytes, printJson } from "../output.ts";
@@ -59,7 +61,8 @@ async function write(
   read: (options: ImportOptions) => Promise<Model>,
 ): Promise<void> {
   await checkModelFolder(out);
-  const model = await read({ float32, mostFracBits: fracBits });
+  const read32 = await read({ float32, mostFracBits: fracBits });
+  const model = float32 ? read32 : servable(read32, await loadFloatKernels());
   await saveModel(out, model, { int16: !float32 });
   let parameters = 0;
   for (const { data } of model.weights.values()) parameters += data.length;

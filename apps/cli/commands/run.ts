@@ -10,6 +10,7 @@ import {
   type Mode,
   type Model,
   modelWithRecipe,
+  servable,
 } from "../../../src/index.ts";
 import { modelOption, noteRecipe, prompts, type TextOptions, textOptions } from "../options.ts";
 import { note, Progress } from "../output.ts";
@@ -62,10 +63,14 @@ export async function openBench(model: Model, mode: Mode, seed: number): Promise
   switch (mode) {
     case "float":
       return floatBench(model, await loadFloatKernels());
-    case "fixed":
-      return fixedBench(model, await loadRingKernels(), seed);
-    case "secure":
-      return insecureSecureBench(model, await loadRingKernels(), seed);
+    case "fixed": {
+      const ready = servable(model, await loadFloatKernels());
+      return fixedBench(ready, await loadRingKernels(), seed);
+    }
+    case "secure": {
+      const ready = servable(model, await loadFloatKernels());
+      return insecureSecureBench(ready, await loadRingKernels(), seed);
+    }
     default:
       return mode satisfies never;
   }

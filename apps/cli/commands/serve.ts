@@ -1,18 +1,21 @@
 import { type Command, Option } from "commander";
 import { pino } from "pino";
 import {
+  type Channel,
   fileStore,
   loadFloatKernels,
   loadModel,
   loadRingKernels,
   memoryStore,
   Server,
+  servable,
 } from "../../../src/index.ts";
 import {
   connector,
   type ListenFlags,
   listen,
   listenOptions,
+  measuring,
   serveUntil,
   stopSignal,
   tlsOf,
@@ -55,10 +58,14 @@ async function serve(flags: ServeFlags): Promise<void> {
   const log = pino({ name: "server" }, pino.destination(2));
   const stop = stopSignal();
   tlsOf(flags); // what is wrong with it should show before the model is read
-  const { config, weights, tokenizer } = await loadModel(flags.model);
+  const profile = measuring(flags);
+  const floatKernels = await loadFloatKernels();
+  const model = servable(await loadModel(flags.model), floatKernels);
+  const { config, weights, tokenizer } = model;
+  const kernels = await loadRingKernels();
   const server = await Server.create({
-    kernels: await loadRingKernels(),
-    floatKernels: await loadFloatKernels(),
+    kernels: profile ? profile.kernels(kernels) : kernels,
+    floatKernels,
     config,
     weights,
     tokenizer: new TextEncoder().encode(JSON.stringify(tokenizer.files.tokenizer)),
@@ -68,16 +75,14 @@ async function serve(flags: ServeFlags): Promise<void> {
     maxSessions: flags.maxSessions,
   });
   await server.register();
-  const listener = await listen(
-    flags,
-    (channel) => {
-      server.serve(channel).then(
-        () => log.info("session ended"),
-        (error) => log.warn({ code: codeOf(error) }, "session failed"),
-      );
-    },
-    flags.maxSessions + 8,
-  );
+  const serve = (channel: Channel) => {
+    server.serve(channel).then(
+      () => log.info("session ended"),
+      (error) => log.warn({ code: codeOf(error) }, "session failed"),
+    );
+  };
+  const maxConnections = flags.maxSessions + 8;
+  const listener = await listen(flags, { serve, maxConnections, profile });
   announce("server", listener.url, flags);
   await serveUntil(stop, listener);
 }

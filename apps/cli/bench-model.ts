@@ -1,0 +1,87 @@
+// Models that are made to measure with, and kept for the next time.
+
+import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join, resolve } from "node:path";
+import { type Command, Option } from "commander";
+import {
+  isMerged,
+  loadFloatKernels,
+  loadModel,
+  modelWithRecipe,
+  type PresetName,
+  presetNames,
+  randomModel,
+  saveModel,
+  servable,
+  shapeNames,
+} from "../../src/index.ts";
+import { integer, noteRecipe } from "./options.ts";
+import { note } from "./output.ts";
+import { packageVersion } from "./package-info.ts";
+
+/** Which model a benchmark runs. */
+export interface ModelFlags {
+  readonly shape: string;
+  readonly recipe?: PresetName;
+  readonly norm?: "layernorm" | "affine";
+  readonly positions: number;
+  readonly model?: string;
+  readonly work: string;
+}
+
+export function modelOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--shape <name>", "sizes of the model").choices([...shapeNames]).default("gpt2"),
+    )
+    .addOption(
+      new Option(
+        "--recipe <name>",
+        "functions of the blocks (default: merge, or the model's)",
+      ).choices([...presetNames]),
+    )
+    .addOption(
+      new Option("--norm <kind>", "of a merged module (default: layernorm)").choices([
+        "layernorm",
+        "affine",
+      ]),
+    )
+    .option("--positions <n>", "of prompt and text together", integer(1), 512)
+    .option("--model <dir>", "measure this model in place of one with random weights")
+    .addOption(workOption());
+}
+
+export function workOption(): Option {
+  return new Option("--work <dir>", "where models for measuring are kept").default(
+    join(tmpdir(), "mergen-bench"),
+  );
+}
+
+/** The model's folder; made where it is not there yet. */
+export async function modelFolder(flags: ModelFlags): Promise<string> {
+  if (flags.model !== undefined) return underRecipe(flags.model, flags);
+  const { shape, recipe = "merge", positions } = flags;
+  const norm = isMerged(recipe) ? (flags.norm ?? "layernorm") : flags.norm;
+  const name = [shape, recipe, norm ?? "layernorm", positions, packageVersion()].join("-");
+  const folder = join(flags.work, name);
+  if (!existsSync(join(folder, "config.json"))) {
+    note(`making a ${shape} model with random weights in ${folder}`);
+    const kernels = await loadFloatKernels();
+    const model = randomModel({ shape, recipe, norm, positions, seed: 1 }, kernels);
+    await saveModel(folder, servable(model, kernels), { int16: true });
+  }
+  return folder;
+}
+
+/** A model's folder, or a copy of it with the recipe that is asked for. */
+async function underRecipe(dir: string, { recipe, work }: ModelFlags): Promise<string> {
+  if (recipe === undefined) return dir;
+  const own = await loadModel(dir);
+  if (own.config.recipe === recipe) return dir;
+  const changed = modelWithRecipe(own, recipe);
+  noteRecipe(own.config, recipe);
+  const folder = join(work, `${basename(resolve(dir))}-${recipe}`);
+  await saveModel(folder, servable(changed, await loadFloatKernels()), { int16: true });
+  return folder;
+}
