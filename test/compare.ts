@@ -106,7 +106,7 @@ function nameOf({ segment }: PlannedSegment, gate: GateSpec): string {
 class Departure extends Error {}
 
 /** The greedy tokens of truncated logits. */
-function pickTokens(logits: Int16Array, columns: number): number[] {
+function pickTokens(logits: Int32Array, columns: number): number[] {
   return Array.from({ length: logits.length / columns }, (_, row) => {
     const part = logits.subarray(row * columns, (row + 1) * columns);
     return part.indexOf(Math.max(...part));

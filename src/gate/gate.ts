@@ -91,7 +91,7 @@ export interface FixedContext extends StatefulContext<FixedWire> {
   /** One-hot inputs by name, token ids. */
   readonly ids: ReadonlyMap<string, readonly number[]>;
   /** Truncated logits by output name. */
-  readonly logits: Map<string, Int16Array>;
+  readonly logits: Map<string, Int32Array>;
   /** The parties' randomness, so that dither falls as in the secure run; else round to nearest. */
   readonly parties: { client: Randomness; server: Randomness; weightMasks: Tensors } | undefined;
 }
@@ -120,7 +120,7 @@ export interface OnlineClientContext extends Context<ClientWire> {
   readonly client: Randomness;
   readonly functionPrg: FunctionPrg;
   readonly ids: ReadonlyMap<string, readonly number[]>;
-  readonly logits: Map<string, Int16Array>;
+  readonly logits: Map<string, Int32Array>;
   /** What D dealt to C for this gate; each is given once. */
   fromDealer(gate: GateBase): Uint8Array;
 }

@@ -43,9 +43,9 @@ interface Placed {
   readonly segment: number;
 }
 
-/** Words modulo 2^bits, bits <= 16, as signed integers. */
-function toSigned(words: Words, bits: number): Int16Array {
-  const out = new Int16Array(words.length);
+/** Words modulo 2^bits, bits <= 32, as signed integers. */
+function toSigned(words: Words, bits: number): Int32Array {
+  const out = new Int32Array(words.length);
   // The low halves alone: bigint elements would be made one by one.
   const halves = new Int32Array(words.buffer, words.byteOffset, 2 * words.length);
   const unused = 32 - bits;

@@ -189,7 +189,7 @@ function inputName(graph: Graph, tensor: Tensor): string {
 }
 
 /** Truncated logits, as the gate gives them, in real units. */
-export function realLogits(plan: Plan, logits: Int16Array): Float32Array {
+export function realLogits(plan: Plan, logits: Int32Array): Float32Array {
   const unit = 2 ** -logitFracBits(plan);
   const real = new Float32Array(logits.length);
   for (let i = 0; i < real.length; i++) real[i] = logits[i]! * unit;

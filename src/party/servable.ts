@@ -1,11 +1,16 @@
 // A model as the secure modes take it. Merged models are exported so; an ordinary decoder may come
 // with learned norms, without a grid, or without ranges, and is brought into form here.
 
+import { MergenError } from "../errors.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { Model } from "../model/checkpoint.ts";
+import type { ModelConfig } from "../model/config.ts";
 import { foldNorms } from "../model/fold.ts";
 import { roundToColumnGrid } from "../model/grid.ts";
+import { OPERAND_BITS } from "../plan/format.ts";
+import { lower } from "../plan/lower.ts";
 import { withRanges } from "./decoder-ranges.ts";
+import { traceSegment } from "./plan.ts";
 
 /**
  * The model with folded norms, weights on the int16 grid and stated ranges; itself where it has
@@ -23,5 +28,30 @@ export function servable<M extends Pick<Model, "config" | "weights">>(
   if (folded && weightFracBits && ranges) return model;
   const plain = folded ? model : { ...model, ...foldNorms(model) };
   const whole = folded && weightFracBits ? plain : { ...plain, ...roundToColumnGrid(plain) };
-  return { ...whole, config: withRanges(whole, kernels) };
+  return { ...whole, config: withOperandBits(withRanges(whole, kernels)) };
+}
+
+/** Below so many columns what operands round off averages out over too few. */
+const FEW_COLUMNS = 256;
+const FINE_OPERAND_BITS = 15;
+
+/** Finer operands where few columns need them and the ring has room. */
+function withOperandBits(config: ModelConfig): ModelConfig {
+  if (config.operandBits !== undefined || config.hiddenSize > FEW_COLUMNS) return config;
+  for (let operandBits = FINE_OPERAND_BITS; operandBits > OPERAND_BITS; operandBits--) {
+    const finer = { ...config, operandBits };
+    if (fits(finer)) return finer;
+  }
+  return config;
+}
+
+function fits(config: ModelConfig): boolean {
+  const { graph, names } = traceSegment(config, { id: 0, kind: "prompt", rows: 1, start: 0 });
+  try {
+    lower(graph, config, names);
+    return true;
+  } catch (error) {
+    if (error instanceof MergenError && error.code === "E_PLAN") return false;
+    throw error;
+  }
 }

@@ -50,6 +50,22 @@ export const LOGIT_BITS = 16;
 /** Bits of V at the low end of its calibrated range for which SPLINE_BITS suffice. */
 const ARGUMENT_BITS = 12;
 const KNOTS_PER_OCTAVE = 16;
+
+/** Bits of the operands of a plan's nonlinear gates; more mean finer tables and states, too. */
+export function operandBitsOf({ operandBits = OPERAND_BITS }: Numbers): number {
+  return operandBits;
+}
+
+/** Bits after the point of a plan's states: twice the operands'. */
+export function stateBitsOf(numbers: Numbers): number {
+  return 2 * operandBitsOf(numbers);
+}
+
+/** Bits of a logit as C sees it. */
+export function logitBitsOf(numbers: Numbers): number {
+  return LOGIT_BITS + operandBitsOf(numbers) - OPERAND_BITS;
+}
+
 /** Beyond the calibrated range the spline is a staircase below the function: so many steps. */
 const STEPS_PER_OCTAVE = 2;
 /**
@@ -98,16 +114,18 @@ export function normScales(
   columns: number,
   eps: number,
   variance: LayerRange["variance"],
-  { centred = true }: { centred?: boolean } = {},
+  { centred = true, bits = OPERAND_BITS }: { centred?: boolean; bits?: number } = {},
 ): NormScales {
   const growth = centred ? Math.ceil(Math.log2(columns)) : 0;
   const kappa = centred ? columns / 2 ** growth : 1;
   const greatest = kappa * kappa * columns * variance.proven;
   const room = Math.floor((HEADROOM_BITS - 1 - Math.log2(greatest)) / 2);
-  const operandBits = Math.min(centred ? OPERAND_BITS : balancedBits(variance), room);
+  const operandBits = Math.min(centred ? bits : balancedBits(variance, 2 * bits), room);
   ensure(operandBits >= 6, "E_PLAN", `wire ${wireName}: too wide for a sum of squares`);
-  const factorBits = STATE_BITS - operandBits;
-  const table = rsqrtTable({ columns, kappa, eps, operandBits, variance });
+  const factorBits = 2 * bits - operandBits;
+  const perOctave = KNOTS_PER_OCTAVE * 2 ** Math.ceil((bits - OPERAND_BITS) / 2);
+  const options = { columns, kappa, eps, operandBits, factorBits, perOctave };
+  const table = rsqrtTable({ ...options, variance });
   const excess = normExcess(table, columns, { operandBits, factorBits });
   ensure(
     excess <= NORM_EXCESS,
@@ -123,10 +141,13 @@ export function normScales(
  * Bits of a norm's operand with which it has as many before its first digit as the reciprocal
  * deviation has, in the middle of the range that was seen; both together make a state's bits.
  */
-function balancedBits({ calibrated: [least, greatest] }: LayerRange["variance"]): number {
+function balancedBits(
+  { calibrated: [least, greatest] }: LayerRange["variance"],
+  stateBits: number,
+): number {
   const deviation = (least * greatest) ** (1 / 4);
-  const bits = Math.round(STATE_BITS / 2 - Math.log2(deviation));
-  return Math.min(STATE_BITS - 4, Math.max(6, bits));
+  const bits = Math.round(stateBits / 2 - Math.log2(deviation));
+  return Math.min(stateBits - 4, Math.max(6, bits));
 }
 
 /**
@@ -164,9 +185,11 @@ function rsqrtTable(options: {
   kappa: number;
   eps: number;
   operandBits: number;
+  factorBits: number;
+  perOctave: number;
   variance: LayerRange["variance"];
 }): SplineTable {
-  const { columns, kappa, eps, operandBits, variance } = options;
+  const { columns, kappa, eps, operandBits, factorBits, variance } = options;
   const perVariance = kappa * kappa * columns * 2 ** (2 * operandBits);
   const [seenLow, seenHigh] = variance.calibrated;
   const low = (seenLow / CALIBRATION_MARGIN) * perVariance;
@@ -175,7 +198,7 @@ function rsqrtTable(options: {
   const domainBits = Math.ceil(Math.log2(proven + 1));
   const added = eps * kappa * kappa * columns * 2 ** (2 * operandBits);
   const real = (v: number) => (Math.sqrt(columns) * 2 ** operandBits) / Math.sqrt(v + added);
-  const fine = geometric(low, high, KNOTS_PER_OCTAVE);
+  const fine = geometric(low, high, options.perOctave);
   const fracBits = splineBits(low, real(fine[0]!));
   const value = (v: number) => real(v) * 2 ** fracBits;
   const coarse = geometric(fine.at(-1)!, 2 ** domainBits, STEPS_PER_OCTAVE).slice(1, -1);
@@ -189,7 +212,7 @@ function rsqrtTable(options: {
     c1.push(slope);
   }
   // Each step is the function at its right end, in whole units of g, which opening leaves alone.
-  const unitOfFactor = 2 ** (fracBits - (STATE_BITS - operandBits));
+  const unitOfFactor = 2 ** (fracBits - factorBits);
   const edges = [fine.at(-1)!, ...coarse, 2 ** domainBits];
   for (let k = 0; k + 1 < edges.length; k++) {
     knots.push(BigInt(edges[k]!));

@@ -1,6 +1,7 @@
 // Softmax attention as gates. Queries, keys and values are opened under masks of both parties, so
 // that scores and weighted sums are products of two opened wires (gate/bilinear.ts):
-//   query, key    open (truncate), lift, [rotate], exchange       n bits: those that a score needs
+//   query, key    open (truncate), lift, exchange                 n bits: those that a score needs
+//                 with rotary positions: turn and open (truncate) in the place of the exchange
 //   scores        q k^T, local; open (truncate)
 //   weights       max of each row, exp(score - max); not divided by their sum
 //   value         open (truncate), lift, exchange                 n bits: those that a sum needs
@@ -11,7 +12,7 @@
 import { ensure } from "../errors.ts";
 import { type CausalDims, scoreCount, visible } from "../gate/causal.ts";
 import { type Activation, activation, type Builder } from "./builder.ts";
-import { OPERAND_BITS, openingBits, RING_BITS } from "./format.ts";
+import { openingBits, operandBitsOf, RING_BITS } from "./format.ts";
 import { expTable, RECIPROCAL_BITS, reciprocalTable } from "./tables.ts";
 
 /** Rows under masks of both, as products take them. */
@@ -35,11 +36,9 @@ export interface CausalWire {
 }
 
 /** Bits after the point of sines and cosines. */
-const ROPE_BITS = 12;
+const ROPE_BITS = 16;
 /** Bits after the point of weights before they are divided by their sum. */
 const WEIGHT_BITS = 28;
-/** Bits of the reciprocal sum that products have, beyond those that the sum may take off. */
-const FACTOR_BITS = 12;
 /** A wire's bits beyond those of its magnitude: its sign, and room for rounding. */
 const SIGN_BITS = 2;
 
@@ -52,7 +51,7 @@ export class AttentionLowering {
   }
 
   get #operandBits(): number {
-    return this.#builder.numbers.operandBits ?? OPERAND_BITS;
+    return operandBitsOf(this.#builder.numbers);
   }
 
   /** A split query, key or value under masks of both. */
@@ -75,20 +74,35 @@ export class AttentionLowering {
       wireName: name,
       magnitude: bound(name),
     });
-    let wire = emit({ kind: "unmask", lift: true }, [opened.wire], rows, columns);
-    let fracBits = bits;
-    if (x.rope) {
-      const width = columns / heads;
-      const body = { kind: "rope", ...x.rope, width, fracBits: ROPE_BITS } as const;
-      wire = emit(body, [wire], rows, columns);
-      fracBits += ROPE_BITS;
-    }
+    const lifted = emit({ kind: "unmask", lift: true }, [opened.wire], rows, columns);
     const layer = name.replace(/\.[^.]*$/, "");
-    const openBits = name.endsWith(".value")
-      ? this.#mixBits(layer)
-      : openingBits(`${layer}.score`, 2 * fracBits, bound(`${layer}.score`));
-    wire = emit({ kind: "exchange", openBits }, [wire], rows, columns);
-    return { role: "rows", wire, rows, columns, fracBits, heads };
+    const made = { role: "rows", rows, columns, fracBits: bits, heads } as const;
+    const openBits = name.endsWith(".value") ? this.#mixBits(layer) : this.#scoreBits(layer);
+    if (x.rope) return { ...made, wire: this.#turned(x, { wire: lifted, openBits, heads, name }) };
+    return { ...made, wire: emit({ kind: "exchange", openBits }, [lifted], rows, columns) };
+  }
+
+  /** Bits that a product of a query and a key needs. */
+  #scoreBits(layer: string): number {
+    const name = `${layer}.score`;
+    return openingBits(name, 2 * this.#operandBits, this.#builder.bound(name));
+  }
+
+  /** Turned by its positions and truncated once more, to the bits that products need. */
+  #turned(
+    { rope, rows, columns }: Activation,
+    options: { wire: number; openBits: number; heads: number; name: string },
+  ): number {
+    const { emit, open, bound } = this.#builder;
+    const { openBits, heads, name: wireName } = options;
+    const fracBits = ROPE_BITS;
+    const body = { kind: "rope", ...rope!, width: columns / heads, fracBits } as const;
+    const wire = emit(body, [options.wire], rows, columns);
+    const shared = { wire, form: "shared", rows, columns, offline: false } as const;
+    const x = activation({ ...shared, fracBits: this.#operandBits + fracBits });
+    const magnitude = Math.SQRT2 * bound(wireName);
+    const leastBits = openBits + fracBits;
+    return open(x, { shift: fracBits, squares: "none", wireName, magnitude, leastBits }).wire;
   }
 
   /** Greatest sum of a row's weights. */
@@ -143,7 +157,7 @@ export class AttentionLowering {
     // From the greatest down: one bit fewer than differences of both signs.
     const openBits = domainBits - 1;
     const argument = emit({ kind: "exchange", openBits }, [below], 1, size);
-    const table = expTable({ fracBits: bits, bits: openBits }, WEIGHT_BITS);
+    const table = expTable({ fracBits: bits, bits: openBits, precision: bits }, WEIGHT_BITS);
     const wire = emit({ kind: "piecewise", table, wireName }, [argument], 1, size);
     return { role: "weights", wire, fracBits: WEIGHT_BITS, dims, layer };
   }
@@ -170,7 +184,7 @@ export class AttentionLowering {
     const size = scoreCount(dims);
     const terms = emit({ kind: "exchange", openBits }, [weights.wire], 1, size);
     const sum = emit({ kind: "mix", dims }, [terms, values.wire], rows * heads, width);
-    const factorBits = FACTOR_BITS + Math.ceil(Math.log2(this.#greatestSum) / 2);
+    const factorBits = this.#operandBits + Math.ceil(Math.log2(this.#greatestSum) / 2);
     const mixed = activation({
       wire: sum,
       form: "shared",
@@ -207,7 +221,8 @@ export class AttentionLowering {
     const openBits = fracBits + Math.ceil(Math.log2(this.#greatestSum)) + 1;
     ensure(openBits <= RING_BITS - SIGN_BITS, "E_PLAN", `wire ${layer}.sum does not fit the ring`);
     const argument = emit({ kind: "exchange", openBits }, [sum], rows, heads);
-    const table = reciprocalTable({ fracBits, bits: openBits }, this.#greatestSum);
+    const precision = this.#operandBits;
+    const table = reciprocalTable({ fracBits, bits: openBits, precision }, this.#greatestSum);
     const wireName = `${layer}.sum`;
     const factor = emit({ kind: "piecewise", table, wireName }, [argument], rows * heads, 1);
     const column = activation({

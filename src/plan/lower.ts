@@ -18,14 +18,15 @@ import {
 import {
   HEADROOM_BITS,
   type LayerRange,
-  LOGIT_BITS,
+  logitBitsOf,
   type NormScales,
   type Numbers,
   normScales,
   OPERAND_BITS,
   openingBits,
+  operandBitsOf,
   RING_BITS,
-  STATE_BITS,
+  stateBitsOf,
   type WireRange,
 } from "./format.ts";
 import { AttentionLowering, type CausalWire, type MaskedRows } from "./lower-attention.ts";
@@ -61,8 +62,14 @@ export interface StateNames {
   readonly stores: ReadonlyMap<string, { name: string; replaces: string | undefined }>;
 }
 
-/** Bits after the point of an activation's value, where there is room. */
-const VALUE_BITS = 28;
+/**
+ * Bits that an activation's argument has fewer than other operands: its keys are most of a plan's
+ * bytes, and what it rounds off averages out over the columns that follow.
+ */
+const ACTIVATION_BITS_LESS = 2;
+
+/** Bits after the point that an activation's value has more than operands, where there is room. */
+const VALUE_BITS_MORE = 16;
 
 /** Scales of a model's norms by layer or name: the same in all segments, and slow to find. */
 export type NormCache = Map<number | string, NormScales>;
@@ -110,6 +117,10 @@ class Lowering {
       weightBits: (name) => this.#weightBits(name),
     };
     this.#attentionParts = new AttentionLowering(builder);
+  }
+
+  get #stateBits(): number {
+    return stateBitsOf(this.#numbers);
   }
 
   run(): LoweredSegment {
@@ -203,7 +214,7 @@ class Lowering {
     const weight = this.#graph.ops[table.table]!;
     ensure(weight.kind === "weight", "E_PLAN", "an embedding table must be a weight");
     const tableBits = this.#weightBits(weight.name);
-    const fracBits = STATE_BITS - tableBits + this.#embeddingShift(table.out);
+    const fracBits = this.#stateBits - tableBits + this.#embeddingShift(table.out);
     ensure(fracBits >= 0, "E_PLAN", `${weight.name} has too many fractional bits`);
     const rows = op.shape.at(-1)!;
     const columns = weight.shape[0]!;
@@ -217,7 +228,7 @@ class Lowering {
     if (op.shape.length > 2) return { role: "carried", name };
     const [rows, columns] = [op.shape.at(-2)!, op.shape.at(-1)!];
     const wire = this.#emit({ kind: "load", name }, [], rows, columns);
-    const fracBits = STATE_BITS;
+    const fracBits = this.#stateBits;
     return activation({ wire, form: "client", rows, columns, fracBits, offline: true });
   }
 
@@ -507,7 +518,16 @@ class Lowering {
     const proven = this.#numbers.calibratedBounds ? 16 * range.calibrated[1] : range.proven;
     const scales =
       this.#normCache.get(name) ??
-      normScales(name, columns, op.eps, { ...range, proven }, { centred: false });
+      normScales(
+        name,
+        columns,
+        op.eps,
+        { ...range, proven },
+        {
+          centred: false,
+          bits: operandBitsOf(this.#numbers),
+        },
+      );
     this.#normCache.set(name, scales);
     const magnitude = Math.sqrt(columns * proven);
     const shift = x.fracBits - scales.operandBits;
@@ -524,21 +544,22 @@ class Lowering {
     const x = this.#activation(op.x);
     const name = x.name;
     ensure(name !== undefined, "E_PLAN", `${op.kind} of no linear layer`);
-    const fracBits = this.#numbers.operandBits ?? OPERAND_BITS;
+    const fracBits = operandBitsOf(this.#numbers) - ACTIVATION_BITS_LESS;
     const { rows, columns } = x;
     const shift = x.fracBits - fracBits;
     const magnitude = this.#boundOf(name);
     const opened = this.#open(x, { shift, squares: "none", wireName: name, magnitude });
     const bits = this.#upperBitsOf(opened.wire);
     const layer = name.replace(/\.[^.]*$/, "");
+    const precision = operandBitsOf(this.#numbers);
     const valueBits = Math.min(
-      VALUE_BITS,
+      precision + VALUE_BITS_MORE,
       this.#residualRoom() - this.#weightBits(`${layer}.o.weight`),
     );
     const table =
       kind === "relu"
         ? reluTable({ fracBits, bits }, valueBits)
-        : activationTable(kind, { fracBits, bits }, valueBits);
+        : activationTable(kind, { fracBits, bits, precision }, valueBits);
     const wire = this.#emit(
       { kind: "piecewise", table, wireName: name },
       [opened.wire],
@@ -558,7 +579,7 @@ class Lowering {
 
   /** a b entry by entry: a gated activation. */
   #entryProduct(a: Activation, b: Activation): Value {
-    const fracBits = this.#numbers.operandBits ?? OPERAND_BITS;
+    const fracBits = operandBitsOf(this.#numbers);
     const { rows, columns } = a;
     const [y, g] = [a, b].map((x) => {
       const name = x.name;
@@ -585,7 +606,7 @@ class Lowering {
       return this.#attentionParts.scores(this.#activation(op.a), this.#maskedRows(op.b));
     ensure(a.role === "weights", "E_PLAN", "a product of two activations that is no attention");
     const output = `${a.layer}.output.weight`;
-    const fracBits = Math.min(STATE_BITS + 8, this.#residualRoom() - this.#weightBits(output));
+    const fracBits = Math.min(this.#stateBits + 8, this.#residualRoom() - this.#weightBits(output));
     return this.#attentionParts.mix(a, this.#maskedRows(op.b), fracBits);
   }
 
@@ -628,7 +649,9 @@ class Lowering {
     const { shift, squares, wireName, magnitude } = how;
     ensure(x.form === "shared", "E_PLAN", `wire ${wireName} is opened but not shared`);
     ensure(shift >= 1, "E_PLAN", `wire ${wireName} has too few fractional bits to be truncated`);
-    const least = Math.max(openingBits(wireName, x.fracBits, magnitude), shift + 2);
+    const { leastBits = shift + 2 } = how;
+    const least = Math.max(openingBits(wireName, x.fracBits, magnitude), leastBits);
+    ensure(least <= RING_BITS, "E_PLAN", `wire ${wireName} does not fit the ring`);
     // A bound that nobody has proven saves no bits: what exceeds it keeps all the room there is.
     const openBits = this.#numbers.calibratedBounds ? RING_BITS : least;
     const { rows, columns, offline } = x;
@@ -651,7 +674,7 @@ class Lowering {
     if (x.form === "client") return x;
     const known = this.#asClient.get(x.wire);
     if (known) return known;
-    const ends = x.form === "shared" && x.accumulated && x.fracBits > STATE_BITS;
+    const ends = x.form === "shared" && x.accumulated && x.fracBits > this.#stateBits;
     const source = ends ? this.#truncatedSum(x) : x;
     const { rows, columns, fracBits, offline } = source;
     const wire = this.#emit({ kind: "remask", offline }, [source.wire], rows, columns);
@@ -665,7 +688,12 @@ class Lowering {
     const layer = Math.max(0, this.#quads - 1);
     const wireName = `layers.${layer}.o`;
     const magnitude = this.#bound(this.#range(layer).o);
-    return this.#open(x, { shift: x.fracBits - STATE_BITS, squares: "none", wireName, magnitude });
+    return this.#open(x, {
+      shift: x.fracBits - this.#stateBits,
+      squares: "none",
+      wireName,
+      magnitude,
+    });
   }
 
   #store(tensor: Tensor, target: { name: string; replaces: string | undefined }): void {
@@ -677,7 +705,7 @@ class Lowering {
       return;
     }
     const client = this.#toClient(this.#activation(tensor.id));
-    ensure(client.fracBits === STATE_BITS, "E_PLAN", `state ${target.name} has another scale`);
+    ensure(client.fracBits === this.#stateBits, "E_PLAN", `state ${target.name} has another scale`);
     this.#emit({ kind: "store", ...target }, [client.wire], client.rows, client.columns);
   }
 
@@ -688,9 +716,10 @@ class Lowering {
     const scale = x.fracBits + bits;
     const bound = this.#numbers.logitBound;
     ensure(bound, "E_PLAN", "config.json has no logitBound: calibrate the model first");
+    const sentBits = logitBitsOf(this.#numbers);
     // Room above the bound, so that the greatest logit does not round up to the sign bit.
     const magnitude = Math.ceil(Math.log2(this.#bound(bound) * (1 + 2 ** -12)));
-    const fracBits = Math.min(LOGIT_BITS - 1 - magnitude, scale - 1);
+    const fracBits = Math.min(sentBits - 1 - magnitude, scale - 1);
     ensure(fracBits >= 1, "E_PLAN", "the logits' bound leaves no fractional bits");
     const constant = op.bias === undefined ? undefined : this.#constant(op.bias);
     const body = {
@@ -698,7 +727,7 @@ class Lowering {
       map,
       bias: constant && `${constant.name}@${scale}`,
       shift: scale - fracBits,
-      sentBits: LOGIT_BITS,
+      sentBits,
       fracBits,
       name,
     } as const;

@@ -9,6 +9,8 @@ export interface Argument {
   readonly fracBits: number;
   /** u. */
   readonly bits: number;
+  /** Bits to which a table's values are right. */
+  readonly precision: number;
 }
 
 const made = new Map<string, PiecewiseTable>();
@@ -22,21 +24,18 @@ function once(key: readonly (string | number)[], make: () => FitOptions): Piecew
   return table;
 }
 
-const signed = ({ fracBits, bits }: Argument) => ({
+const signed = ({ fracBits, bits }: Pick<Argument, "fracBits" | "bits">) => ({
   fracBits,
   bits,
   least: -(1n << BigInt(bits - 1)),
 });
 
-/** Errors of activations, absolute. */
-const ACTIVATION_ERROR = 2 ** -12;
-/** Where an activation is a line to its last bit that counts. */
-const ACTIVATION_REACH = { tanh: 5, erf: 5, silu: 12 } as const;
-/** Error of e^x for x <= 0, absolute; below -EXP_REACH it counts as 0. */
-const EXP_ERROR = 2 ** -13;
-const EXP_REACH = 10;
-/** Error of 1 / z, relative. */
-const RECIPROCAL_ERROR = 2 ** -13;
+/** From where on an activation is a line to its last bit that counts. */
+const activationReach = {
+  tanh: (bits: number) => 3 + bits / 6,
+  erf: (bits: number) => 3 + bits / 6,
+  silu: (bits: number) => bits,
+} as const;
 /** Bits after the point of the reciprocal: of z >= 1 it fits the ring with them. */
 export const RECIPROCAL_BITS = 58;
 
@@ -46,13 +45,15 @@ export function activationTable(
   argument: Argument,
   fracBits: number,
 ): PiecewiseTable {
-  return once([kind, argument.fracBits, argument.bits, fracBits], () => ({
+  const { precision } = argument;
+  const reach = activationReach[kind](precision);
+  return once([kind, argument.fracBits, argument.bits, precision, fracBits], () => ({
     of: kind === "silu" ? silu : geluOf[kind],
-    from: -ACTIVATION_REACH[kind],
-    to: ACTIVATION_REACH[kind],
+    from: -reach,
+    to: reach,
     before: [0, 0],
     after: [0, 1],
-    error: ACTIVATION_ERROR,
+    error: 2 ** -precision,
     degree: 2,
     argument: signed(argument),
     fracBits,
@@ -60,7 +61,7 @@ export function activationTable(
 }
 
 /** max(x, 0), exactly. */
-export function reluTable(argument: Argument, fracBits: number): PiecewiseTable {
+export function reluTable(argument: Omit<Argument, "precision">, fracBits: number): PiecewiseTable {
   return once(["relu", argument.fracBits, argument.bits, fracBits], () => ({
     of: (x) => Math.max(x, 0),
     from: 0,
@@ -74,15 +75,16 @@ export function reluTable(argument: Argument, fracBits: number): PiecewiseTable 
   }));
 }
 
-/** e^x for -2^bits < x <= 0, in units of the argument. */
-export function expTable({ fracBits, bits }: Argument, valueBits: number): PiecewiseTable {
-  return once(["exp", fracBits, bits, valueBits], () => ({
+/** e^x for -2^bits < x <= 0, in units of the argument; 0 where it is below its error. */
+export function expTable(argument: Argument, valueBits: number): PiecewiseTable {
+  const { fracBits, bits, precision } = argument;
+  return once(["exp", fracBits, bits, precision, valueBits], () => ({
     of: exp,
-    from: -EXP_REACH,
+    from: -0.7 * (precision + 3),
     to: 0,
     before: [0, 0],
     after: [1, 0],
-    error: EXP_ERROR,
+    error: 2 ** -(precision + 1),
     degree: 2,
     argument: { fracBits, bits, least: 1n - (1n << BigInt(bits)) },
     fracBits: valueBits,
@@ -90,15 +92,16 @@ export function expTable({ fracBits, bits }: Argument, valueBits: number): Piece
 }
 
 /** 1 / z for 1 <= z <= greatest; below, that of its least argument. */
-export function reciprocalTable({ fracBits, bits }: Argument, greatest: number): PiecewiseTable {
+export function reciprocalTable(argument: Argument, greatest: number): PiecewiseTable {
+  const { fracBits, bits, precision } = argument;
   const least = 1 - 2 ** -6;
-  return once(["reciprocal", fracBits, bits, greatest], () => ({
+  return once(["reciprocal", fracBits, bits, precision, greatest], () => ({
     of: (z) => 1 / z,
     from: least,
     to: greatest,
     before: [1 / least, 0],
     after: [1 / greatest, 0],
-    error: RECIPROCAL_ERROR,
+    error: 2 ** -(precision + 1),
     relative: true,
     degree: 1,
     argument: { fracBits, bits, least: 0n },

@@ -20,7 +20,7 @@ export function runFixed(options: {
   ids?: ReadonlyMap<string, readonly number[]>;
   /** Called after each gate: for comparing runs node by node. */
   observe?: (gate: GateSpec, context: FixedContext) => void;
-}): Map<string, Int16Array> {
+}): Map<string, Int32Array> {
   const context: FixedContext = {
     ring: options.ring,
     segment: options.segment.id,

@@ -157,7 +157,7 @@ class Generation {
     return new Map([[IDS, [this.#tokens[segment.index - 1]!]]]);
   }
 
-  #pick(logits: Int16Array | undefined): void {
+  #pick(logits: Int32Array | undefined): void {
     if (!logits) return;
     for (let at = 0; at < logits.length; at += this.#vocabSize) {
       const row = logits.subarray(at, at + this.#vocabSize);
