@@ -286,7 +286,11 @@ export function gpt2Logits(
 }
 
 /** Logits of every position, rotary pairs (i, i + width / 2). */
-export function llamaLogits(tensors: HfTensors, ids: readonly number[]): Row[] {
+export function llamaLogits(
+  tensors: HfTensors,
+  ids: readonly number[],
+  base: number = llamaConfig.rope_theta,
+): Row[] {
   const { values, rowsOf } = reader(tensors);
   const { d, heads, kvHeads, layers } = llamaSizes;
   const width = d / heads;
@@ -299,7 +303,7 @@ export function llamaLogits(tensors: HfTensors, ids: readonly number[]): Row[] {
     x.map((value, column) => {
       const i = column % width;
       const pair = i % (width / 2);
-      const angle = t * llamaConfig.rope_theta ** ((-2 * pair) / width);
+      const angle = t * base ** ((-2 * pair) / width);
       const other = i < width / 2 ? -x[column + width / 2]! : x[column - width / 2]!;
       return value * Math.cos(angle) + other * Math.sin(angle);
     });

@@ -73,6 +73,17 @@ describe("making one", () => {
     errorOf("E_TOKENIZER", () => randomModel(other, floats));
   });
 
+  it("makes an ordinary decoder whose texts neither stand still nor forget their prompt", async () => {
+    const model = randomModel({ ...tiny, shape: "e2e", recipe: "vanilla" }, floats);
+    const bench = floatBench(model, floats);
+    const texts: (readonly number[])[] = [];
+    for (const prompt of ["aaaa", "eaia"]) {
+      texts.push((await bench({ prompt, maxTokens: 32, ignoreEnd: true })).tokens);
+      expect(new Set(texts.at(-1)).size).toBeGreaterThan(8);
+    }
+    expect(texts[0]).not.toEqual(texts[1]);
+  });
+
   it("makes an ordinary decoder for float mode", async () => {
     const model = randomModel({ ...tiny, recipe: "vanilla" }, floats);
     expect(model.config.wireBounds).toBeUndefined();
