@@ -57,6 +57,8 @@ describe("exported names", () => {
       fixedBench
       floatBench
       generationOptions
+      importHuggingFace
+      importLlama2c
       insecureSecureBench
       listenWebSocket
       loadConfig
@@ -103,6 +105,7 @@ describe("exported names", () => {
       type GenerateOptions
       type Generation
       type GenerationOptions
+      type ImportOptions
       type KernelReport
       type LinkOptions
       type LocalBench

@@ -106,8 +106,8 @@ function deviationOf(config: ModelConfig, name: string, shape: readonly number[]
 }
 
 /**
- * Of an ordinary decoder: GPT-2's own start (Radford et al. 2019, section 2.3), where each of the 2
- * layerCount branches adds about as much, with scores and logits as wide as those of trained models.
+ * Of an ordinary decoder: GPT-2's own start (Radford et al. 2019, section 2.3), where each of the
+ * 2 layerCount branches adds about as much, with scores and logits as wide as trained models have.
  */
 function ordinaryDeviation(config: ModelConfig, name: string, shape: readonly number[]): number {
   const { hiddenSize, headCount, layerCount } = config;
