@@ -58,6 +58,8 @@ describe("exported names", () => {
       fixedBench
       floatBench
       generationOptions
+      importHuggingFace
+      importLlama2c
       insecureSecureBench
       isMerged
       listenWebSocket
@@ -110,6 +112,7 @@ describe("exported names", () => {
       type GenerateOptions
       type Generation
       type GenerationOptions
+      type ImportOptions
       type KernelReport
       type LinkOptions
       type LocalBench

@@ -10,7 +10,7 @@ import { checkWeights } from "./check-weights.ts";
 import { type ModelConfig, parseConfig } from "./config.ts";
 import { weightShapes as decoderShapes } from "./decoder.ts";
 import { describe, oldFolder, orUnreadable, readJson } from "./files.ts";
-import { huggingFaceKind } from "./hf-config.ts";
+import { huggingFaceKind, huggingFaceKinds } from "./hf-config.ts";
 import { bytePairTokenizerJson, hasPairFiles } from "./hf-tokenizer.ts";
 import { importHuggingFace } from "./import.ts";
 import { safetensorsParts, type Weights } from "./safetensors.ts";
@@ -45,7 +45,7 @@ export async function loadModel(
   const configPath = join(dir, CONFIG);
   const json = await readJson(configPath);
   if (huggingFaceKind(json)) return importHuggingFace(dir);
-  const config = parseConfig(json, configPath);
+  const config = parseOwn(json, configPath);
   const tokenizer = await loadTokenizer(dir);
   checkTokenizer(tokenizer, config, join(dir, TOKENIZER));
   const path = join(dir, WEIGHTS);
@@ -65,6 +65,17 @@ export async function loadConfig(dir: string): Promise<ModelConfig> {
     const message = `${path}: is a Hugging Face model's, which has no public config yet`;
     const remedy = `make one with: mergen import ${kind} ${dir} --out DIR`;
     throw new MergenError("E_MODEL", `${message}; ${remedy}`);
+  }
+  return parseOwn(json, path);
+}
+
+/** @throws E_MODEL, with a list of the kinds that are known */
+function parseOwn(json: unknown, path: string): ModelConfig {
+  const type = (json as { model_type?: unknown } | null)?.model_type;
+  if (typeof type === "string" && type !== "mergen") {
+    const known = ["mergen", ...huggingFaceKinds].join(", ");
+    const message = `${path}: model_type ${JSON.stringify(type.slice(0, 40))} is none of ${known}`;
+    throw new MergenError("E_MODEL", `${message}; give another model`);
   }
   return parseConfig(json, path);
 }

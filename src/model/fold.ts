@@ -1,5 +1,5 @@
-// Folds what is learned beside an ordinary decoder's matrices into them, so that no other mode has to
-// know it: each norm's scale and shift into the layers that read the norm, and the scale of the
+// Folds what is learned beside an ordinary decoder's matrices into them, so that no other mode has
+// to know it: each norm's scale and shift into the layers that read the norm, and the scale of the
 // attention's scores into the queries. The function stays the same within float rounding.
 //   (x s + t) W + b = x (diag(s) W) + (b + t W)
 // LayerNorm becomes RMSNorm: see centreResidual.

@@ -75,11 +75,12 @@ function bitsFor(size: number, most: number): number {
 
 function roundColumns(data: Float32Array, { fracBits, shifts }: ColumnGrid): void {
   const units = Float64Array.from(shifts, (shift) => 2 ** (shift - fracBits));
+  const inverses = units.map((unit) => 1 / unit);
   const columns = shifts.length;
   for (let at = 0; at < data.length; at += columns) {
     for (let j = 0; j < columns; j++) {
       // + 0 makes 0 of -0, which no integer holds.
-      data[at + j] = Math.round(data[at + j]! / units[j]!) * units[j]! + 0;
+      data[at + j] = Math.round(data[at + j]! * inverses[j]!) * units[j]! + 0;
     }
   }
 }

@@ -89,8 +89,8 @@ async function readMerges(path: string): Promise<string[]> {
 }
 
 /**
- * The same tokenizer.json, but that decoding keeps a leading blank: what is decoded here is a text's
- * continuation. SentencePiece's decoders take the blank off that encoding has put there.
+ * The same tokenizer.json, but that decoding keeps a leading blank: what is decoded here is a
+ * text's continuation. SentencePiece's decoders take the blank off that encoding has put there.
  */
 export function keepLeadingBlank(json: unknown): unknown {
   const decoder = (json as { decoder?: Decoder } | null)?.decoder;

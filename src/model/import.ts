@@ -1,5 +1,5 @@
-// Models from elsewhere, as ours: norms folded into the matrices and, unless refused, rounded to the
-// int16 grid of the secure modes, so that every mode runs on the same numbers.
+// Models from elsewhere, as ours: norms folded into the matrices and, unless refused, rounded to
+// the int16 grid of the secure modes, so that every mode runs on the same numbers.
 
 import { join } from "node:path";
 import { MergenError } from "../errors.ts";

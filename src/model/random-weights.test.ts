@@ -50,6 +50,24 @@ describe("their sizes", () => {
     expect(deviation(weights.get("layers.0.o.weight")!)).toBeCloseTo(4.1 / Math.sqrt(768), 2);
   });
 
+  it("are those of GPT-2's start in an ordinary decoder, norms and scores folded", () => {
+    const options = { ...tiny, shape: "e2e", recipe: "vanilla", layers: 2 } as const;
+    const { weights: ordinary, config } = randomWeights(shapeConfig(options), 1);
+    const [width, branches] = [192 / 6, 4];
+    for (const [name, expected] of [
+      ["embedding", 0.02],
+      ["layers.1.attention.query", 1 / Math.sqrt(192 * width)],
+      ["layers.1.attention.key", 1 / Math.sqrt(192)],
+      ["layers.1.o", 0.2 / Math.sqrt(768 * branches)],
+      ["head", 2.5 / Math.sqrt(192)],
+    ] as const) {
+      const ratio = deviation(ordinary.get(`${name}.weight`)!) / expected;
+      expect([name, Math.abs(ratio - 1) < 0.02]).toEqual([name, true]);
+    }
+    const greatest = ordinary.get("head.weight")!.data.reduce((a, b) => Math.max(a, Math.abs(b)));
+    expect(greatest * 2 ** config.weightFracBits!["head.weight"]!).toBeGreaterThan(8192);
+  });
+
   it("attention is causal, positive, and sums to exactly 1", () => {
     const { shape, data } = weights.get("layers.0.attention.constant")!;
     const [heads, positions] = shape as [number, number];

@@ -6,6 +6,7 @@
 import { reciprocalStart } from "../recipe/reciprocal.ts";
 import type { ModelConfig } from "./config.ts";
 import { weightShapes } from "./decoder.ts";
+import { MOST_FRAC_BITS } from "./grid.ts";
 import { Random } from "./random.ts";
 import type { Weights } from "./safetensors.ts";
 
@@ -18,6 +19,12 @@ const OUTPUT_BITS = 11;
 const AFFINE_BITS = 15;
 const BIAS_BITS = 10;
 const OTHER_BITS = 14;
+/** No normal number of a table is farther from 0, in deviations: it has 2^16 entries. */
+const FARTHEST = 6;
+/** Of an ordinary decoder's logits, over the vocabulary. */
+const LOGIT_DEVIATION = 2.5;
+/** How much a branch of an ordinary decoder adds, in the unit of what it is given. */
+const BRANCH = 0.2;
 
 /** The config that says the grid, and the weights; the same for the same seed. */
 export function randomWeights(
@@ -32,19 +39,20 @@ export function randomWeights(
     const random = new Random(seed, ++index);
     const data = new Float32Array(shape.reduce((total, size) => total * size, 1));
     const reciprocal = reciprocalStart(config, name);
-    const bits = reciprocal ? gridOf(reciprocal) : bitsOf(config, name);
+    const { mean, deviation } = sizeOf(config, name, shape);
+    const bits = reciprocal ? gridOf(reciprocal) : bitsOf(config, name, deviation);
     if (reciprocal) data.set(reciprocal.map((value) => onGrid(value, bits)));
     else if (name.endsWith(".constant")) fillAttention(data, shape, random);
     else {
-      const { mean, deviation } = sizeOf(config, name, shape);
       const values = normals.map((value) => onGrid(mean + deviation * value, bits));
       random.fillFrom(new Float32Array(values), data);
     }
     weights.set(name, { shape: [...shape], data });
     weightFracBits[name] = bits;
   }
-  for (let layer = 0; layer < config.layerCount; layer++) centreOutput(config, weights, layer);
-  return { config: { ...config, weightFracBits }, weights };
+  const made = { config: { ...config, weightFracBits }, weights };
+  for (let layer = 0; layer < config.layerCount; layer++) centreOutput(made, layer);
+  return made;
 }
 
 /** Normal numbers in pairs x, -x, scaled to a variance of exactly 1. */
@@ -54,7 +62,10 @@ function normalTable(random: Random): Float64Array {
   return Float64Array.from({ length: TABLE }, (_, i) => scale * (i & 1 ? -1 : 1) * half[i >> 1]);
 }
 
-function bitsOf({ norm }: ModelConfig, name: string): number {
+function bitsOf({ norm, attention }: ModelConfig, name: string, deviation: number): number {
+  if (attention !== "constant" && deviation > 0) {
+    return Math.min(MOST_FRAC_BITS, Math.floor(Math.log2(32767 / (FARTHEST * deviation))));
+  }
   if (name.endsWith(".constant")) return ATTENTION_BITS;
   if (name.endsWith(".o.weight")) return norm.kind === "affine" ? AFFINE_BITS : OUTPUT_BITS;
   return name.endsWith(".bias") ? BIAS_BITS : OTHER_BITS;
@@ -97,13 +108,28 @@ function affineScale({ layerCount }: ModelConfig): number {
 }
 
 function deviationOf(config: ModelConfig, name: string, shape: readonly number[]): number {
-  const merged = config.attention === "constant";
+  if (config.attention !== "constant") return ordinaryDeviation(config, name, shape);
   const affine = config.norm.kind === "affine";
   if (name.endsWith(".bias")) return 0.02;
-  if (name === "embedding.weight" || name === "head.weight") return merged ? 1 / 16 : 0.05;
-  if (name === "position.weight") return merged ? 0.2 : 0.02;
-  if (name.endsWith(".o.weight")) return (affine ? 0.4 : merged ? 4.1 : 1) / Math.sqrt(shape[0]!);
-  return (merged ? 0.7 : 1) / Math.sqrt(shape[0]!);
+  if (name === "embedding.weight" || name === "head.weight") return 1 / 16;
+  if (name === "position.weight") return 0.2;
+  return (name.endsWith(".o.weight") ? (affine ? 0.4 : 4.1) : 0.7) / Math.sqrt(shape[0]!);
+}
+
+/**
+ * Of an ordinary decoder: GPT-2's own start (Radford et al. 2019, section 2.3), where each of the
+ * 2 layerCount branches adds about as much, with scores and logits as wide as trained models have.
+ */
+function ordinaryDeviation(config: ModelConfig, name: string, shape: readonly number[]): number {
+  const { hiddenSize, headCount, layerCount } = config;
+  if (name === "embedding.weight" || name === "position.weight") return 0.02;
+  if (name === "head.weight") return LOGIT_DEVIATION / Math.sqrt(hiddenSize);
+  const bias = name.endsWith(".bias");
+  const unit = bias ? 0.02 : 1 / Math.sqrt(shape[0]!);
+  // A bias as large as the embeddings would make all states alike.
+  if (/\.(output|o)\.[a-z]+$/.test(name)) return (BRANCH * unit) / Math.sqrt(2 * layerCount);
+  if (name.includes(".query.")) return unit / Math.sqrt(hiddenSize / headCount);
+  return unit;
 }
 
 /**
@@ -140,17 +166,29 @@ function fillAttention(data: Float32Array, shape: readonly number[], random: Ran
  * Takes the activation's mean off by the second bias: else each block would add the same large
  * vector to every state, and all texts would be the same.
  */
-function centreOutput(config: ModelConfig, weights: Weights, layer: number): void {
-  if (config.attention !== "constant" || config.activation.kind !== "quad") return;
+function centreOutput(
+  { config, weights }: { config: ModelConfig; weights: Weights },
+  layer: number,
+): void {
   const { hiddenSize: d } = config;
-  const [c2, , c0] = config.activation.coefficients;
-  // u has a variance of about 0.4: what attention leaves of the rows' 1.
-  const mean = c2 * 0.4 + c0;
+  const mean = activationMean(config);
+  if (mean === undefined) return;
   const matrix = weights.get(`layers.${layer}.o.weight`)!.data;
   const bias = weights.get(`layers.${layer}.o.bias`)!.data;
+  const bits = config.weightFracBits![`layers.${layer}.o.bias`]!;
   const sums = new Float64Array(d);
   for (let at = 0; at < matrix.length; at += d) {
     for (let k = 0; k < d; k++) sums[k]! += matrix[at + k]!;
   }
-  for (let k = 0; k < d; k++) bias[k] = onGrid(bias[k]! - mean * sums[k]!, BIAS_BITS);
+  for (let k = 0; k < d; k++) bias[k] = onGrid(bias[k]! - mean * sums[k]!, bits);
+}
+
+/** Mean of the activation over the numbers that it is given. */
+function activationMean({ attention, activation }: ModelConfig): number | undefined {
+  // The mean of x Phi(x) over normal x of variance 1.
+  if (activation.kind === "gelu" && attention !== "constant") return 0.5 / Math.sqrt(Math.PI);
+  if (activation.kind !== "quad" || attention !== "constant") return undefined;
+  const [c2, , c0] = activation.coefficients;
+  // u has a variance of about 0.4: what attention leaves of the rows' 1.
+  return c2 * 0.4 + c0;
 }

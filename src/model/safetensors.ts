@@ -13,8 +13,8 @@ export interface WeightTensor {
   readonly shape: readonly number[];
   readonly data: Float32Array;
   /**
-   * On the int16 grid, column j holds multiples of 2^columnShifts[j] alone, so that 16 bits suffice.
-   * Known to S only; a tensor `NAME.columnShifts` of the file.
+   * On the int16 grid, column j holds multiples of 2^columnShifts[j] alone, so that 16 bits
+   * suffice. Known to S only; a tensor `NAME.columnShifts` of the file.
    */
   readonly columnShifts?: Uint8Array | undefined;
 }

@@ -4,9 +4,12 @@ import { promptPositions } from "./config.ts";
 import { weightShapes } from "./decoder.ts";
 import { shapeConfig, shapeNames } from "./shapes.ts";
 
-/** Numbers in all tensors of a model. */
+/** Numbers in all tensors of a model as it is published, before its norms are folded. */
 function count(options: Parameters<typeof shapeConfig>[0]): number {
-  const shapes = [...weightShapes(shapeConfig(options)).values()];
+  const config = shapeConfig(options);
+  const norm = { ...config.norm, scale: true };
+  const published = { ...config, norm, tiedHead: true, headBias: false };
+  const shapes = [...weightShapes(published).values()];
   return shapes.reduce((sum, shape) => sum + shape.reduce((product, size) => product * size, 1), 0);
 }
 
@@ -28,6 +31,16 @@ describe("shapes", () => {
     expect(config).toMatchObject({ positionCount: 512, attention: "constant", residual: true });
     expect(config.generation).toEqual({ maxTokens: 64, chunk: 16, anchor: 0 });
     expect(promptPositions(config.prompt)).toBe(1);
+  });
+
+  it("has ordinary decoders as they are after import", () => {
+    expect(shapeConfig({ shape: "gpt2", recipe: "vanilla" })).toMatchObject({
+      norm: { kind: "layernorm", scale: false },
+      scaledQuery: true,
+      tiedHead: false,
+      headBias: true,
+      generation: { chunk: 1, anchor: 1 },
+    });
   });
 
   it("takes other sizes, and leaves a prompt its room", () => {

@@ -17,8 +17,8 @@ function gpt(layerCount: number, hiddenSize: number, headCount: number): Shape {
 }
 
 /**
- * Sizes of GPT-2 (Radford et al. 2019) and DistilGPT2. In the ordinary decoder with 1024 positions
- * they have 82, 124, 355, 774 and 1558 million parameters; gpt-391m, which nobody published under
+ * Sizes of GPT-2 (Radford et al. 2019) and DistilGPT2. With 1024 positions and a tied head they
+ * have 82, 124, 355, 774 and 1558 million parameters; gpt-391m, which nobody published under
  * this name, has 24 layers of 1080 columns in 18 heads, 391.6 million. The last two are for tests.
  */
 const shapes: ReadonlyMap<string, Shape> = new Map([
@@ -38,7 +38,7 @@ export interface ShapeOptions {
   readonly shape: string;
   /** Whose functions the blocks compute; it decides between merged and ordinary modules. */
   readonly recipe: PresetName;
-  /** Of a merged module; the ordinary decoder has a layernorm with scale and shift. */
+  /** Of a merged module; the ordinary decoder has a layernorm. */
   readonly norm?: "layernorm" | "affine" | undefined;
   /** Positions of prompt and generated part together. Default 512. */
   readonly positions?: number | undefined;
@@ -78,9 +78,9 @@ export function shapeConfig(options: ShapeOptions): ModelConfig {
     headCount: shape.headCount,
     innerSize: shape.innerSize,
     positionCount: positions,
-    ...(merged ? mergedParts(options.norm ?? "layernorm") : ordinaryParts),
     residual: true,
     tiedHead: true,
+    ...(merged ? mergedParts(options.norm ?? "layernorm") : ordinaryParts),
     tokens: { pad: last, begin: last, end: last },
     prompt: { kind: "text", bucket },
     generation: {
@@ -107,9 +107,13 @@ function mergedParts(norm: "layernorm" | "affine") {
   };
 }
 
+/** As of a trained model after import: norms and scores' scales folded, a head of its own. */
 const ordinaryParts = {
   attention: "softmax",
   activation: { kind: "gelu", form: "tanh" },
-  norm: { kind: "layernorm", eps: 1e-5, scale: true },
+  norm: { kind: "layernorm", eps: 1e-5, scale: false },
+  scaledQuery: true,
+  tiedHead: false,
+  headBias: true,
   nextToken: "lookup",
 };

@@ -4,6 +4,7 @@ import { errorOf } from "../../test/errors.ts";
 import { tinyTokenizerJson, tinyTokens, tinyVocabSize } from "../../test/tiny-model.ts";
 import { loadFloatKernels } from "../kernel/float-load.ts";
 import { loadRingKernels } from "../kernel/load-node.ts";
+import type { Model } from "../model/checkpoint.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { fixedBench, floatBench, insecureSecureBench } from "../party/local.ts";
 import { planGeneration } from "../party/plan.ts";
@@ -43,6 +44,34 @@ describe.each(["layernorm", "affine"] as const)("a random model, %s", (norm) => 
   });
 });
 
+it("says the same whether columns are stored with shifts or without", async () => {
+  const model = randomModel({ ...tiny, seed: 5 }, floats);
+  const { columns, shifted, plain } = coarseColumns(model, "layers.0.u.weight");
+  expect(columns).toBe(128);
+  const asked = { prompt: "aeiou", maxTokens: 6, ignoreEnd: true };
+  const all = [plain, shifted].map(async (weights) => {
+    const changed = { ...model, weights };
+    const fixed = await fixedBench(changed, rings, 1)(asked);
+    const secure = await (await insecureSecureBench(changed, rings, 1))(asked);
+    return [fixed.tokens, secure.tokens, secure.online.serverSentBytes];
+  });
+  const [without, withShifts] = await Promise.all(all);
+  expect(withShifts!.slice(0, 2)).toEqual([without![0], without![0]]);
+  expect(withShifts![2]).toBe(without![2]);
+});
+
+/** Columns 1, 4, 7, .. of a matrix rounded to multiples of 2^3, with and without their shifts. */
+function coarseColumns({ config, weights }: Model, name: string) {
+  const { shape, data } = weights.get(name)!;
+  const columns = shape[1]!;
+  const columnShifts = Uint8Array.from({ length: columns }, (_, j) => (j % 3 === 1 ? 3 : 0));
+  const unit = (j: number) => 2 ** (columnShifts[j % columns]! - config.weightFracBits![name]!);
+  const coarse = data.map((value, i) => Math.round(value / unit(i)) * unit(i));
+  const plain = new Map(weights).set(name, { shape, data: coarse });
+  const shifted = new Map(weights).set(name, { shape, data: coarse, columnShifts });
+  return { columns, plain, shifted };
+}
+
 describe("of real sizes", () => {
   // The first layer's bounds are the widest: its input has positions added.
   it.each(["gpt2", "gpt2-xl"])("%s can be planned, and its bounds hold", async (shape) => {
@@ -71,6 +100,17 @@ describe("making one", () => {
     expect(config.tokens.end).toBe(tinyTokens.pad);
     const other = { ...tiny, tokenizer, vocabulary: tinyVocabSize - 1 };
     errorOf("E_TOKENIZER", () => randomModel(other, floats));
+  });
+
+  it("makes an ordinary decoder whose texts neither stand still nor forget their prompt", async () => {
+    const model = randomModel({ ...tiny, shape: "e2e", recipe: "vanilla" }, floats);
+    const bench = floatBench(model, floats);
+    const texts: (readonly number[])[] = [];
+    for (const prompt of ["aaaa", "eaia"]) {
+      texts.push((await bench({ prompt, maxTokens: 32, ignoreEnd: true })).tokens);
+      expect(new Set(texts.at(-1)).size).toBeGreaterThan(8);
+    }
+    expect(texts[0]).not.toEqual(texts[1]);
   });
 
   it("makes an ordinary decoder for float mode", async () => {
