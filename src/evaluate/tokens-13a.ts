@@ -2,8 +2,10 @@
 // the e2e-metrics tool has the same rules. Source: mteval-v13a.pl (NIST), sub NormalizeText.
 
 /** What Python's str.split takes for a blank; JavaScript's \s differs in U+FEFF and controls. */
-const BLANKS = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/;
-const TRAILING_BLANKS = new RegExp(`${BLANKS.source}$`);
+const BLANK =
+  "[\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+";
+const BLANKS = new RegExp(BLANK);
+const TRAILING_BLANKS = new RegExp(`${BLANK}$`);
 
 /** Symbols that are words of their own: all of ASCII's but the apostrophe, comma, hyphen, dot. */
 const SYMBOL = /[{-~[-` -&(-+:-@/]/g;
