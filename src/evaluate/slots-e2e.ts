@@ -103,8 +103,8 @@ const classes: readonly ValueClass[] = [
     slot: "customer rating",
     values: ["high", "5 out of 5"],
     says: new RegExp(
-      ` (?:5 (?:out )?of (?:a possible )?5|(?<! of )5 stars?|(?<! not )(?:high|highly|well|top|best|excellent|` +
-        `perfect)${guests} (?:${rating}|recommended|regarded)|` +
+      ` (?:5 (?:out )?of (?:a possible )?5|(?<! of )5 stars?|` +
+        `(?<! not )(?:high|highly|well|top|best|excellent|perfect)${guests} (?:${rating}|recommended|regarded)|` +
         `${rating}${few} (?:high|highly|excellent|5)(?! (?:${price}|cost))) `,
     ),
     enough: / (?:highly|excellent|great|good|perfect) /,
