@@ -53,6 +53,7 @@ describe("exported names", () => {
       encodePrompt
       ensure
       errorCodes
+      evaluate
       fileStore
       fixedBench
       floatBench
@@ -63,10 +64,13 @@ describe("exported names", () => {
       loadExamples
       loadFloatKernels
       loadModel
+      loadOutputs
       loadRingKernels
       loadTokenizer
       memoryStore
+      needsInputs
       networks
+      numberedExamples
       parseTrainConfig
       planGeneration
       predict
@@ -76,8 +80,10 @@ describe("exported names", () => {
       readExamples
       runStage
       saveModel
+      scoreItems
       scoreOutputs
       shapeNames
+      slotTasks
       startRelay
       testFloatKernels
       testRingKernels
@@ -97,24 +103,32 @@ describe("exported names", () => {
       type DecodeFloatOptions
       type Draft
       type ErrorCode
+      type EvaluateOptions
+      type EvaluationReport
       type Example
       type FloatKernels
       type FloatTiming
       type GenerateOptions
       type Generation
       type GenerationOptions
+      type ItemReport
+      type ItemScore
       type KernelReport
       type LinkOptions
       type LocalBench
       type LocalOptions
+      type MatchScore
       type Mode
       type Model
       type ModelConfig
+      type Numbered
+      type Output
       type Plan
       type Prediction
       type Preparer
       type PreparerSetup
       type RandomModelOptions
+      type ReadOptions
       type Relay
       type RelayOptions
       type RingKernels
@@ -122,6 +136,9 @@ describe("exported names", () => {
       type SampleOptions
       type SegmentProgress
       type ServerOptions
+      type SlotReport
+      type SlotTask
+      type SlotTotals
       type StartPreparer
       type Transport
       type WebSocketListener"

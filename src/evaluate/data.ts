@@ -71,8 +71,8 @@ export async function* numberedExamples(
     const item = exampleOf(value, inputOptional);
     if (!item) {
       const input = inputOptional ? "" : `a text "input" with `;
-      const message = `${path}:${line}: lacks ${input}either a text "ref" or a list "refs" of texts`;
-      throw new MergenError("E_DATA", `${message}; mend or remove the line`);
+      const lacks = `lacks ${input}either a text "ref" or a list "refs" of texts`;
+      throw new MergenError("E_DATA", `${path}:${line}: ${lacks}; mend or remove the line`);
     }
     yield { item, line };
     if (++count >= limit) return;

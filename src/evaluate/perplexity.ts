@@ -27,8 +27,8 @@ export interface PerplexityOptions {
 
 /**
  * Scores one text after another under a model.
- * @throws E_DATA when a text has more tokens than the model has positions for; E_PROMPT, E_TOKENIZER
- *         when the input or the text does not fit the model
+ * @throws E_DATA when a text has more tokens than the model has positions for; E_PROMPT or
+ *         E_TOKENIZER when the input or the text does not fit the model
  */
 export function likelihoodUnder(
   model: LocalModel,

@@ -107,8 +107,8 @@ export async function evaluate(
 
 async function judgeOf(options: EvaluateOptions): Promise<Judge> {
   const { perplexity: model, anchor, bertScore, bertScoreLayer: layer, bartScore } = options;
-  const goesWith = (option: string) => `--${option} goes with the metric that it is about`;
-  ensure(layer === undefined || bertScore !== undefined, "E_USAGE", goesWith("bert-score-layer"));
+  const goesWith = "--bert-score-layer goes with --bert-score; give both";
+  ensure(layer === undefined || bertScore !== undefined, "E_USAGE", goesWith);
   const folders = [model, bertScore, bartScore];
   if (folders.every((folder) => folder === undefined)) return {};
   const kernels = await options.loadKernels();

@@ -21,111 +21,158 @@ interface ValueClass {
   readonly enough?: RegExp;
 }
 
+/** One of some expressions, between blanks. */
+function words(...expressions: string[]): RegExp {
+  return new RegExp(` (?:${expressions.join("|")}) `);
+}
+
 const price = "pric\\w*";
 const rating = "(?:rat\\w+|review\\w*|scor\\w*|stars?)";
+const guests = "(?: (?:customer|customers|user|consumer|guest))?";
 /** Up to three words of one statement, none of them a figure. */
 const few = "(?: (?!\\.|\\d|out |and |but )\\S+){0,3}";
-const guests = "(?: (?:customer|customers|user|consumer|guest))?";
+const notRated = `(?!${guests} (?:${rating}|quality))`;
+const notPriced = `(?! (?:${price}|cost))`;
+const ofFive = "(?:out )?of (?:a possible )?5";
 
 const classes: readonly ValueClass[] = [
   {
     slot: "eatType",
     values: ["pub"],
-    says: / (?:pubs?|public house) /,
-    enough: / (?:bar|tavern) /,
+    says: words("pubs?", "public house"),
+    enough: words("bar", "tavern"),
   },
   {
     slot: "eatType",
     values: ["coffee shop"],
-    says: / (?:coffee ?(?:shop|house|bar|place)s?|coffee|cafes?) /,
+    says: words("coffee ?(?:shop|house|bar|place)s?", "coffee", "cafes?"),
   },
   {
     slot: "eatType",
     values: ["restaurant"],
     says: /(?!)/, // Said of pubs and coffee shops, too.
-    enough: / (?:restaurants?|eater(?:y|ies)|diners?|bistro|dining|place to eat|establishment) /,
+    enough: words("restaurants?", "eater(?:y|ies)", "diners?", "bistro", "dining", "place to eat"),
   },
-  { slot: "food", values: ["chinese"], says: / chinese /, enough: / noodles? / },
-  { slot: "food", values: ["english"], says: / (?:english|british) /, enough: / fish and chips / },
-  { slot: "food", values: ["fast food"], says: / fast ?foods? /, enough: / (?:burgers?|junk) / },
-  { slot: "food", values: ["french"], says: / french / },
-  { slot: "food", values: ["indian"], says: / indian /, enough: / curr(?:y|ies) / },
-  { slot: "food", values: ["italian"], says: / italian /, enough: / (?:pasta|pizza|spaghetti) / },
-  { slot: "food", values: ["japanese"], says: / japanese /, enough: / sushi / },
+  { slot: "food", values: ["chinese"], says: words("chinese"), enough: words("noodles?") },
+  {
+    slot: "food",
+    values: ["english"],
+    says: words("english", "british"),
+    enough: words("fish and chips"),
+  },
+  {
+    slot: "food",
+    values: ["fast food"],
+    says: words("fast ?foods?"),
+    enough: words("burgers?", "junk"),
+  },
+  { slot: "food", values: ["french"], says: words("french") },
+  { slot: "food", values: ["indian"], says: words("indian"), enough: words("curr(?:y|ies)") },
+  {
+    slot: "food",
+    values: ["italian"],
+    says: words("italian"),
+    enough: words("pasta", "pizza", "spaghetti"),
+  },
+  { slot: "food", values: ["japanese"], says: words("japanese"), enough: words("sushi") },
   {
     slot: "priceRange",
     values: ["cheap", "less than £20"],
-    says: new RegExp(
-      ` (?:cheap\\w*|inexpensive\\w*|affordabl[ey]|budget|low(?:er|est)? ?(?:cost|${price}|budget)|` +
-        `(?:less|lower|cheaper) th[ae]n £?20|(?:under|below|up to|maximum of) £?20|` +
-        `${price}${few} (?:low|lower|under|below|less)(?! ${rating})) `,
+    says: words(
+      "cheap\\w*",
+      "inexpensive\\w*",
+      "affordabl[ey]",
+      "budget",
+      `low(?:er|est)? ?(?:cost|${price}|budget)`,
+      "(?:less|lower|cheaper) th[ae]n £?20",
+      "(?:under|below|up to|maximum of) £?20",
+      `${price}${few} (?:low|lower|under|below|less)${notRated}`,
     ),
   },
   {
     slot: "priceRange",
     values: ["moderate", "£20 25"],
-    says: new RegExp(
-      ` (?:(?:moderate|moderately|mid|medium|average|reasonable|reasonably|fair|fairly|decent)` +
-        `(?: range)? ?(?:cost\\w*|${price})|${price}${few} (?:moderate|average|reasonable|medium)` +
-        `(?!${guests} ${rating})|£?20(?: to| and| or)? £?25|mid range|moderate range) `,
+    says: words(
+      "(?:moderate|moderately|mid|medium|average|reasonable|reasonably|fair|fairly|decent)" +
+        `(?: range)? ?(?:cost\\w*|${price})`,
+      `${price}${few} (?:moderate|average|reasonable|medium)${notRated}`,
+      "£?20(?: to| and| or)? £?25",
+      "(?:mid|moderate) range",
     ),
-    enough: / (?:moderate|moderately|reasonabl[ey]) /,
+    enough: words("moderate", "moderately", "reasonabl[ey]"),
   },
   {
     slot: "priceRange",
     values: ["high", "more than £30"],
-    says: new RegExp(
-      ` (?:expensive\\w*|costly|pricey|upscale|high(?:er|ly|est)? ?(?:end|cost|${price})|` +
-        `${price}${few} high(?:er)?(?!${guests} (?:${rating}|quality))|` +
-        `(?:more|higher|greater) th[ae]n £?30|(?:over|above|at least) £?30|£?30 (?:or|and|plus)) `,
+    says: words(
+      "expensive\\w*",
+      "costly",
+      "pricey",
+      "upscale",
+      `high(?:er|ly|est)? ?(?:end|cost|${price})`,
+      `${price}${few} high(?:er)?${notRated}`,
+      "(?:more|higher|greater) th[ae]n £?30",
+      "(?:over|above|at least) £?30",
+      "£?30 (?:or|and|plus)",
     ),
   },
   {
     slot: "customer rating",
     values: ["low", "1 out of 5"],
-    says: new RegExp(
-      ` (?:1 (?:out )?of (?:a possible )?5|1 ?/ ?5|1 stars?|(?:low|lowly|poor|poorly|bad|badly)` +
-        `${guests} ${rating}|not (?:well|highly|very well)${guests} ${rating}|` +
-        `${rating}${few} (?:low|poor|bad|1)(?! (?:${price}|cost))) `,
+    says: words(
+      `1 ${ofFive}`,
+      "1 stars?",
+      `(?:low|lowly|poor|poorly|bad|badly)${guests} ${rating}`,
+      `not (?:well|highly|very well)${guests} ${rating}`,
+      `${rating}${few} (?:low|poor|bad|1)${notPriced}`,
     ),
   },
   {
     slot: "customer rating",
     values: ["average", "3 out of 5"],
-    says: new RegExp(
-      ` (?:3 (?:out )?of (?:a possible )?5|3 stars?|` +
-        `(?:average|averagely|moderate|moderately|decent|mid)${guests} ${rating}|` +
-        `${rating}${few} (?:average|3|mediocre)(?! (?:${price}|cost))) `,
+    says: words(
+      `3 ${ofFive}`,
+      "3 stars?",
+      `(?:average|averagely|moderate|moderately|decent|mid)${guests} ${rating}`,
+      `${rating}${few} (?:average|3|mediocre)${notPriced}`,
     ),
-    enough: / (?:average|mediocre|decent) /,
+    enough: words("average", "mediocre", "decent"),
   },
   {
     slot: "customer rating",
     values: ["high", "5 out of 5"],
-    says: new RegExp(
-      ` (?:5 (?:out )?of (?:a possible )?5|(?<! of )5 stars?|` +
-        `(?<! not )(?:high|highly|well|top|best|excellent|perfect)${guests} (?:${rating}|recommended|regarded)|` +
-        `${rating}${few} (?:high|highly|excellent|5)(?! (?:${price}|cost))) `,
+    says: words(
+      `5 ${ofFive}`,
+      "(?<! of )5 stars?",
+      `(?<! not )(?:high|highly|well|top|best|excellent|perfect)${guests} ` +
+        `(?:${rating}|recommended|regarded)`,
+      `${rating}${few} (?:high|highly|excellent|5)${notPriced}`,
     ),
-    enough: / (?:highly|excellent|great|good|perfect) /,
+    enough: words("highly", "excellent", "great", "good", "perfect"),
   },
   {
     slot: "area",
     values: ["riverside"],
-    says: / (?:river ?sides?|river ?banks?|rivers?|thames|waterfront|waterside) /,
+    says: words("river ?sides?", "river ?banks?", "rivers?", "thames", "waterfront", "waterside"),
   },
   {
     slot: "area",
     values: ["city centre"],
-    says: /(?: (?:city|town|inner) ?cent(?:re|er)| (?:cent(?:re|er)|heart|middle) of(?: the| a)?(?: \S+)? (?:city|town)| downtown| inner city| central| cent(?:re|er)) /,
-    enough: / (?:city|town|centrally) /,
+    says: words(
+      "(?:city |town |inner )?cent(?:re|er)",
+      "(?:heart|middle) of(?: the| a)?(?: \\S+)? (?:city|town)",
+      "downtown",
+      "inner city",
+      "central",
+    ),
+    enough: words("city", "town", "centrally"),
   },
 ];
 
 const named = ["name", "near"];
 const FAMILY = "familyFriendly";
 const children = "(?:famil(?:y|ies)|kids?|child|children|childrens|childs)";
-const families = new RegExp(` ${children} `);
+const families = words(children);
 /** "No" and the like, at most five words before, in the same sentence. */
 const negated = new RegExp(
   `(?: (?:not|no|non|isnt|doesnt|dont|never|nor|un|unfriendly|without|unsuitable|cannot)` +

@@ -27,7 +27,7 @@ const topics: Readonly<Record<string, RegExp>> = {
 /** Slots that may stand without a value. */
 const bare = /^(?:Time|Day|Stay|People|Ref|Name|Area|Price|Food|Type|Choice|Fee|Open)(?:-none)?$/;
 const unchecked =
-  /^(?:\?|none|any|unknown|not mentioned|(?:do not|dont|does not|doesnt) (?:care|matter|know|have).*|)$/;
+  /^(?:|none|any|unknown|not mentioned|(?:do not|dont|does not|doesnt) (?:care|matter|know|have).*)$/;
 const closed: readonly (readonly [slot: string, words: readonly string[]])[] = [
   ["Area", ["north", "south", "east", "west"]],
   ["Price", ["cheap", "moderate", "expensive"]],
@@ -137,12 +137,12 @@ function parse(input: string): Slot[] {
   for (const act of input.trim().split(/(?<=\)); (?=[A-Za-z]+-[A-Za-z]+\()/)) {
     const match = /^[A-Za-z]+-[A-Za-z]+\((.*)\)$/s.exec(act);
     ensure(match, "E_DATA", message);
-    for (const piece of match[1].split(", ")) {
+    for (const [index, piece] of match[1].split(", ").entries()) {
       const [, name, value] = /^([A-Za-z]+)=(.*)$/s.exec(piece) ?? [];
       const last = slots.at(-1);
       if (name !== undefined) slots.push({ name, value });
       else if (piece in topics) slots.push({ name: piece, value: "yes" });
-      else if (last && !bare.test(piece))
+      else if (last && index > 0 && !bare.test(piece))
         slots[slots.length - 1] = { ...last, value: `${last.value}, ${piece}` };
     }
   }
