@@ -26,8 +26,10 @@ const topics: Readonly<Record<string, RegExp>> = {
 };
 /** Slots that may stand without a value. */
 const bare = /^(?:Time|Day|Stay|People|Ref|Name|Area|Price|Food|Type|Choice|Fee|Open)(?:-none)?$/;
-const unchecked =
-  /^(?:|none|any|unknown|not mentioned|(?:do not|dont|does not|doesnt) (?:care|matter|know|have).*)$/;
+const unchecked = new RegExp(
+  "^(?:|none|any|unknown|not mentioned|" +
+    "(?:do not|dont|does not|doesnt) (?:care|matter|know|have).*)$",
+);
 const closed: readonly (readonly [slot: string, words: readonly string[]])[] = [
   ["Area", ["north", "south", "east", "west"]],
   ["Price", ["cheap", "moderate", "expensive"]],
