@@ -92,17 +92,20 @@ export async function evaluate(
     options.onProgress?.(i + 1);
     return { ...item, ...(slots && { slots: slots[i] }), ...judged.report };
   });
-  const { rate, ...totals } = slots ? slotTotals(slots) : {};
   return {
     corpus: {
       ...corpus,
-      ...(rate !== undefined && { slotErrorRate: rate, slots: totals as Omit<SlotTotals, "rate"> }),
+      ...(slots && slotKeys(slotTotals(slots))),
       ...(judge.likelihood && { perplexity: perplexity(likelihoods) }),
       ...(judge.bert && { bertScore: meanOf(reports.map(({ bertScore }) => bertScore!)) }),
       ...(judge.bart && { bartScore: meanOf(reports.map(({ bartScore }) => bartScore!)) }),
     },
     items: reports,
   };
+}
+
+function slotKeys({ rate, ...slots }: SlotTotals) {
+  return { slotErrorRate: rate, slots };
 }
 
 async function judgeOf(options: EvaluateOptions): Promise<Judge> {
