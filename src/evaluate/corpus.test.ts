@@ -60,5 +60,7 @@ describe("scoreItems", () => {
     const { message } = errorOf("E_DATA", () => scoreOutputs(examples, [{ text: "a" }]));
     expect(message).toMatch(/1 outputs stand against 2 examples; give one for each/);
     errorOf("E_DATA", () => scoreOutputs([], []));
+    const bare = errorOf("E_DATA", () => scoreOutputs([example("x")], [{ text: "a" }]));
+    expect(bare.message).toMatch(/example 1 has no reference; give at least one/);
   });
 });

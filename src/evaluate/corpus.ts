@@ -54,6 +54,8 @@ export function scoreItems(
   const counts = `${outputs.length} outputs stand against ${examples.length} examples`;
   ensure(examples.length === outputs.length, "E_DATA", `${counts}; give one for each`);
   ensure(examples.length > 0, "E_DATA", "there is nothing to score; give examples and outputs");
+  const bare = examples.findIndex(({ refs }) => refs.length === 0);
+  ensure(bare < 0, "E_DATA", `example ${bare + 1} has no reference; give at least one`);
   const texts = outputs.map(({ text }) => text);
   const references = examples.map(({ refs }) => refs);
   const bleu = texts.map((text, i) => bleuCounts(text, references[i]));
