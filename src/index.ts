@@ -1,8 +1,31 @@
 // The public interface for Node. Browser code imports ./client.ts instead.
 
 export { type ErrorCode, ensure, errorCodes, MergenError } from "./errors.ts";
-export { type CorpusScore, scoreOutputs } from "./evaluate/corpus.ts";
-export { type Example, loadExamples, readExamples } from "./evaluate/data.ts";
+export type { MatchScore } from "./evaluate/bert-score.ts";
+export { type CorpusScore, type ItemScore, scoreItems, scoreOutputs } from "./evaluate/corpus.ts";
+export {
+  type Example,
+  loadExamples,
+  loadOutputs,
+  type Numbered,
+  numberedExamples,
+  type Output,
+  type ReadOptions,
+  readExamples,
+} from "./evaluate/data.ts";
+export {
+  type EvaluateOptions,
+  type EvaluationReport,
+  evaluate,
+  type ItemReport,
+  needsInputs,
+} from "./evaluate/report.ts";
+export {
+  type SlotReport,
+  type SlotTask,
+  type SlotTotals,
+  slotTasks,
+} from "./evaluate/slot-error.ts";
 export { createSampler, type SampleOptions } from "./generate/sample.ts";
 export { loadCrc32c } from "./kernel/crc-load.ts";
 export type { FloatKernels } from "./kernel/float-kernels.ts";

@@ -47,50 +47,47 @@ describe("exported names", () => {
       Server
       checkModelFolder
       connectWebSocket
-      crc32c
       createSampler
       decodeFloat
       describeKernels
       encodePrompt
       ensure
       errorCodes
+      evaluate
       fileStore
       fixedBench
       floatBench
       generationOptions
-      importHuggingFace
-      importLlama2c
       insecureSecureBench
-      isMerged
       listenWebSocket
       loadConfig
-      loadCrc32c
       loadExamples
       loadFloatKernels
       loadModel
+      loadOutputs
       loadRingKernels
       loadTokenizer
       memoryStore
-      modelWithRecipe
+      needsInputs
       networks
+      numberedExamples
       parseTrainConfig
       planGeneration
       predict
-      presetNames
       promptPositions
       promptText
       randomModel
       readExamples
       runStage
       saveModel
+      scoreItems
       scoreOutputs
       shapeNames
+      slotTasks
       startRelay
-      testCrc32c
       testFloatKernels
       testRingKernels
-      threadPreparer
-      withRecipe"
+      threadPreparer"
     `);
   });
 
@@ -106,26 +103,32 @@ describe("exported names", () => {
       type DecodeFloatOptions
       type Draft
       type ErrorCode
+      type EvaluateOptions
+      type EvaluationReport
       type Example
       type FloatKernels
       type FloatTiming
       type GenerateOptions
       type Generation
       type GenerationOptions
-      type ImportOptions
+      type ItemReport
+      type ItemScore
       type KernelReport
       type LinkOptions
       type LocalBench
       type LocalOptions
+      type MatchScore
       type Mode
       type Model
       type ModelConfig
+      type Numbered
+      type Output
       type Plan
       type Prediction
       type Preparer
       type PreparerSetup
-      type PresetName
       type RandomModelOptions
+      type ReadOptions
       type Relay
       type RelayOptions
       type RingKernels
@@ -133,6 +136,9 @@ describe("exported names", () => {
       type SampleOptions
       type SegmentProgress
       type ServerOptions
+      type SlotReport
+      type SlotTask
+      type SlotTotals
       type StartPreparer
       type Transport
       type WebSocketListener"

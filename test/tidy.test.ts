@@ -28,7 +28,7 @@ const arrows: Record<string, readonly string[]> = {
   model: ["graph", "recipe"],
   generate: [],
   wire: [],
-  evaluate: [],
+  evaluate: ["kernel", "model", "generate", "party"],
   party: ["kernel", "ring", "share", "gate", "plan", "run", "graph", "model", "generate", "wire"],
   train: ["kernel", "graph", "recipe", "plan", "run", "model", "generate", "evaluate", "party"],
 };

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { rejectionOf } from "../../test/errors.ts";
 import { itWithShared } from "../../test/shared.ts";
 import { MergenError } from "../errors.ts";
-import { loadExamples, readExamples } from "./data.ts";
+import { loadExamples, loadOutputs, numberedExamples, readExamples } from "./data.ts";
 import { corpusRougeL } from "./rouge.ts";
 
 let dir: string;
@@ -56,6 +56,62 @@ describe("reading", () => {
     const text = inputs.map((input) => JSON.stringify({ input, ref: "r" })).join("\n");
     const read = await loadExamples(await write("e.jsonl", text));
     expect(read.map(({ input }) => input)).toEqual(inputs);
+  });
+});
+
+describe("lines", () => {
+  it("are told with each example, blank ones among them", async () => {
+    const path = await write("numbered.jsonl", lines);
+    const read = [];
+    for await (const one of numberedExamples(path)) read.push(one);
+    expect(read.map(({ line }) => line)).toEqual([1, 3]);
+    expect(read.map(({ item }) => item)).toEqual(examples);
+  });
+
+  it("may lack an input where it is not needed", async () => {
+    const path = await write("refs.jsonl", '{"ref":"a"}\n{"refs":["b"],"input":"c"}\n');
+    expect(await loadExamples(path, { inputOptional: true })).toEqual([
+      { input: "", refs: ["a"] },
+      { input: "c", refs: ["b"] },
+    ]);
+    await rejectionOf("E_DATA", () => loadExamples(path));
+    for (const bad of ['{"input":1,"ref":"a"}', '{"input":"a"}', "[]", "null", '"ref"']) {
+      const wrong = await write("bad-refs.jsonl", bad);
+      const { message } = await rejectionOf("E_DATA", () =>
+        loadExamples(wrong, { inputOptional: true }),
+      );
+      expect(message).toMatch(/bad-refs\.jsonl:1: lacks either a text "ref" or a list "refs"/);
+    }
+  });
+});
+
+describe("outputs", () => {
+  it("are texts, with how they stopped where that is known", async () => {
+    const content =
+      '{"text":"a","stopped":"end","x":1}\n\n{"text":"","stopped":null}\n{"text":"c"}';
+    const outputs = [{ text: "a", stopped: "end" }, { text: "" }, { text: "c" }];
+    for (const path of [
+      await write("o.jsonl", content),
+      await write("o.jsonl.gz", gzipSync(content)),
+    ]) {
+      expect(await loadOutputs(path)).toEqual(outputs);
+      expect(await loadOutputs(path, { limit: 2 })).toEqual(outputs.slice(0, 2));
+    }
+  });
+
+  it.each<[name: string, content: string, message: RegExp]>([
+    ["none.jsonl", "\n", /none\.jsonl: holds no output; give another file/],
+    [
+      "text.jsonl",
+      '{"text":"a"}\n{"texts":"b"}',
+      /text\.jsonl:2: no field `text`.*; mend or remove/,
+    ],
+    ["number.jsonl", '{"text":1}', /number\.jsonl:1: no field `text` that is a text/],
+    ["json.jsonl", '{"text":"a"}\n{', /json\.jsonl:2: is not JSON; mend or remove/],
+    ["null.jsonl", "null", /null\.jsonl:1: no field `text`/],
+  ])("are refused by line: %s", async (name, content, message) => {
+    const path = await write(`outputs-${name}`, content);
+    expect((await rejectionOf("E_DATA", () => loadOutputs(path))).message).toMatch(message);
   });
 });
 

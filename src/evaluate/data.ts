@@ -1,11 +1,9 @@
-// Reads data sets: JSON Lines, plain or gzip, with an input and one or several references a line.
-// Streams, so that a limit spares the rest of a file and a corrupt one costs no memory.
+// Reads data sets, JSON Lines with an input and one or several references a line, and outputs to
+// score against them, with a text a line.
 
-import { createReadStream } from "node:fs";
-import { pipeline, type Readable } from "node:stream";
-import { createGunzip } from "node:zlib";
 import { z } from "zod";
-import { MergenError } from "../errors.ts";
+import { ensure, MergenError } from "../errors.ts";
+import { readJsonLines } from "./lines.ts";
 
 export interface Example {
   readonly input: string;
@@ -16,9 +14,22 @@ export interface Example {
 export interface ReadOptions {
   /** Examples to read at most; what follows is not looked at. */
   readonly limit?: number | undefined;
+  /** A line may lack its input, which is then empty: for texts that are only compared. */
+  readonly inputOptional?: boolean | undefined;
 }
 
-const LINE_LIMIT_BYTES = 1 << 20;
+/** An output to score, as `mergen run --json` prints it. */
+export interface Output {
+  readonly text: string;
+  /** `end` where the text reached the end token. */
+  readonly stopped?: string | undefined;
+}
+
+/** With the line of its file, from 1. */
+export interface Numbered<T> {
+  readonly item: T;
+  readonly line: number;
+}
 
 const single = z.object({ input: z.string(), ref: z.string(), refs: z.undefined().optional() });
 const several = z.object({
@@ -26,6 +37,7 @@ const several = z.object({
   refs: z.array(z.string()).min(1),
   ref: z.undefined().optional(),
 });
+const outputLine = z.object({ text: z.string(), stopped: z.unknown().optional() });
 
 /**
  * The examples of a .jsonl or .jsonl.gz file one by one; blank lines are passed over.
@@ -34,21 +46,9 @@ const several = z.object({
  */
 export async function* readExamples(
   path: string,
-  { limit = Infinity }: ReadOptions = {},
+  options: ReadOptions = {},
 ): AsyncGenerator<Example> {
-  if (!(limit === Infinity || (Number.isInteger(limit) && limit > 0))) {
-    throw new MergenError("E_USAGE", "the limit of examples is not a positive integer");
-  }
-  let count = 0;
-  let line = 0;
-  for await (const bytes of readLines(path)) {
-    line++;
-    const example = parseLine(bytes, `${path}:${line}`);
-    if (example === undefined) continue;
-    yield example;
-    if (++count >= limit) return;
-  }
-  if (count === 0) throw new MergenError("E_DATA", `${path}: holds no example; give another file`);
+  for await (const { item } of numberedExamples(path, options)) yield item;
 }
 
 /** All examples of a file, or the first `limit`. @throws E_DATA as readExamples */
@@ -58,66 +58,55 @@ export async function loadExamples(path: string, options: ReadOptions = {}): Pro
   return examples;
 }
 
-/** Undefined for a blank line. No message quotes the line: it may be somebody's prompt. */
-function parseLine(bytes: Uint8Array, origin: string): Example | undefined {
-  let text: string;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    throw new MergenError("E_DATA", `${origin}: is not UTF-8; convert the file`);
+/** The same with the number of each line. @throws E_DATA as readExamples */
+export async function* numberedExamples(
+  path: string,
+  { limit = Infinity, inputOptional = false }: ReadOptions = {},
+): AsyncGenerator<Numbered<Example>> {
+  if (!(limit === Infinity || (Number.isInteger(limit) && limit > 0))) {
+    throw new MergenError("E_USAGE", "the limit of examples is not a positive integer");
   }
-  if (text.trim() === "") return undefined;
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    throw new MergenError("E_DATA", `${origin}: is not JSON; mend or remove the line`);
+  let count = 0;
+  for await (const { value, line } of readJsonLines(path)) {
+    const item = exampleOf(value, inputOptional);
+    if (!item) {
+      const input = inputOptional ? "" : `a text "input" with `;
+      const lacks = `lacks ${input}either a text "ref" or a list "refs" of texts`;
+      throw new MergenError("E_DATA", `${path}:${line}: ${lacks}; mend or remove the line`);
+    }
+    yield { item, line };
+    if (++count >= limit) return;
   }
+  if (count === 0) throw new MergenError("E_DATA", `${path}: holds no example; give another file`);
+}
+
+/**
+ * The outputs of a .jsonl or .jsonl.gz file, or the first `limit`.
+ * @throws E_DATA naming file and line when the file is missing, corrupt or empty, or a line is
+ * not UTF-8, not JSON, too long or without a text
+ */
+export async function loadOutputs(
+  path: string,
+  { limit = Infinity }: { limit?: number | undefined } = {},
+): Promise<Output[]> {
+  const outputs: Output[] = [];
+  for await (const { value, line } of readJsonLines(path)) {
+    if (outputs.length >= limit) break;
+    const parsed = outputLine.safeParse(value);
+    const message = `${path}:${line}: no field \`text\` that is a text; mend or remove the line`;
+    ensure(parsed.success, "E_DATA", message);
+    const { text, stopped } = parsed.data;
+    outputs.push(typeof stopped === "string" ? { text, stopped } : { text });
+  }
+  ensure(outputs.length > 0, "E_DATA", `${path}: holds no output; give another file`);
+  return outputs;
+}
+
+function exampleOf(value: unknown, inputOptional: boolean): Example | undefined {
+  const without = inputOptional && typeof value === "object" && value !== null;
+  const json = without ? { input: "", ...value } : value;
   const one = single.safeParse(json);
   if (one.success) return { input: one.data.input, refs: [one.data.ref] };
   const many = several.safeParse(json);
-  if (many.success) return { input: many.data.input, refs: many.data.refs };
-  const message = `${origin}: lacks a text "input" with either a text "ref" or a list "refs"`;
-  throw new MergenError("E_DATA", `${message}; mend or remove the line`);
-}
-
-/** The lines of a file as bytes, without their ends. */
-async function* readLines(path: string): AsyncGenerator<Uint8Array> {
-  let parts: Buffer[] = [];
-  let held = 0;
-  let line = 1;
-  for await (const chunk of readChunks(path)) {
-    let start = 0;
-    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
-      yield Buffer.concat([...parts, chunk.subarray(start, end)]);
-      parts = [];
-      held = 0;
-      line++;
-      start = end + 1;
-    }
-    parts.push(chunk.subarray(start));
-    held += chunk.length - start;
-    if (held > LINE_LIMIT_BYTES) {
-      const message = `${path}:${line}: is longer than ${LINE_LIMIT_BYTES} bytes`;
-      throw new MergenError("E_DATA", `${message}; split or remove the line`);
-    }
-  }
-  if (held > 0) yield Buffer.concat(parts);
-}
-
-async function* readChunks(path: string): AsyncGenerator<Buffer> {
-  const file = createReadStream(path);
-  // The iteration below reports what goes wrong; pipeline closes both streams however it ends.
-  const source: Readable = path.endsWith(".gz")
-    ? pipeline(file, createGunzip(), () => undefined)
-    : file;
-  try {
-    for await (const chunk of source) yield chunk as Buffer;
-  } catch (cause) {
-    const { code = "unknown reason" } = cause as NodeJS.ErrnoException;
-    const message = code.startsWith("Z_")
-      ? `${path}: is not a whole gzip file; fetch it again`
-      : `${path}: cannot be read: ${code}; check the path`;
-    throw new MergenError("E_DATA", message, { cause });
-  }
+  return many.success ? { input: many.data.input, refs: many.data.refs } : undefined;
 }

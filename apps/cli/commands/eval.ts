@@ -1,15 +1,23 @@
-import { readFile } from "node:fs/promises";
-import { gunzipSync } from "node:zlib";
+import { type FileHandle, open } from "node:fs/promises";
 import { type Command, Option } from "commander";
 import {
-  type CorpusScore,
+  type EvaluateOptions,
+  type EvaluationReport,
   type Example,
   ensure,
-  loadExamples,
+  evaluate,
+  type ItemReport,
+  loadFloatKernels,
   loadModel,
+  loadOutputs,
   MergenError,
   type Mode,
-  scoreOutputs,
+  type Numbered,
+  needsInputs,
+  numberedExamples,
+  type Output,
+  type SlotTask,
+  slotTasks,
 } from "../../../src/index.ts";
 import { DEFAULT_SEED, integer, modelOption } from "../options.ts";
 import { note, Progress, printJson, table } from "../output.ts";
@@ -19,6 +27,13 @@ interface EvalFlags {
   readonly data: string;
   readonly limit?: number;
   readonly outputs?: string;
+  readonly perItem?: string;
+  readonly wordnet?: string;
+  readonly task?: SlotTask;
+  readonly perplexity?: string;
+  readonly bertScore?: string;
+  readonly bertScoreLayer?: number;
+  readonly bartScore?: string;
   readonly model: string;
   readonly mode: Mode;
   readonly anchor?: number;
@@ -27,49 +42,102 @@ interface EvalFlags {
   readonly json?: boolean;
 }
 
+const HELP = `
+Always: chrF++, BLEU, NIST, ROUGE-L, METEOR, name coverage, share of texts that end.
+docs/format.md has the definitions and the keys of --json and --per-item.
+
+Examples:
+  $ mergen eval --data dev.jsonl.gz --outputs texts.jsonl --json
+  $ mergen eval --data dev.jsonl.gz --outputs texts.jsonl --task e2e --per-item scores.jsonl
+  $ mergen eval --data dev.jsonl.gz --mode fixed --anchor 0`;
+
 /** `mergen eval`: scores outputs, or a model's own. */
 export function addEval(root: Command): void {
-  root
+  const command = root
     .command("eval")
-    .description("score outputs against references: ROUGE-L and name coverage")
-    .requiredOption(
-      "--data <file>",
-      "examples, .jsonl or .jsonl.gz with `input` and `refs` or `ref`",
-    )
+    .description("score outputs against references: BLEU, ROUGE-L, METEOR and others")
+    .requiredOption("--data <file>", "examples, .jsonl or .jsonl.gz with `refs` or `ref`, `input`")
     .option("--limit <n>", "take the first n examples", integer(1))
-    .option(
-      "--outputs <file>",
-      "outputs, one JSON object with `text` a line; else the model is run",
+    .option("--outputs <file>", "outputs, one JSON object with `text` a line; else a model is run")
+    .option("--per-item <file>", "write the scores of each item there, a JSON object a line")
+    .option("--wordnet <dir>", "folder of WordNet 3's files: synonyms for METEOR")
+    .addOption(
+      new Option("--task <name>", "slot error rate by the rules of a task").choices(slotTasks),
     )
+    .option("--perplexity <dir>", "perplexity under a model of this package, in float")
+    .option("--bert-score <dir>", "BERTScore with a BERT or RoBERTa folder (safetensors)")
+    .option("--bert-score-layer <n>", "layer of its embeddings (default: bert_score's)", integer(0))
+    .option("--bart-score <dir>", "BARTScore with a BART folder (safetensors)");
+  modelOptions(command).addHelpText("after", HELP).action(run);
+}
+
+function modelOptions(command: Command): Command {
+  return command
     .addOption(modelOption)
     .addOption(
       new Option("--mode <name>", "how the model is run")
         .choices(["float", "fixed", "secure"])
         .default("fixed"),
     )
-    .option("--anchor <k>", "send every k-th token back (default: from the model)", integer(0))
+    .option(
+      "--anchor <k>",
+      "send every k-th token back, also for --perplexity (default: from the model)",
+      integer(0),
+    )
     .option("--max-tokens <n>", "tokens at most (default: from the model)", integer(1))
     .option("--seed <n>", "seed of the run", integer(0), DEFAULT_SEED)
-    .option("--json", "print one compact JSON object")
-    .addHelpText(
-      "after",
-      "\nExamples:\n  $ mergen eval --data dev.jsonl.gz --outputs texts.jsonl --json\n" +
-        "  $ mergen eval --data dev.jsonl.gz --mode fixed --anchor 0",
-    )
-    .action(evaluate);
+    .option("--json", "print one compact JSON object");
 }
 
-async function evaluate(flags: EvalFlags): Promise<void> {
-  const { limit } = flags;
-  const examples = await loadExamples(flags.data, limit === undefined ? {} : { limit });
-  const outputs =
-    flags.outputs === undefined
-      ? await produce(flags, examples)
-      : (await readOutputs(flags.outputs)).slice(0, limit);
-  printScore(scoreOutputs(examples, outputs), flags);
+async function run(flags: EvalFlags): Promise<void> {
+  const { data, limit } = flags;
+  const inputOptional = flags.outputs !== undefined && !needsInputs(flags);
+  const numbered: Numbered<Example>[] = [];
+  for await (const one of numberedExamples(data, { limit, inputOptional })) numbered.push(one);
+  const examples = numbered.map(({ item }) => item);
+  const outputs = await outputsOf(flags, examples);
+  const file = flags.perItem === undefined ? undefined : await opened(flags.perItem);
+  try {
+    const { wordnet, task, perplexity, anchor, bertScore, bertScoreLayer, bartScore } = flags;
+    const folders = { wordnet, task, perplexity, anchor, bertScore, bertScoreLayer, bartScore };
+    const { corpus, items } = await scored(examples, outputs, {
+      ...folders,
+      loadKernels: loadFloatKernels,
+      describe: (index) => `${data}:${numbered[index].line}`,
+    });
+    const lines = items.map((item, i) => itemLine(item, numbered[i].line));
+    await file?.writeFile(lines.join(""));
+    if (flags.json) printJson(corpus);
+    else process.stdout.write(`${table(rows(corpus))}\n`);
+  } finally {
+    await file?.close();
+  }
 }
 
-async function produce(flags: EvalFlags, examples: readonly Example[]) {
+async function scored(
+  examples: readonly Example[],
+  outputs: readonly Output[],
+  options: EvaluateOptions,
+) {
+  const progress = new Progress("scoring", examples.length);
+  const onProgress = (done: number) => progress.update(done);
+  try {
+    return await evaluate(examples, outputs, { ...options, onProgress });
+  } finally {
+    progress.stop();
+  }
+}
+
+async function outputsOf(flags: EvalFlags, examples: readonly Example[]): Promise<Output[]> {
+  if (flags.outputs === undefined) return produce(flags, examples);
+  const outputs = await loadOutputs(flags.outputs, { limit: flags.limit });
+  const held = `${flags.outputs}: holds ${outputs.length} outputs`;
+  const message = `${held}, but ${flags.data} has ${examples.length} examples to score`;
+  ensure(outputs.length === examples.length, "E_DATA", `${message}; give one line for each`);
+  return outputs;
+}
+
+async function produce(flags: EvalFlags, examples: readonly Example[]): Promise<Output[]> {
   const bench = await openBench(await loadModel(flags.model), flags.mode, flags.seed);
   note("insecure: all parties share this process; use it to test a model, not to protect a prompt");
   const progress = new Progress("running", examples.length);
@@ -83,43 +151,50 @@ async function produce(flags: EvalFlags, examples: readonly Example[]) {
   return outputs;
 }
 
-async function readOutputs(path: string): Promise<{ text: string; stopped?: string }[]> {
-  const lines = (await readText(path)).split("\n");
-  return lines.flatMap((line, index) => {
-    if (line.trim() === "") return [];
-    let value: { text?: unknown; stopped?: unknown } | null;
-    try {
-      value = JSON.parse(line);
-    } catch {
-      throw new MergenError("E_DATA", `${path}:${index + 1}: not JSON`);
-    }
-    const text = value?.text;
-    ensure(typeof text === "string", "E_DATA", `${path}:${index + 1}: no field \`text\``);
-    return [typeof value?.stopped === "string" ? { text, stopped: value.stopped } : { text }];
-  });
-}
-
-async function readText(path: string): Promise<string> {
+/** Opened before the work, so that a bad path is told at once. */
+async function opened(path: string): Promise<FileHandle> {
   try {
-    const raw = await readFile(path);
-    const plain = path.endsWith(".gz") ? gunzipSync(raw) : raw;
-    return new TextDecoder("utf-8", { fatal: true }).decode(plain);
+    return await open(path, "w");
   } catch (cause) {
-    throw new MergenError("E_DATA", `${path}: cannot be read as UTF-8 text`, { cause });
+    const { code = "unknown reason" } = cause as NodeJS.ErrnoException;
+    const message = `--per-item ${path}: cannot be written: ${code}; choose another file`;
+    throw new MergenError("E_USAGE", message, { cause });
   }
 }
 
-function printScore(score: CorpusScore, flags: EvalFlags): void {
-  if (flags.json) {
-    printJson(score);
-    return;
-  }
-  const share = (value: number | undefined) => (value === undefined ? "-" : value.toFixed(4));
-  const rows = [
-    ["examples", String(score.count)],
-    ["ROUGE-L", share(score.rougeL)],
-    ["name coverage", share(score.nameCoverage)],
-    ["end token reached", share(score.endReached)],
+function itemLine(item: ItemReport, line: number): string {
+  return `${JSON.stringify({ line, ...item })}\n`;
+}
+
+/** What people read; left out where it was not asked for. */
+function rows(score: EvaluationReport): string[][] {
+  const { bertScore, bartScore, slots } = score;
+  const given: [name: string, value: number | undefined][] = [
+    ["chrF++", score.chrfpp],
+    ["BLEU", score.bleu],
+    ["NIST", score.nist],
+    ["ROUGE-L", score.rougeL],
+    ["METEOR", score.meteor],
+    ["name coverage", score.nameCoverage],
+    ["end token reached", score.endReached],
+    ["slot error rate", score.slotErrorRate],
+    ["perplexity", score.perplexity],
+    ["BERTScore precision", bertScore?.precision],
+    ["BERTScore recall", bertScore?.recall],
+    ["BERTScore F1", bertScore?.f1],
+    ["BARTScore precision", bartScore?.precision],
+    ["BARTScore recall", bartScore?.recall],
+    ["BARTScore mean", bartScore?.f1],
   ];
-  process.stdout.write(`${table(rows)}\n`);
+  const counts = slots
+    ? [[`slots missing, invented, of`, `${slots.missing}, ${slots.invented}, ${slots.total}`]]
+    : [];
+  const always = ["end token reached"];
+  return [
+    ["examples", String(score.count)],
+    ...given
+      .filter(([name, value]) => value !== undefined || always.includes(name))
+      .map(([name, value]) => [name, value === undefined ? "-" : value.toFixed(4)]),
+    ...counts,
+  ];
 }
