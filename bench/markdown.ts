@@ -3,6 +3,10 @@
 import type { Row } from "./rows.ts";
 import type { BenchResult, GroupResult } from "./runner.ts";
 
+const legend =
+  "`low` and `high` are the samples' quartiles, `n` their number. `ratio` is the median by what " +
+  "it is held against. Modelled rows were computed, not measured.";
+
 export function markdown(result: BenchResult): string {
   const { machine, kernels, quick, remark, startedAt, load, groups } = result;
   const facts = [
@@ -16,20 +20,15 @@ export function markdown(result: BenchResult): string {
     ["load before and after", load.map((each) => each.toFixed(2)).join(", ")],
     ...(remark === undefined ? [] : [["remark", remark]]),
   ];
-  const parts = [
-    "# mergen bench run",
-    table(["", ""], facts),
-    "`low` and `high` are the samples' quartiles, `n` their number. `ratio` is the median by what " +
-      "it is held against. Modelled rows were computed, not measured.",
-    ...groups.map(section),
-  ];
+  const parts = ["# mergen bench run", table(["", ""], facts), legend, ...groups.map(section)];
   return `${parts.join("\n\n")}\n`;
 }
 
 function section({ name, question, rows }: GroupResult): string {
   const heads = ["", "median", "low", "high", "n", "unit", "ratio", "of"];
   const lines = rows.map((row) => [row.name, ...figures(row)]);
-  return `## ${name}\n\n${question[0]!.toUpperCase()}${question.slice(1)}.\n\n${table(heads, lines)}`;
+  const sentence = `${question[0]!.toUpperCase()}${question.slice(1)}.`;
+  return `## ${name}\n\n${sentence}\n\n${table(heads, lines)}`;
 }
 
 function figures({ median, low, high, n, unit, reference, modelled }: Row): string[] {

@@ -50,11 +50,12 @@ describe("a watched channel", () => {
     const here = profile.watch(new Channel(near, { crc32c: profile.checksum(slow(5)) }));
     const there = new Channel(far);
     const started = performance.now();
-    const waiting = here.receive({ timeoutMs: 10_000 });
-    await delay(20);
-    await there.send("online", new Uint8Array(8));
-    const { payload } = await waiting;
-    expect(payload).toEqual(new Uint8Array(8));
+    for (let i = 0; i < 3; i++) {
+      const waiting = here.receive({ timeoutMs: 10_000 });
+      await delay(10);
+      await there.send("online", new Uint8Array(8));
+      expect((await waiting).payload).toEqual(new Uint8Array(8));
+    }
     const draft = here.allocate("online", 16);
     draft.payload[0] = 7;
     await draft.send();
@@ -62,9 +63,9 @@ describe("a watched channel", () => {
     const whole = performance.now() - started;
     const times = profile.times();
     expect(Object.keys(times).sort()).toEqual(["checksums", "sending", WAITING]);
-    // One frame came and one went.
-    expect(times.checksums).toBeGreaterThanOrEqual(10);
-    expect(times[WAITING]).toBeGreaterThan(15);
+    // Three frames came and one went.
+    expect(times.checksums).toBeGreaterThanOrEqual(20);
+    expect(times[WAITING]).toBeGreaterThan(24);
     // Each moment is in one entry at most.
     const sum = Object.values(times).reduce((total, each) => total + each, 0);
     expect(sum).toBeLessThanOrEqual(whole);

@@ -23,7 +23,8 @@ const SENDING = "sending";
 
 export class Profile {
   #times = new Map<string, number>();
-  /** Time of calls inside the one that is measured now. */
+  /** Measured calls under way, one inside the other, and time of those inside the innermost. */
+  #depth = 0;
   #innerMs = 0;
   #waiting = 0;
   /** Measured time that passed while a receive waited. */
@@ -45,6 +46,7 @@ export class Profile {
   #measure<T>(label: string, call: () => T): T {
     const outerMs = this.#innerMs;
     this.#innerMs = 0;
+    this.#depth++;
     const started = performance.now();
     try {
       return call();
@@ -52,7 +54,8 @@ export class Profile {
       const tookMs = performance.now() - started;
       this.#add(label, tookMs - this.#innerMs);
       this.#innerMs = outerMs + tookMs;
-      if (outerMs === 0 && this.#waiting > 0) this.#busyMs += tookMs;
+      this.#depth--;
+      if (this.#depth === 0 && this.#waiting > 0) this.#busyMs += tookMs;
     }
   }
 

@@ -39,9 +39,17 @@ describe("samples", () => {
 
 describe("a line through points", () => {
   it("goes through two, fits three, and through 0 with one", () => {
-    expect(lineThrough([[1, 10], [3, 14]], 5)).toBeCloseTo(18, 9); // biome-ignore format: short
-    const three = [[0, 0], [1, 3], [2, 3]] as const; // biome-ignore format: short
-    expect(lineThrough(three, 4)).toBeCloseTo(6.5, 9);
+    const two = [
+      [1, 10],
+      [3, 14],
+    ] as const;
+    expect(lineThrough(two, 5)).toBeCloseTo(18, 9);
+    const three = [
+      [0, 0],
+      [1, 3],
+      [2, 3],
+    ] as const;
+    expect(lineThrough(three, 4)).toBeCloseTo(6.5, 9); // slope 1.5 through (1, 2)
     expect(lineThrough([[2, 8]], 3)).toBe(12);
   });
 });

@@ -75,6 +75,7 @@ export async function runBench({
   remark,
 }: RunnerOptions): Promise<BenchResult> {
   const chosen = choose(only);
+  const machine = thisMachine(); // the commit is the one that began
   const startedAt = new Date().toISOString();
   const before = loadavg()[0]!;
   const results: GroupResult[] = [];
@@ -95,7 +96,7 @@ export async function runBench({
   }
   return {
     format: RESULT_FORMAT,
-    machine: thisMachine(),
+    machine,
     kernels,
     quick: context.quick,
     ...(remark !== undefined && { remark }),

@@ -52,6 +52,7 @@ export function measureLimits(context: Pick<BenchContext, "budgetMs">): {
     const samples = rates[i]!.map((rate) => rate / 1e9);
     return samples[0] === 0 ? [] : [makeRow({ name, unit, better: "more", samples })];
   });
+  // What slows a sample is no limit of the core, so the best one counts.
   const best = (i: number) => Math.max(...rates[i]!);
   const limits = Object.fromEntries(kinds.map(({ key }, i) => [key, best(i)]));
   return { limits: limits as unknown as Limits, rows };

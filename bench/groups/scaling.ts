@@ -29,11 +29,12 @@ const SIZE_TOKENS = 9;
 async function runLengths(context: BenchContext): Promise<Row[]> {
   const { shape = context.quick ? "distilgpt2" : SHAPE } = context;
   const longest = LENGTHS.at(-1)!;
-  const tokens = longest - PROMPT_TOKENS;
+  // The last token is chosen from a state and has no position of its own.
+  const tokens = longest - PROMPT_TOKENS + 1;
   const size = { promptTokens: PROMPT_TOKENS, tokens, warmUpTokens: 4 };
   const { run, plain } = await measureModel(context, { shape, positions: longest }, size);
   return LENGTHS.flatMap((length) => {
-    // Step i makes position PROMPT_TOKENS + i + 1, counted from 1.
+    // After step i, counted from 0, there are PROMPT_TOKENS + i + 1 positions.
     const end = length - PROMPT_TOKENS;
     const window = (seconds: readonly number[]) =>
       seconds.slice(Math.max(0, end - WINDOW), end).map((each) => 1000 * each);

@@ -1,4 +1,5 @@
-// That an alarm rings, in order and never early; how late it is belongs to bench/transport.ts.
+// That an alarm rings, in order and never early; how late it is belongs to
+// bench/groups/transport.ts.
 
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Alarm } from "./alarm.ts";

@@ -6,9 +6,9 @@
 // What is emulated is when bytes arrive. What is not: the round trip of TCP's own handshake, its
 // slow start, loss, jitter, headers (a real line of 1 Gbit/s carries 0.94 Gbit/s of payload), and
 // cutting into packets: what was read in one go (at most 64 KiB) arrives when its last byte does.
-// Times are right to 0.1 ms (bench/transport.ts) while the system gives the relay a core when it
-// asks for one; where others want all cores, Linux lets it wait up to 4 ms, unless it runs as a
-// real-time process.
+// Times are right to 0.1 ms (bench/groups/transport.ts) while the system gives the relay a core
+// when it asks for one; where others want all cores, Linux lets it wait up to 4 ms, unless it runs
+// as a real-time process.
 
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { MergenError } from "../errors.ts";
