@@ -68,6 +68,25 @@ describe("a student's norms", () => {
     expect(off).toBeGreaterThan(0);
   });
 
+  it("keep THE-X's states of the teacher's size, where its scales and shifts alone do not", () => {
+    const deep = { ...teacher, layerCount: 6 };
+    const sharp = initialWeights(deep, 3);
+    for (const [name, { data }] of sharp) {
+      if (/query|key|output/.test(name)) for (let i = 0; i < data.length; i++) data[i]! *= 12;
+    }
+    const config = studentConfig(deep, { recipe: "the-x", promptLength: 3 });
+    const given = { data, seed: 1, kernels };
+    const fitted = studentWeights({ config: deep, weights: sharp }, config, given);
+    const ratio = (of: typeof weights, model: ModelConfig) => {
+      const most = (values: Float32Array) => values.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+      return most(states(model, of)) / most(states(deep, sharp));
+    };
+    expect(ratio(fitted, config)).toBeGreaterThan(0.25);
+    expect(ratio(fitted, config)).toBeLessThan(4);
+    const copied = new Map([...fitted].map(([name, own]) => [name, sharp.get(name) ?? own]));
+    expect(ratio(copied, config)).toBeLessThan(0.1);
+  });
+
   it("keep the names of what the teacher has, and its values", () => {
     const config = studentConfig(teacher, { recipe: "puma", promptLength: 3 });
     expect(
