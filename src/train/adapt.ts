@@ -1,6 +1,6 @@
-// Adapting a model to a recipe in one go: its outputs on given prompts, a student of the recipe that
-// begins with its weights where it can, training, a model folder. What a run that is cut off has
-// done lies in a folder beside the student's, and the same command goes on from there.
+// Adapting a model to a recipe in one go: its outputs on given prompts, a student of the recipe
+// that begins with its weights where it can, training, a model folder. What a run that is cut off
+// has done lies in a folder beside the student's, and the same command goes on from there.
 
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
@@ -69,12 +69,13 @@ async function trainStudent(
   const { kernels, log, signal } = context;
   const initial = studentWeights(teacher, model, { data, seed: config.seed, kernels });
   const dev = heldOut(examples, config.evaluateCount).dev;
+  const batchSize = fittingBatch(config, data.count);
   const settings = {
     ...config,
     out: folder,
     buckets,
-    batchSize: fittingBatch(config, data.count),
-    phases: config.phases ?? defaultPhases(model),
+    batchSize,
+    phases: config.phases ?? defaultPhases(model, batchSize / config.threads),
     stage: "student" as const,
   };
   const result = await trainModel(settings, { model, tokenizer, pairs, initial, dev }, context);
@@ -192,7 +193,7 @@ function fittingBatch({ batchSize, threads }: AdaptConfig, count: number): numbe
 }
 
 /** Given tokens alone; where states are sent again, roll-outs on them for most of the time. */
-function defaultPhases({ nextToken }: ModelConfig): Phases {
+function defaultPhases({ nextToken }: ModelConfig, rows: number): Phases {
   const real: Phases[number]["parts"][number] = {
     kind: "real",
     rows: 1,
@@ -202,10 +203,9 @@ function defaultPhases({ nextToken }: ModelConfig): Phases {
     probability: [1, 1],
   };
   if (nextToken === "lookup") return [{ share: 1, parts: [real] }];
-  const mixed: Phases[number]["parts"] = [
-    { ...real, rows: 0.2 },
-    { ...real, kind: "rollout", rows: 0.8 },
-  ];
+  const rollout = { ...real, kind: "rollout" as const, rows: 0.8 };
+  // Fewer rows cannot be split so.
+  const mixed = rows < 3 ? [rollout] : [{ ...real, rows: 0.2 }, rollout];
   return [
     { share: 0.12, parts: [real] },
     { share: 0.88, parts: mixed },

@@ -30,6 +30,32 @@ export function foldAttention(model: { config: ModelConfig; weights: Weights }):
   return { config, weights };
 }
 
+/** A model whose batch norms are the affine maps that their statistics make of them. */
+export function foldNorms(model: { config: ModelConfig; weights: Weights }): {
+  config: ModelConfig;
+  weights: Weights;
+} {
+  const { norm } = model.config;
+  if (norm.kind !== "batchnorm") return model;
+  const weights: Weights = new Map();
+  for (const [name, tensor] of model.weights) {
+    const [base, part] = [name.replace(/\.[^.]*$/, ""), name.replace(/.*\./, "")];
+    const variance = model.weights.get(`${base}.variance`)?.data;
+    const mean = model.weights.get(`${base}.mean`)?.data;
+    if (!variance || !mean) weights.set(name, tensor);
+    else if (part === "scale" || part === "shift") {
+      const scale = model.weights.get(`${base}.scale`)!.data;
+      const inverse = variance.map((value) => 1 / Math.sqrt(value + norm.eps));
+      const data =
+        part === "scale"
+          ? scale.map((value, i) => value * inverse[i]!)
+          : tensor.data.map((value, i) => value - mean[i]! * scale[i]! * inverse[i]!);
+      weights.set(name, { shape: tensor.shape, data });
+    }
+  }
+  return { config: { ...model.config, norm: { kind: "affine", eps: 0, scale: true } }, weights };
+}
+
 function folded(weights: Weights, name: string): WeightTensor {
   const { shape, data } = weights.get(name)!;
   const part = (suffix: string) => weights.get(name.replace(/constant$/, suffix))!.data;

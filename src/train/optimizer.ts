@@ -3,6 +3,7 @@
 
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { Layout } from "./parameters.ts";
+import { STATISTIC_STEP } from "./statistics.ts";
 
 export interface AdamOptions {
   readonly betas: readonly [number, number];
@@ -31,10 +32,14 @@ export function adamUpdate(
   kernels: FloatKernels,
   options: { from: number; to: number; rate: number; scale: number; step: number },
 ): void {
-  for (const { offset, length, decays } of layout.parameters) {
+  for (const { offset, length, decays, isStatistic } of layout.parameters) {
     const from = Math.max(offset, options.from);
     const to = Math.min(offset + length, options.to);
     if (from >= to) continue;
+    if (isStatistic) {
+      for (let i = from; i < to; i++) state.weights[i]! -= STATISTIC_STEP * gradients[0]![i]!;
+      continue;
+    }
     kernels.adamw({
       weights: state.weights.subarray(from, to),
       gradients: gradients[0].subarray(from, to),

@@ -1,6 +1,7 @@
 // All weights of a model in one flat vector, so that optimiser and threads work on slices of it.
 
 import type { Weights } from "../model/safetensors.ts";
+import { isStatistic } from "./statistics.ts";
 
 export interface Parameter {
   readonly name: string;
@@ -9,6 +10,8 @@ export interface Parameter {
   readonly length: number;
   /** Whether weight decay acts on it. */
   readonly decays: boolean;
+  /** A running statistic, which no gradient reaches. */
+  readonly isStatistic: boolean;
 }
 
 /** Where each weight lies in the flat vector. */
@@ -19,9 +22,7 @@ export interface Layout {
 
 /** Biases, norms, positions and constant attention are not pulled towards zero. */
 function decays(name: string): boolean {
-  return !/(\.bias|\.scale|\.shift|\.constant|\.column|\.relative|\.mean|\.variance|^position\.weight)$/.test(
-    name,
-  );
+  return !/(\.bias|\.scale|\.shift|\.constant|\.column|\.relative|^position\.weight)$/.test(name);
 }
 
 export function layoutOf(shapes: ReadonlyMap<string, readonly number[]>): Layout {
@@ -29,7 +30,14 @@ export function layoutOf(shapes: ReadonlyMap<string, readonly number[]>): Layout
   let offset = 0;
   for (const [name, shape] of shapes) {
     const length = shape.reduce((total, size) => total * size, 1);
-    parameters.push({ name, shape, offset, length, decays: decays(name) });
+    parameters.push({
+      name,
+      shape,
+      offset,
+      length,
+      decays: decays(name),
+      isStatistic: isStatistic(name),
+    });
     // Sixteen floats are a cache line, which no two weights share.
     offset += Math.ceil(length / 16) * 16;
   }

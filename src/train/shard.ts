@@ -91,6 +91,11 @@ export class Shard {
       total[i] = value;
       squares += value * value;
     }
-    return squares;
+    for (const { offset, length, isStatistic } of this.#run.layout.parameters) {
+      if (!isStatistic) continue;
+      const to = Math.min(this.#to, offset + length);
+      for (let i = Math.max(this.#from, offset); i < to; i++) squares -= total[i] ** 2;
+    }
+    return Math.max(0, squares);
   }
 }

@@ -152,6 +152,32 @@ describe("the stages, one after the other on a tiny data set", () => {
     expect(lines.some((line) => line.includes("resend ROUGE-L"))).toBe(true);
   });
 
+  it("student of a recipe, from its teacher's weights", async () => {
+    const config = {
+      ...training,
+      stage: "student",
+      out: at("puma"),
+      pairs: at("distil", "pairs.jsonl"),
+      teacher: at("teacher", "model"),
+      recipe: "puma",
+      phases: [{ share: 1, parts: [{ kind: "real" }] }],
+    };
+    const result = await run(config, "steps=5");
+    expect(result).toMatchObject({ step: 5 });
+    expect(Number(result.loss)).toBeLessThan(2.5);
+    const { config: made } = await loadModel(at("puma", "model"));
+    expect(made).toMatchObject({ recipe: "puma", activation: { kind: "piecewise" } });
+    const both = { ...config, model: { ...model, recipe: "x", attention: "softmax" } };
+    const shape = { activation: {}, norm: {}, nextToken: "lookup" };
+    for (const wrong of [
+      { ...both, model: { ...both.model, ...shape } },
+      { ...config, teacher: undefined },
+      { ...config, recipe: undefined },
+    ]) {
+      expect(() => parseTrainConfig(wrong)).toThrow("either model, or teacher and recipe");
+    }
+  });
+
   it("export: a model on its grid, half the size, with bounds", async () => {
     await run({
       stage: "export",

@@ -17,7 +17,7 @@ import type { LocalModel } from "../party/local.ts";
 import { adaptStage } from "./adapt.ts";
 import { calibrate } from "./calibrate.ts";
 import type { StageConfig, TrainConfig } from "./config.ts";
-import { foldAttention, roundToGrid } from "./export.ts";
+import { foldAttention, foldNorms, roundToGrid } from "./export.ts";
 import { modelConfig } from "./model-shape.ts";
 import { slotValues, syntheticInputs } from "./prompts.ts";
 import { type Score, Scorer, scoreLine } from "./score.ts";
@@ -198,7 +198,7 @@ export async function exportStage(
 ): Promise<StageResult> {
   const model = await loadModel(config.model, { weightShapes });
   const { tokenizer } = model;
-  const rounded = { ...roundToGrid(foldAttention(model), config), tokenizer };
+  const rounded = { ...roundToGrid(foldNorms(foldAttention(model)), config), tokenizer };
   const calibrated = await withBounds(rounded, config, kernels);
   await saveModel(config.out, { ...rounded, config: calibrated }, { int16: true });
   const bits = Object.values(rounded.config.weightFracBits ?? {});

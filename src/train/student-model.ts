@@ -1,6 +1,7 @@
 // A student that begins as its teacher under another recipe: the same weights where the shapes are,
 // norms fitted to the teacher's where statistics fall away, fresh weights in a merged module.
 
+import { ensure } from "../errors.ts";
 import { Graph } from "../graph/graph.ts";
 import type { Op } from "../graph/ops.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
@@ -51,10 +52,33 @@ export function studentWeights(
     const own = weights.get(name);
     if (own && String(own.shape) === String(shape)) own.data.set(data);
   }
-  const { kind } = config.norm;
-  if (kind === teacher.config.norm.kind || kind === "layernorm") return weights;
-  for (const { name, x, y, columns } of teacherNorms(teacher, data, kernels)) {
-    const target = (part: string) => weights.get(`${name}.${part}`)!.data;
+  if (config.norm.kind !== teacher.config.norm.kind && config.norm.kind !== "layernorm") {
+    fitNorms(teacher, { config, weights }, { data, kernels });
+  }
+  return weights;
+}
+
+/**
+ * Norms without statistics of a row, one after the other: each as the lines that bring what the
+ * student has at this place, behind the norms already fitted, nearest to what the teacher's norm
+ * gives. Fitted to the teacher's own states instead, THE-X's would let them grow from layer to
+ * layer beyond all numbers.
+ */
+function fitNorms(
+  teacher: Teacher,
+  student: Teacher,
+  { data, kernels }: { data: TokenSet; kernels: FloatKernels },
+): void {
+  const { kind, eps } = student.config.norm;
+  const texts = fitTexts(data);
+  const given = new Reading(teacher, texts, kernels);
+  const own = new Reading(student, texts, kernels);
+  given.run();
+  for (const { name, columns } of given.norms) {
+    own.run();
+    const x = own.norm(name).input;
+    const y = given.norm(name).output;
+    const target = (part: string) => student.weights.get(`${name}.${part}`)!.data;
     for (let column = 0; column < columns; column++) {
       const line = fitLine(x, y, { column, columns });
       if (kind === "affine") {
@@ -63,59 +87,84 @@ export function studentWeights(
       } else {
         target("mean")[column] = line.mean;
         target("variance")[column] = line.variance;
-        const deviation = Math.sqrt(line.variance + config.norm.eps);
-        target("scale")[column] = line.slope * deviation;
+        target("scale")[column] = line.slope * Math.sqrt(line.variance + eps);
         target("shift")[column] = line.offset + line.slope * line.mean;
       }
     }
   }
-  return weights;
 }
 
-interface NormSeen {
-  /** What its weights' names begin with. */
-  readonly name: string;
-  /** Its inputs and outputs, scale and shift included, [rows, columns]. */
-  readonly x: Float32Array;
-  readonly y: Float32Array;
-  readonly columns: number;
+interface Texts {
+  /** [rows, positions]. */
+  readonly ids: Int32Array;
+  readonly rows: number;
+  readonly positions: number;
 }
 
-/** What the norms of a teacher with scale and shift take and give on some texts. */
-function teacherNorms(teacher: Teacher, data: TokenSet, kernels: FloatKernels): NormSeen[] {
-  const rows = Math.min(FIT_TEXTS, data.count);
-  const positions = data.promptLength + data.outputLength - 1;
+/** The first texts of a set, prompt and output but for its last token. */
+function fitTexts({ promptLength, outputLength, prompts, outputs, count }: TokenSet): Texts {
+  const rows = Math.min(FIT_TEXTS, count);
+  const positions = promptLength + outputLength - 1;
   const ids = new Int32Array(rows * positions);
   for (let row = 0; row < rows; row++) {
-    const { promptLength, outputLength } = data;
-    const prompt = data.prompts.subarray(row * promptLength, (row + 1) * promptLength);
+    const prompt = prompts.subarray(row * promptLength, (row + 1) * promptLength);
     ids.set(prompt, row * positions);
-    const output = data.outputs.subarray(row * outputLength, (row + 1) * outputLength - 1);
+    const output = outputs.subarray(row * outputLength, (row + 1) * outputLength - 1);
     ids.set(output, row * positions + promptLength);
   }
-  const graph = new Graph();
-  const x = embed(graph, teacher.config, graph.ids("ids", [rows, positions]));
-  decoder(graph, teacher.config, { x, start: 0 });
-  const program = new FloatProgram(graph, kernels);
-  const weights = new Map([...teacher.weights].map(([name, tensor]) => [name, tensor.data]));
-  program.run(new Map([["ids", ids]]), weights);
-  return graph.ops.flatMap((op) => {
-    const parts = normParts(graph.ops, op);
-    if (!parts) return [];
-    const { name, input } = parts;
-    const [before, after] = [program.values[input]!, program.values[op.out]!];
-    return [{ name, x: before, y: after, columns: op.shape.at(-1)! }];
-  });
+  return { ids, rows, positions };
 }
 
-/** The name and the input of the norm whose shift this op adds, if it does. */
-function normParts(ops: readonly Op[], op: Op): { name: string; input: number } | undefined {
+interface Norm {
+  /** What its weights' names begin with. */
+  readonly name: string;
+  readonly columns: number;
+  /** Tensor ids of what it takes, and gives with scale and shift. */
+  readonly input: number;
+  readonly output: number;
+}
+
+/** A model that reads some texts, for what its norms take and give. */
+class Reading {
+  readonly norms: readonly Norm[];
+  readonly #program: FloatProgram;
+  readonly #ids: Int32Array;
+  readonly #weights: ReadonlyMap<string, Float32Array>;
+
+  constructor({ config, weights }: Teacher, texts: Texts, kernels: FloatKernels) {
+    const graph = new Graph();
+    const ids = graph.ids("ids", [texts.rows, texts.positions]);
+    decoder(graph, config, { x: embed(graph, config, ids), start: 0 });
+    this.norms = graph.ops.flatMap((op) => normOf(graph.ops, op) ?? []);
+    this.#program = new FloatProgram(graph, kernels);
+    this.#ids = texts.ids;
+    this.#weights = new Map([...weights].map(([name, tensor]) => [name, tensor.data]));
+  }
+
+  run(): void {
+    this.#program.run(new Map([["ids", this.#ids]]), this.#weights);
+  }
+
+  /** Values of the last run, [rows, columns]. */
+  norm(name: string): { input: Float32Array; output: Float32Array } {
+    const norm = this.norms.find((each) => each.name === name);
+    ensure(norm, "E_INTERNAL", `there is no norm ${name}`);
+    const { values } = this.#program;
+    return { input: values[norm.input]!, output: values[norm.output]! };
+  }
+}
+
+/** The norm whose shift this op adds, if it does. */
+function normOf(ops: readonly Op[], op: Op): Norm | undefined {
   if (op.kind !== "add") return undefined;
   const scaled = ops[op.a]!;
   if (scaled.kind !== "mul") return undefined;
   const [normal, scale] = [ops[scaled.a]!, ops[scaled.b]!];
-  if (normal.kind !== "layerNorm" || scale.kind !== "weight") return undefined;
-  return { name: scale.name.replace(/\.scale$/, ""), input: normal.x };
+  if (scale.kind !== "weight" || !/(?:^|\.)norm\.scale$/.test(scale.name)) return undefined;
+  const name = scale.name.replace(/\.scale$/, "");
+  const hasInput = normal.kind === "layerNorm" || normal.kind === "batchNorm";
+  const input = hasInput ? normal.x : normal.out;
+  return { name, columns: op.shape.at(-1)!, input, output: op.out };
 }
 
 /** Least squares of y by x in one column, and x's mean and variance. */

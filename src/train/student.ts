@@ -1,6 +1,6 @@
-// The student's task: a merged model learns the teacher's outputs while its own hidden states are
-// re-sent as inputs (MERGE, Liang et al. 2024, §3.2, and beyond it). The prompt's part of the graph
-// is shared by all passes; a pass computes the rows of the text alone:
+// The student's task: a model learns the teacher's outputs, and where its phases say so while its
+// own hidden states are re-sent as inputs (MERGE, Liang et al. 2024, §3.2, and beyond it). The
+// prompt's part of the graph is shared by all passes; a pass computes the rows of the text alone:
 //   real     inputs are the embeddings of the given tokens
 //   resent   parallel passes, each taking the states of the pass before at random positions
 //   rollout  exact: one position after the other, with the gradient through time; some inputs may
@@ -16,6 +16,7 @@ import { Random } from "../model/random.ts";
 import { Arena } from "../run/arena.ts";
 import { FloatProgram } from "../run/float.ts";
 import { type Batch, Batches, shardOf } from "./batches.ts";
+import { addStatistics, trainedOnly } from "./statistics.ts";
 import type { Task, TaskSpec } from "./task.ts";
 import { dropMask } from "./teacher.ts";
 import type { TokenSet } from "./token-set.ts";
@@ -91,7 +92,8 @@ export function studentTask(
       const value = (tensor: Tensor) => entry.program.value(tensor)[0];
       const loss = value(entry.loss);
       const parts = Object.fromEntries([...entry.parts].map(([name, t]) => [name, value(t)]));
-      entry.program.backward(entry.loss, gradients);
+      addStatistics(entry.program, gradients);
+      entry.program.backward(entry.loss, trainedOnly(gradients));
       entry.program.release();
       const multiplyAdds = 3 * entry.program.multiplyAdds;
       return { loss, parts, tokens: entry.positions, multiplyAdds };

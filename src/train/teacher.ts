@@ -8,6 +8,7 @@ import { Random } from "../model/random.ts";
 import { Arena } from "../run/arena.ts";
 import { FloatProgram } from "../run/float.ts";
 import { type Batch, Batches, shardOf } from "./batches.ts";
+import { addStatistics, trainedOnly } from "./statistics.ts";
 import type { Task, TaskSpec } from "./task.ts";
 import type { TokenSet } from "./token-set.ts";
 
@@ -50,7 +51,8 @@ export function teacherTask(
       const { program, loss } = entry;
       program.run(inputs, weights);
       const value = program.value(loss)[0];
-      program.backward(loss, gradients);
+      addStatistics(program, gradients);
+      program.backward(loss, trainedOnly(gradients));
       program.release();
       return {
         loss: value,
