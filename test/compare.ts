@@ -570,9 +570,9 @@ class ShadowRun {
   }
 
   /** The gate's output; nothing for one that has none. */
-  follow(gate: GateSpec, _context: FixedContext): Shadow | undefined {
-    if (gate.kind === "store") return undefined;
-    const shadow = this.#compute(gate);
+  follow(gate: GateSpec, context: FixedContext): Shadow | undefined {
+    if (gate.kind === "store" || gate.kind === "reveal") return undefined;
+    const shadow = gate.kind === "argmax" ? this.#argmax(gate, context) : this.#compute(gate);
     this.#wires.set(gate.output, shadow);
     return shadow;
   }
@@ -581,7 +581,22 @@ class ShadowRun {
     return this.#wires.get(gate.inputs[place]!)!;
   }
 
-  #compute(gate: Exclude<GateSpec, { kind: "store" }>): Shadow {
+  /** The index that was found, of an entry that may be the greatest for all that is known. */
+  #argmax(gate: GateSpec & { kind: "argmax" }, context: FixedContext): Shadow {
+    const { values, errors } = this.#input(gate);
+    const found = Float64Array.from(context.wires.get(gate.output)!.values, Number);
+    found.forEach((index, row) => {
+      const from = row * gate.entries;
+      const own = values[from + index]! + errors[from + index]!;
+      for (let i = from; i < from + gate.entries; i++) {
+        if (values[i]! - errors[i]! > own)
+          throw new Departure(`row ${row}: ${index} is no maximum`);
+      }
+    });
+    return exact(found, 0);
+  }
+
+  #compute(gate: Exclude<GateSpec, { kind: "store" | "reveal" | "argmax" }>): Shadow {
     switch (gate.kind) {
       case "load": {
         const values = toReal(this.#ring, this.#states.get(gate.name)!.values, STATE_BITS);
@@ -631,6 +646,13 @@ class ShadowRun {
         return this.#spline(gate.table, this.#input(gate));
       case "product":
         return times(this.#input(gate), this.#input(gate, 1), gate.columns);
+      case "indexOneHot": {
+        const values = new Float64Array(gate.rows * gate.columns);
+        this.#input(gate).values.forEach((index, row) => {
+          values[row * gate.columns + index] = 1;
+        });
+        return exact(values, gate.fracBits);
+      }
       case "max":
         return maximum(this.#input(gate), gate.lengths, gate.heads);
       default:

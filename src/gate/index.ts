@@ -1,6 +1,8 @@
 // All gates, by kind. A segment of a plan is a list of these descriptions.
 
+import { type Argmax, argmax } from "./argmax.ts";
 import type { Gate, GateBase } from "./gate.ts";
+import { type IndexOneHot, indexOneHot } from "./index-one-hot.ts";
 import { type Linear, linear } from "./linear.ts";
 import {
   type Bias,
@@ -25,13 +27,16 @@ import { type Open, open } from "./open.ts";
 import { type Product, product } from "./product.ts";
 import { type Quad, quad } from "./quad.ts";
 import { type Remask, remask } from "./remask.ts";
+import { type Reveal, reveal } from "./reveal.ts";
 import { type Spline, spline } from "./spline.ts";
 import { type SumSquares, sumSquares } from "./sum-squares.ts";
 
 export type GateSpec =
+  | Argmax
   | Bias
   | Center
   | Concat
+  | IndexOneHot
   | Linear
   | Load
   | Logits
@@ -41,6 +46,7 @@ export type GateSpec =
   | Product
   | Quad
   | Remask
+  | Reveal
   | Slice
   | Spline
   | Store
@@ -48,9 +54,11 @@ export type GateSpec =
   | SumSquares;
 
 const gates: { readonly [K in GateSpec["kind"]]: Gate<Extract<GateSpec, { kind: K }>> } = {
+  argmax,
   bias,
   center,
   concat,
+  indexOneHot,
   linear,
   load,
   logits,
@@ -60,6 +68,7 @@ const gates: { readonly [K in GateSpec["kind"]]: Gate<Extract<GateSpec, { kind: 
   product,
   quad,
   remask,
+  reveal,
   slice,
   spline,
   store,

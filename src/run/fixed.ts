@@ -30,6 +30,7 @@ export function runFixed(options: {
     wires: new Map(),
     ids: new Map(options.ids),
     logits: new Map(),
+    revealed: new Map(),
   };
   for (const gate of options.segment.gates) {
     gateOf(gate).reference(gate, context);

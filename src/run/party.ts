@@ -104,6 +104,7 @@ export function clientSegment(options: {
     client: options.random,
     ids: options.ids ?? new Map(),
     logits: new Map(),
+    revealed: new Map(),
     fromDealer: (gate) => options.dealt.take(segment.id, gate.id),
   };
   const jobs = segment.gates
@@ -160,7 +161,15 @@ export function serverJobs(options: {
 }
 
 /** Gates with which S sends something as soon as it has what they read. */
-const speaking: ReadonlySet<GateSpec["kind"]> = new Set(["open", "spline", "logits", "max"]);
+const speaking: ReadonlySet<GateSpec["kind"]> = new Set([
+  "argmax",
+  "indexOneHot",
+  "logits",
+  "max",
+  "open",
+  "reveal",
+  "spline",
+]);
 
 /**
  * S's openings whose result leads to nothing that S sends before C has answered: what S does with
