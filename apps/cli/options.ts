@@ -40,6 +40,8 @@ export interface TextOptions {
   readonly maxTokens?: number;
   readonly chunk?: number;
   readonly anchor?: number;
+  readonly next?: "resend" | "client" | "lookup";
+  readonly reveal?: "logits" | "token";
   readonly ignoreEnd?: boolean;
   readonly recipe?: string;
   readonly greedy?: boolean;
@@ -69,6 +71,20 @@ export function textOptions(command: Command): Command {
       "--anchor <k>",
       "send every k-th token back privately; 0 never (default: from the model)",
       integer(0),
+    )
+    .addOption(
+      new Option(
+        "--next <how>",
+        "what a step takes in: the state sent again, the client's token (--anchor 1), or the token\n" +
+          "found and looked up under masks (default: as --anchor says)",
+      ).choices(["resend", "client", "lookup"]),
+    )
+    .addOption(
+      new Option(
+        "--reveal <what>",
+        "what the client learns: truncated logits, or the likeliest token alone\n" +
+          "(default: logits; token with --next lookup)",
+      ).choices(["logits", "token"]),
     )
     .option("--ignore-end", "go on past the end token")
     .option("--recipe <name>", "refuse a model of another recipe")

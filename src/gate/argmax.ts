@@ -1,5 +1,5 @@
-// Where the greatest of a row's V entries stands, lowest index on ties. x [rows, V] is shared, the
-// result [rows, 1] too, modulo 2^m, m the bits of the output. Entries are signed with
+// Where the greatest of a row's V entries stands, lowest index on ties. x [rows, V] is shared or
+// opened, the result [rows, 1] shared, modulo 2^m, m the bits of the output. Entries are signed with
 // -2^(n-2) <= x < 2^(n-2), so a difference has n = domainBits bits.
 //
 // An entry travels with its index as one word Y = index 2^n + (x + 2^(n-2)) modulo 2^(n+m). For a
@@ -25,12 +25,14 @@ import type { FunctionPrg } from "../kernel/ring-kernels.ts";
 import { joinBytes, packedBytes } from "../ring/pack.ts";
 import type { Place, Randomness } from "../ring/prg.ts";
 import type { Ring, Words } from "../ring/ring.ts";
-import { shareOf, wire } from "./access.ts";
+import { valueShareOf, wire } from "./access.ts";
 import {
   type Compared,
   checkSigned,
+  columnOf,
   compareMasked,
   comparisonKeys,
+  interleave,
   isPositive,
   KEY_ROOT_BYTES,
   type Level,
@@ -85,7 +87,7 @@ class Shape {
     return level === 0 ? "first" : "middle";
   }
 
-  /** What a level opens, beside and after each other: words and their bits. */
+  /** What a level opens, row by row: words and their bits. */
   opened(level: number): { count: number; bits: number } {
     const { comparisons } = this.levels[level]!;
     const turn = this.turnOf(level);
@@ -234,15 +236,15 @@ class Player {
       const { a, b } = tournament.sides(ring, level, y);
       const mask = tournament.wordsOf(ring, level, this.#held.mask);
       const own = ring.add(ring.sub(a, b), mask);
-      const sent = turn === "last" ? joined(ring, own, ring.add(b, this.#lastMask())) : own;
+      const sent = turn === "last" ? interleave(ring, [own, ring.add(b, this.#lastMask())]) : own;
       const { count, bits } = shape.opened(i);
       yield { send: ring.pack(sent, bits) };
       const bytes = yield { receive: packedBytes(count, bits) };
       const opened = ring.lowBits(ring.add(sent, ring.unpack(bytes, count, bits)), bits);
-      const masked = opened.subarray(0, level.comparisons);
+      const masked = turn === "last" ? columnOf(ring, opened, 2, 0) : opened;
       const found = this.#compare(masked, keys, shape.words(i));
       if (turn === "last") {
-        const index = this.#indexOf(opened.subarray(level.comparisons));
+        const index = this.#indexOf(columnOf(ring, opened, 2, 1));
         return ring.add(index, this.#indexDifference(masked, found, mask));
       }
       const gain =
@@ -324,13 +326,6 @@ class Player {
     if (party === 0) return ring.negate(hidden);
     return ring.sub(ring.shiftRight(opened, low), hidden);
   }
-}
-
-function joined(ring: Ring, a: Words, b: Words): Words {
-  const out = ring.words(a.length + b.length);
-  out.set(a);
-  out.set(b, a.length);
-  return out;
 }
 
 /** The index in the clear. */
@@ -433,7 +428,7 @@ export const argmax: Gate<Argmax> = {
     const shares = clientShares(shape, place, context.client);
     const held = { ...shares, party: 0, prg: context.functionPrg, mask, keys } as const;
     const player = new Player(gate, ring, shape, held);
-    const share = yield* player.play(shareOf(context, gate.inputs[0]!));
+    const share = yield* player.play(valueShareOf(context, gate.inputs[0]!, false));
     context.wires.set(gate.output, { form: "shared", share });
   },
   *server(gate, context) {
@@ -452,7 +447,7 @@ export const argmax: Gate<Argmax> = {
       held = { ...held, ...shares, keys: dealt.subarray(0, split) };
     }
     const player = new Player(gate, ring, shape, held);
-    const share = yield* player.play(shareOf(context, gate.inputs[0]!));
+    const share = yield* player.play(valueShareOf(context, gate.inputs[0]!, true));
     context.wires.set(gate.output, { form: "shared", share });
   },
   cost(gate, ringBits) {

@@ -1,4 +1,4 @@
-// The maximum over the entries of each row, word by word of an entry. x is shared, laid out
+// The maximum over the entries of each row, word by word of an entry. x is shared or opened, laid out
 // [row][entry][head]; the result is [rows, heads]. A tournament: on each level the first half of a
 // row's entries meets the second, max(a, b) = b + relu(a - b), an odd entry passes. With d = a - b,
 // |d| < 2^(n-1), both parties learn d + r mod 2^n and evaluate one DCF key a comparison, payload
@@ -13,7 +13,7 @@ import { keyBytesOf } from "../kernel/function-key.ts";
 import type { FunctionPrg } from "../kernel/ring-kernels.ts";
 import { joinBytes, packedBytes } from "../ring/pack.ts";
 import type { Ring, Words } from "../ring/ring.ts";
-import { shareOf, wire } from "./access.ts";
+import { valueShareOf, wire } from "./access.ts";
 import {
   checkSigned,
   compareMasked,
@@ -165,7 +165,7 @@ export const max: Gate<Max> = {
       : mask;
     const keys = size === 0 ? new Uint8Array(0) : context.fromDealer(gate);
     const held = { party: 0, prg: context.functionPrg, mask, r, keys } as const;
-    const share = yield* play(gate, ring, shareOf(context, gate.inputs[0]!), held);
+    const share = yield* play(gate, ring, valueShareOf(context, gate.inputs[0]!, false), held);
     context.wires.set(gate.output, { form: "shared", share });
   },
   *server(gate, context) {
@@ -179,7 +179,7 @@ export const max: Gate<Max> = {
       : mask;
     const keys = dealt.subarray(0, split);
     const held = { party: 1, prg: context.functionPrg, mask, r, keys } as const;
-    const share = yield* play(gate, ring, shareOf(context, gate.inputs[0]!), held);
+    const share = yield* play(gate, ring, valueShareOf(context, gate.inputs[0]!, true), held);
     context.wires.set(gate.output, { form: "shared", share });
   },
   cost(gate, ringBits) {

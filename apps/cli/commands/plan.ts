@@ -15,6 +15,7 @@ import {
   integer,
   modelOption,
   prompts,
+  sampling,
   type TextOptions,
   textOptions,
 } from "../options.ts";
@@ -46,7 +47,10 @@ async function plan(flags: PlanFlags): Promise<void> {
   const config = await loadConfig(flags.model);
   checkRecipe(config, flags.recipe);
   for (const { input, positions } of await lengths(config, flags)) {
-    const options = generationOptions(config, positions, flags);
+    const options = generationOptions(config, positions, {
+      ...flags,
+      sampling: sampling(flags),
+    });
     const prediction = predict(await planGeneration(config, options));
     if (flags.json) {
       const shown = input === undefined ? {} : { input };
