@@ -206,7 +206,7 @@ describe("package.json", () => {
 });
 
 describe("the browser's bundle", () => {
-  const LIMIT_BYTES = 260_000;
+  const LIMIT_BYTES = 270_000;
   const LIMIT_GZIP_BYTES = 80_000;
 
   /** What a page has beside the language itself; the two arrays are what its sockets hand over. */

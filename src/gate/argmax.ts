@@ -1,5 +1,5 @@
 // Where the greatest of a row's V entries stands, lowest index on ties. x [rows, V] is shared or
-// opened, the result [rows, 1] shared, modulo 2^m, m the bits of the output. Entries are signed with
+// opened, the result [rows, 1] shared modulo 2^m, m the bits of the output. Entries are signed with
 // -2^(n-2) <= x < 2^(n-2), so a difference has n = domainBits bits.
 //
 // An entry travels with its index as one word Y = index 2^n + (x + 2^(n-2)) modulo 2^(n+m). For a

@@ -1,5 +1,5 @@
-// The maximum over the entries of each row, word by word of an entry. x is shared or opened, laid out
-// [row][entry][head]; the result is [rows, heads]. A tournament: on each level the first half of a
+// The maximum over the entries of each row, word by word of an entry. x is shared or opened, laid
+// out [row][entry][head]; the result is [rows, heads]. A tournament: on each level the first half of a
 // row's entries meets the second, max(a, b) = b + relu(a - b), an odd entry passes. With d = a - b,
 // |d| < 2^(n-1), both parties learn d + r mod 2^n and evaluate one DCF key a comparison, payload
 // (1, r): shares of [d >= 0] and of [d >= 0] d (compare.ts), exactly, with no chance of failure.
