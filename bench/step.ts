@@ -1,6 +1,6 @@
 // What does one private token cost, in seconds, bytes and round trips, against real peers?
 
-import type { Channel, Client, SegmentProgress } from "../src/index.ts";
+import type { AskedOptions, Channel, Client, SegmentProgress } from "../src/index.ts";
 
 export interface StepOptions {
   readonly client: Client;
@@ -11,6 +11,8 @@ export interface StepOptions {
   readonly tokens: number;
   /** Tokens of a generation before, which is not measured. */
   readonly warmUpTokens: number;
+  /** What a step takes in; default as the model's config says. */
+  readonly next?: AskedOptions["next"];
 }
 
 /** Costs of one pass through the model, and the online bytes of both directions. */
@@ -52,7 +54,9 @@ export function median(values: readonly number[]): number {
  */
 export async function measureStep(options: StepOptions): Promise<StepReport> {
   const { client, connectServer, connectDealer, prompt, tokens, warmUpTokens } = options;
-  const common = { connectServer, connectDealer, prompt, ignoreEnd: true, ahead: "all" } as const;
+  const { next } = options;
+  const how = { ignoreEnd: true, ahead: "all", ...(next !== undefined && { next }) } as const;
+  const common = { connectServer, connectDealer, prompt, ...how };
   if (warmUpTokens > 0) await client.generate({ ...common, maxTokens: warmUpTokens });
   const marks: SegmentProgress[] = [];
   const onSegment = (mark: SegmentProgress) => void marks.push(mark);

@@ -124,17 +124,20 @@ describe("node by node", () => {
       { reveal: "token", anchor: 2 },
     ] as const;
 
-    it.each(models)("%s: fixed equals secure, and stays within float's errors", async (...given) => {
-      const model = mergedModel(given[1]);
-      for (const way of ways) {
-        const run = { model, kernels, prompt, seed: 1, ...way };
-        const { tokens } = await compareFixedSecure(run);
-        expect(tokens).toHaveLength(model.config.generation.maxTokens);
-        const bench = await fixedBench(model, kernels, 1)({ prompt, ignoreEnd: true, ...way });
-        expect(bench.tokens).toEqual(tokens);
-        expect((await compareFloatFixed(run)).matched).toBeGreaterThan(0);
-      }
-    });
+    it.each(models)(
+      "%s: fixed equals secure, and stays within float's errors",
+      async (...given) => {
+        const model = mergedModel(given[1]);
+        for (const way of ways) {
+          const run = { model, kernels, prompt, seed: 1, ...way };
+          const { tokens } = await compareFixedSecure(run);
+          expect(tokens).toHaveLength(model.config.generation.maxTokens);
+          const bench = await fixedBench(model, kernels, 1)({ prompt, ignoreEnd: true, ...way });
+          expect(bench.tokens).toEqual(tokens);
+          expect((await compareFloatFixed(run)).matched).toBeGreaterThan(0);
+        }
+      },
+    );
   });
 
   it("the plain loops give the same as the fast kernels", async () => {

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import {
+  type AskedOptions,
   type Example,
   ensure,
   loadExamples,
@@ -40,8 +41,8 @@ export interface TextOptions {
   readonly maxTokens?: number;
   readonly chunk?: number;
   readonly anchor?: number;
-  readonly next?: "resend" | "client" | "lookup";
-  readonly reveal?: "logits" | "token";
+  readonly next?: AskedOptions["next"];
+  readonly reveal?: AskedOptions["reveal"];
   readonly ignoreEnd?: boolean;
   readonly recipe?: string;
   readonly greedy?: boolean;
@@ -54,6 +55,15 @@ export interface TextOptions {
 
 /** The documented default of --seed. */
 export const DEFAULT_SEED = 1;
+
+/** What a step takes in. */
+export function nextOption(): Option {
+  return new Option(
+    "--next <how>",
+    "what a step takes in: the state sent again, the client's token (--anchor 1), or the\n" +
+      "token, found and looked up under masks (default: as --anchor says)",
+  ).choices(["resend", "client", "lookup"]);
+}
 
 /** Adds the options of TextOptions. */
 export function textOptions(command: Command): Command {
@@ -72,13 +82,7 @@ export function textOptions(command: Command): Command {
       "send every k-th token back privately; 0 never (default: from the model)",
       integer(0),
     )
-    .addOption(
-      new Option(
-        "--next <how>",
-        "what a step takes in: the state sent again, the client's token (--anchor 1), or the token\n" +
-          "found and looked up under masks (default: as --anchor says)",
-      ).choices(["resend", "client", "lookup"]),
-    )
+    .addOption(nextOption())
     .addOption(
       new Option(
         "--reveal <what>",

@@ -1,9 +1,10 @@
 // The maximum over the entries of each row, word by word of an entry. x is shared or opened, laid
-// out [row][entry][head]; the result is [rows, heads]. A tournament: on each level the first half of a
-// row's entries meets the second, max(a, b) = b + relu(a - b), an odd entry passes. With d = a - b,
-// |d| < 2^(n-1), both parties learn d + r mod 2^n and evaluate one DCF key a comparison, payload
-// (1, r): shares of [d >= 0] and of [d >= 0] d (compare.ts), exactly, with no chance of failure.
-// Each party sends its part as soon as it has its share, so a level takes one one-way latency.
+// out [row][entry][head]; the result is [rows, heads]. A tournament: on each level the first half
+// of a row's entries meets the second, max(a, b) = b + relu(a - b), an odd entry passes. With
+// d = a - b, -2^(n-1) <= d < 2^(n-1), both parties learn d + r mod 2^n and evaluate one DCF key a
+// comparison, payload (1, r): shares of [d >= 0] and of [d >= 0] d (compare.ts), exactly, with no
+// chance of failure. Each party sends its part as soon as it has its share, so a level takes one
+// one-way latency.
 // Cost: a comparison n bits C to S and n bits S to C online; a key of about 32 n bytes to each;
 // w bits more to S where w > n. Comparisons of a row: heads (entries - 1), in ceil(log2 entries)
 // levels. Reveals nothing: d + r is uniform to each party, since the other's part of r is.

@@ -1,5 +1,5 @@
-// A shared word a row, of w = wordBits bits, opened to C alone: a token's number, so that C can write the
-// text and finds the end. S sends its share; C adds its own.
+// A shared word a row, of w = wordBits bits, opened to C alone: a token's number, so that C can
+// write the text and finds the end. S sends its share; C adds its own.
 // Cost: one message of w bits a row S to C. Reveals to C: the words. Reveals to S: nothing.
 
 import { packedBytes } from "../ring/pack.ts";

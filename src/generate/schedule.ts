@@ -4,14 +4,14 @@
 //
 // State j is the hidden state that predicts token j: state 0 is the prompt's last row, state j
 // (j >= 1) comes from step j at position promptPositions + j - 1. A step's input is the state
-// before it, sent again ("resend"), or the token before it, picked by the client ("client") or found
-// under masks and looked up by nobody in particular ("lookup": then all steps). Else step j is the
-// client's iff anchor > 0 and j is a multiple of anchor, and then the client must have the
-// logits of token j - 1 before.
+// before it, sent again ("resend"), or the token before it, picked by the client ("client") or
+// found and looked up under masks ("lookup"). Either all steps look up, or step j is the client's
+// iff anchor > 0 and j is a multiple of anchor, and then the client must have the logits of token
+// j - 1 before.
 //
-// A head turns the states since the last head into logits. It comes as soon as there are `chunk` of
-// them, before a step of the client, and at the end, and stands right before the step that
-// follows, in whose first message its logits travel.
+// A head turns the states since the last head into logits, or into tokens. It comes as soon as
+// there are `chunk` of them, before a step of the client or one that looks up, and at the end, and
+// stands right before the step that follows, in whose first message its logits travel.
 
 import { MergenError } from "../errors.ts";
 

@@ -1,7 +1,7 @@
 // From logits to text, in the clear: what the client does with what it learns, in every mode.
 
-import { createSampler, type SampleOptions, type Sampler } from "../generate/sample.ts";
 import { ensure } from "../errors.ts";
+import { createSampler, type SampleOptions, type Sampler } from "../generate/sample.ts";
 import type { Segment } from "../generate/schedule.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { TextStream, type Tokenizer } from "../model/tokenizer.ts";

@@ -11,7 +11,12 @@ import { encodePrompt } from "../../src/model/prompt.ts";
 import type { LocalModel } from "../../src/party/local.ts";
 import {
   type AskedOptions,
-  generationOptions, IDS, LOGITS, type Plan, planGeneration } from "../../src/party/plan.ts";
+  generationOptions,
+  IDS,
+  LOGITS,
+  type Plan,
+  planGeneration,
+} from "../../src/party/plan.ts";
 import { TOKENS } from "../../src/plan/next-token.ts";
 import { Prg } from "../../src/ring/prg.ts";
 import { Ring } from "../../src/ring/ring.ts";
@@ -51,7 +56,10 @@ async function generate(
   { seed, ...asked }: AskedOptions & { readonly seed: number },
 ) {
   const ids = encodePrompt(prompt, model.config, model.tokenizer);
-  const plan = await planGeneration(model.config, generationOptions(model.config, ids.length, asked));
+  const plan = await planGeneration(
+    model.config,
+    generationOptions(model.config, ids.length, asked),
+  );
   return new Generation(kernels, model, plan, ids, seed).run();
 }
 

@@ -7,6 +7,7 @@ import { thisMachine } from "../../../bench/machine.ts";
 import { measureSessions, type SessionsReport } from "../../../bench/sessions.ts";
 import { measureStep, type StepReport } from "../../../bench/step.ts";
 import {
+  type AskedOptions,
   Client,
   decodeFloat,
   describeKernels,
@@ -23,7 +24,7 @@ import {
   shapeNames,
 } from "../../../src/index.ts";
 import { interruptible, stopSignal } from "../network.ts";
-import { integer } from "../options.ts";
+import { integer, nextOption } from "../options.ts";
 import { bytes, note, printJson, table } from "../output.ts";
 import { packageVersion } from "../package-info.ts";
 import { type Family, startParties, withFamily } from "../processes.ts";
@@ -43,6 +44,7 @@ interface StepFlags extends ModelFlags {
   readonly tokens: number;
   readonly warmUp: number;
   readonly network: keyof typeof networks;
+  readonly next?: AskedOptions["next"];
   readonly json?: boolean;
 }
 
@@ -108,6 +110,7 @@ function addStep(bench: Command): void {
         .choices(Object.keys(networks))
         .default("loopback"),
     )
+    .addOption(nextOption())
     .option("--json", "print one compact JSON object")
     .addHelpText("after", "\nExample:\n  $ mergen bench step --shape gpt2 --tokens 64 --json")
     .action(step);
@@ -131,6 +134,7 @@ async function step(flags: StepFlags): Promise<void> {
     promptTokens,
     tokens,
     network: flags.network,
+    ...(flags.next !== undefined && { next: flags.next }),
     ...costs,
     ...(flags.network !== "loopback" && { floor: floorOf(report, networks[flags.network]) }),
     plaintextSecondsPerToken: plain.secondsPerToken,
@@ -153,10 +157,11 @@ async function measurePrivately(
   flags: StepFlags,
   { folder, prompt, family }: { folder: string; prompt: string; family: Family },
 ): Promise<StepReport> {
-  const { tokens, warmUp: warmUpTokens, network } = flags;
+  const { tokens, warmUp: warmUpTokens, network, next } = flags;
   const { connectServer, connectDealer } = await startParties(folder, family, { network });
   const client = new Client({ kernels: await loadRingKernels() });
-  return measureStep({ client, connectServer, connectDealer, prompt, tokens, warmUpTokens });
+  const common = { client, connectServer, connectDealer, prompt };
+  return measureStep({ ...common, tokens, warmUpTokens, next });
 }
 
 function addSessions(bench: Command): void {
