@@ -1,6 +1,6 @@
 // What does one private token cost, in seconds, bytes and round trips, against real peers?
 
-import type { Channel, Client, SegmentProgress } from "../src/index.ts";
+import type { AskedOptions, Channel, Client, SegmentProgress } from "../src/index.ts";
 import { median } from "./rows.ts";
 
 export interface StepOptions {
@@ -14,6 +14,8 @@ export interface StepOptions {
   readonly warmUpTokens: number;
   /** Called when all bundles of the measured generation are there, before its first message. */
   readonly beforeOnline?: (() => Promise<void>) | undefined;
+  /** What a step takes in; default as the model's config says. */
+  readonly next?: AskedOptions["next"];
 }
 
 /** Costs of one pass through the model, and the online bytes of both directions. */
@@ -48,7 +50,9 @@ const bytesOf = (mark: SegmentProgress) => mark.sentBytes + mark.receivedBytes;
  */
 export async function measureStep(options: StepOptions): Promise<StepReport> {
   const { client, connectServer, connectDealer, prompt, tokens, warmUpTokens } = options;
-  const common = { connectServer, connectDealer, prompt, ignoreEnd: true, ahead: "all" } as const;
+  const { next } = options;
+  const how = { ignoreEnd: true, ahead: "all", ...(next !== undefined && { next }) } as const;
+  const common = { connectServer, connectDealer, prompt, ...how };
   if (warmUpTokens > 0) await client.generate({ ...common, maxTokens: warmUpTokens });
   const marks: SegmentProgress[] = [];
   const onSegment = (mark: SegmentProgress) => void marks.push(mark);

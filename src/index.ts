@@ -59,6 +59,7 @@ export {
   type LocalOptions,
 } from "./party/local.ts";
 export {
+  type AskedOptions,
   type GenerationOptions,
   generationOptions,
   type Plan,

@@ -23,6 +23,7 @@ import type { FunctionPrg, RingKernels } from "../src/kernel/ring-kernels.ts";
 import { encodePrompt } from "../src/model/prompt.ts";
 import type { LocalModel } from "../src/party/local.ts";
 import {
+  type AskedOptions,
   generationOptions,
   IDS,
   LOGITS,
@@ -33,6 +34,7 @@ import {
 } from "../src/party/plan.ts";
 import { bundleLabels, insecureSeeds, WEIGHTS_LABEL } from "../src/party/seeds.ts";
 import { STATE_BITS } from "../src/plan/format.ts";
+import { TOKENS } from "../src/plan/next-token.ts";
 import { Arena } from "../src/ring/memory.ts";
 import { Prg } from "../src/ring/prg.ts";
 import { Ring, type Words } from "../src/ring/ring.ts";
@@ -60,6 +62,8 @@ export interface CompareOptions {
   readonly maxTokens?: number;
   readonly chunk?: number;
   readonly anchor?: number;
+  readonly next?: AskedOptions["next"];
+  readonly reveal?: AskedOptions["reveal"];
   /** Default ChaCha12. */
   readonly functionPrg?: FunctionPrg;
   /** Changes the plan's gates before anything runs. */
@@ -119,7 +123,7 @@ function idsOf(
   tokens: readonly number[],
 ): Map<string, readonly number[]> {
   if (segment.kind === "prompt") return new Map([[IDS, prompt]]);
-  if (segment.kind === "step" && segment.source === "client") {
+  if (segment.kind === "step" && segment.source !== "resend") {
     return new Map([[IDS, [tokens[segment.index - 1]!]]]);
   }
   return new Map();
@@ -234,10 +238,12 @@ export async function compareFixedSecure(options: CompareOptions): Promise<Secur
         states: states.opened,
       });
       runBoth(pair, atClient.jobs, serverJobsOf(segment, context));
+      const revealed = new Map<string, Int32Array>();
       const logits = runFixed({
         ring,
         segment,
         ids,
+        revealed,
         states: states.fixed,
         tensors: tensors.server,
         parties: { client: random.client, server: random.server, weightMasks: tensors.client },
@@ -250,6 +256,7 @@ export async function compareFixedSecure(options: CompareOptions): Promise<Secur
         },
       }).get(LOGITS);
       if (logits) tokens.push(...pickTokens(logits, model.config.vocabSize));
+      tokens.push(...(revealed.get(TOKENS) ?? []));
       for (const arena of [arenas.client, arenas.server]) arena.reset();
     }
     const left = forServer.size + forClient.size + uploaded.size;
@@ -332,6 +339,11 @@ function compareWire(
     if (where >= 0) throw new Departure(`${nameOf(segment, gate)}: logit ${where} differs`);
     return;
   }
+  if (gate.kind === "reveal") {
+    const [one, other] = [fixed.revealed.get(gate.name)!, client.revealed.get(gate.name)!];
+    if (one.join() !== other.join()) throw new Departure(`${nameOf(segment, gate)}: ${other}`);
+    return;
+  }
   const bits = widthOf(gate, ring.bits);
   const expected = ring.lowBits(fixed.wires.get(gate.output)!.values, bits);
   const held = ring.lowBits(together(ring, gate, client, server), bits);
@@ -409,6 +421,7 @@ export async function compareFloatFixed(options: CompareOptions): Promise<FloatC
       const ids = idsOf(segment, prompt, tokens);
       const float = floatRun(model, segment, states, ids, ring);
       const shadows = new ShadowRun(model, ring, states, ids);
+      const revealed = new Map<string, Int32Array>();
       const logits = runFixed({
         ring,
         segment,
@@ -416,6 +429,7 @@ export async function compareFloatFixed(options: CompareOptions): Promise<FloatC
         tensors: tensors.server,
         parties,
         ids,
+        revealed,
         observe: (gate, context) => {
           const shadow = shadows.follow(gate, context);
           if (!shadow) return;
@@ -427,6 +441,7 @@ export async function compareFloatFixed(options: CompareOptions): Promise<FloatC
           checkFloat(nameOf(segment, gate), shadow, tensor);
         },
       }).get(LOGITS);
+      tokens.push(...(revealed.get(TOKENS) ?? []));
       if (!logits) continue;
       tokens.push(...pickTokens(logits, config.vocabSize));
       const gate = segment.gates.find(({ kind }) => kind === "logits");
@@ -576,9 +591,9 @@ class ShadowRun {
   }
 
   /** The gate's output; nothing for one that has none. */
-  follow(gate: GateSpec, _context: FixedContext): Shadow | undefined {
-    if (gate.kind === "store") return undefined;
-    const shadow = this.#compute(gate);
+  follow(gate: GateSpec, context: FixedContext): Shadow | undefined {
+    if (gate.kind === "store" || gate.kind === "reveal") return undefined;
+    const shadow = gate.kind === "argmax" ? this.#argmax(gate, context) : this.#compute(gate);
     this.#wires.set(gate.output, shadow);
     return shadow;
   }
@@ -587,11 +602,29 @@ class ShadowRun {
     return this.#wires.get(gate.inputs[place]!)!;
   }
 
-  #compute(gate: Exclude<GateSpec, { kind: "store" }>): Shadow {
+  /** The index that was found, of an entry that may be the greatest for all that is known. */
+  #argmax(gate: GateSpec & { kind: "argmax" }, context: FixedContext): Shadow {
+    const { values, errors } = this.#input(gate);
+    const found = Float64Array.from(context.wires.get(gate.output)!.values, Number);
+    found.forEach((index, row) => {
+      const from = row * gate.entries;
+      const own = values[from + index]! + errors[from + index]!;
+      for (let i = from; i < from + gate.entries; i++) {
+        if (values[i]! - errors[i]! > own)
+          throw new Departure(`row ${row}: ${index} is no maximum`);
+      }
+    });
+    return exact(found, 0);
+  }
+
+  #compute(gate: Exclude<GateSpec, { kind: "store" | "reveal" | "argmax" }>): Shadow {
     switch (gate.kind) {
       case "load": {
-        const values = toReal(this.#ring, this.#states.get(gate.name)!.values, STATE_BITS);
-        return exact(values, STATE_BITS);
+        const words = this.#states.get(gate.name)!.values;
+        // A one-hot row has its 1 where it has anything.
+        const isRow = gate.name.startsWith("token.");
+        const bits = isRow ? Math.log2(Math.max(...Array.from(words, Number))) : STATE_BITS;
+        return exact(toReal(this.#ring, words, bits), bits);
       }
       case "oneHot": {
         const values = new Float64Array(gate.rows * gate.columns);
@@ -637,6 +670,13 @@ class ShadowRun {
         return this.#spline(gate.table, this.#input(gate));
       case "product":
         return times(this.#input(gate), this.#input(gate, 1), gate.columns);
+      case "indexOneHot": {
+        const values = new Float64Array(gate.rows * gate.columns);
+        this.#input(gate).values.forEach((index, row) => {
+          values[row * gate.columns + index] = 1;
+        });
+        return exact(values, gate.fracBits);
+      }
       case "cache":
       case "exchange":
       case "mix":

@@ -111,6 +111,35 @@ describe("node by node", () => {
     expect(logitError).toBeLessThan(2 * unit + 1e-3);
   });
 
+  describe("tokens found under masks", () => {
+    const models: [name: string, options: MergedOptions][] = [
+      ["layernorm", { seed: 41, maxTokens: 4, chunk: 2, layerCount: 2 }],
+      ["a head of its own", { seed: 42, maxTokens: 3, tiedHead: false, chunk: 3 }],
+      ["affine", { seed: 43, maxTokens: 5, norm: "affine", chunk: 4 }],
+    ];
+    const ways = [
+      { next: "lookup" },
+      { next: "client", reveal: "token" },
+      { reveal: "token" },
+      { reveal: "token", anchor: 2 },
+    ] as const;
+
+    it.each(models)(
+      "%s: fixed equals secure, and stays within float's errors",
+      async (...given) => {
+        const model = mergedModel(given[1]);
+        for (const way of ways) {
+          const run = { model, kernels, prompt, seed: 1, ...way };
+          const { tokens } = await compareFixedSecure(run);
+          expect(tokens).toHaveLength(model.config.generation.maxTokens);
+          const bench = await fixedBench(model, kernels, 1)({ prompt, ignoreEnd: true, ...way });
+          expect(bench.tokens).toEqual(tokens);
+          expect((await compareFloatFixed(run)).matched).toBeGreaterThan(0);
+        }
+      },
+    );
+  });
+
   it("the plain loops give the same as the fast kernels", async () => {
     const run = { model: mergedModel({ seed: 9, maxTokens: 2 }), prompt, seed: 9 };
     const [one, other] = [
@@ -195,6 +224,27 @@ describe("pinned tokens", () => {
     expect([fixed.text, three.text]).toEqual([float.text, float.text]);
     expect(three.stopped).toBe("length");
   });
+
+  it.each(pinned)("%j: the same when tokens alone are shown to the client", async (...given) => {
+    const [options, expected] = given;
+    const model = mergedModel(options);
+    const asked = { prompt: "the pub", ignoreEnd: true, reveal: "token" } as const;
+    expect((await fixedBench(model, kernels, 1)(asked)).tokens.join(" ")).toBe(expected);
+    expect((await secure(model, asked)).tokens.join(" ")).toBe(expected);
+  });
+
+  it("looking up under masks gives the tokens of a client that looks up", async () => {
+    for (const norm of ["layernorm", "affine"] as const) {
+      const model = mergedModel({ seed: 1, maxTokens: 8, hiddenSize: 24, headCount: 3, norm });
+      const asked = { prompt: "the pub", ignoreEnd: true } as const;
+      const wanted = (await secure(model, { ...asked, next: "client" })).tokens;
+      expect((await secure(model, { ...asked, next: "lookup" })).tokens).toEqual(wanted);
+      for (const next of ["client", "lookup"] as const) {
+        const float = await floatBench(model, floatReference)({ ...asked, next });
+        expect(float.tokens).toEqual(wanted);
+      }
+    }
+  });
 });
 
 async function planOf(model: LocalModel, options: LocalOptions): Promise<Plan> {
@@ -245,6 +295,26 @@ describe("predicted and measured", () => {
       const trips = asked.maxTokens * perLayer * layerCount + awaitedHeads(plan);
       expect(run.online.roundTrips, text).toBe(trips);
       expect(plan.digest).toBe(predicted.digest);
+    }
+  });
+
+  it("tokens found under masks: every counter", async () => {
+    for (const norm of ["layernorm", "affine"] as const) {
+      const model = mergedModel({ seed: 31, norm, layerCount: 2, maxTokens: 6 });
+      const world = await createWorld({ model, kernels });
+      await world.server.register();
+      for (const asked of [
+        { next: "lookup", maxTokens: 6, chunk: 2 },
+        { next: "lookup", maxTokens: 1 },
+        { reveal: "token", maxTokens: 5, chunk: 3, anchor: 0 },
+        { reveal: "token", maxTokens: 5, chunk: 2, anchor: 2 },
+        { reveal: "token", maxTokens: 4, next: "client" },
+      ] as const) {
+        const { online, offline } = predict(await planOf(model, { prompt, ...asked }));
+        const run = await world.generate({ prompt, ignoreEnd: true, ...asked });
+        expect(run.tokens).toHaveLength(asked.maxTokens);
+        expect(counters(run), JSON.stringify(asked)).toEqual({ online, offline });
+      }
     }
   });
 

@@ -94,7 +94,8 @@ describe("exported names", () => {
   it("of src/index.ts: types", () => {
     const names = exportedNames("src/index.ts").filter((name) => isType(name));
     expect(names.join("\n")).toMatchInlineSnapshot(`
-      "type BundleStore
+      "type AskedOptions
+      type BundleStore
       type ChannelOptions
       type ClientOptions
       type CorpusScore
@@ -223,8 +224,8 @@ describe("package.json", () => {
 });
 
 describe("the browser's bundle", () => {
-  const LIMIT_BYTES = 260_000;
-  const LIMIT_GZIP_BYTES = 80_000;
+  const LIMIT_BYTES = 270_000;
+  const LIMIT_GZIP_BYTES = 83_000;
 
   /** What a page has beside the language itself; the two arrays are what its sockets hand over. */
   const webGlobals = [

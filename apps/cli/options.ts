@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import {
+  type AskedOptions,
   type Example,
   ensure,
   loadExamples,
@@ -41,6 +42,8 @@ export interface TextOptions {
   readonly maxTokens?: number;
   readonly chunk?: number;
   readonly anchor?: number;
+  readonly next?: AskedOptions["next"];
+  readonly reveal?: AskedOptions["reveal"];
   readonly ignoreEnd?: boolean;
   readonly recipe?: string;
   readonly greedy?: boolean;
@@ -53,6 +56,15 @@ export interface TextOptions {
 
 /** The documented default of --seed. */
 export const DEFAULT_SEED = 1;
+
+/** What a step takes in. */
+export function nextOption(): Option {
+  return new Option(
+    "--next <how>",
+    "what a step takes in: the state sent again, the client's token (--anchor 1), or the\n" +
+      "token, found and looked up under masks (default: as --anchor says)",
+  ).choices(["resend", "client", "lookup"]);
+}
 
 /** Adds the options of TextOptions. */
 export function textOptions(
@@ -73,6 +85,14 @@ export function textOptions(
       "--anchor <k>",
       "send every k-th token back privately; 0 never (default: from the model)",
       integer(0),
+    )
+    .addOption(nextOption())
+    .addOption(
+      new Option(
+        "--reveal <what>",
+        "what the client learns: truncated logits, or the likeliest token alone\n" +
+          "(default: logits; token with --next lookup)",
+      ).choices(["logits", "token"]),
     )
     .option("--ignore-end", "go on past the end token")
     .option("--recipe <name>", recipe)

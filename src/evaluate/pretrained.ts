@@ -68,8 +68,9 @@ export async function readTensors(
     const header = await readBytes(file, { begin: 0, end: start }, path);
     const floats = floatHeader(header);
     const shift = start - floats.length;
+    const fileBytes = size - shift;
     const weights: Weights = new Map();
-    for (const entry of safetensorsEntries(floats, path, size - shift)) {
+    for (const entry of safetensorsEntries(floats, path, { fileBytes })) {
       const name = rename(entry.name);
       if (name === undefined) continue;
       const { begin, end } = entry;

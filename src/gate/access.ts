@@ -1,7 +1,8 @@
 // Reading wires in the form that a gate needs. A wire in another form is a fault of the planner.
 
 import { ensure } from "../errors.ts";
-import type { Words } from "../ring/ring.ts";
+import type { Ring, Words } from "../ring/ring.ts";
+import { valueShare } from "../share/opened.ts";
 import type { OpenedWire } from "../share/wires.ts";
 
 /** The wire itself; it must have been computed before. */
@@ -21,6 +22,16 @@ export function shareOf<W extends AnyWire>(
   const found = wire(context, id) as AnyWire as { form: string; share?: Words };
   ensure(found.form === "shared" && found.share, "E_INTERNAL", `wire ${id} is not shared`);
   return found.share;
+}
+
+/** This party's share of a shared or an opened wire. */
+export function valueShareOf<W extends AnyWire>(
+  context: { readonly ring: Ring; readonly wires: Map<number, W> },
+  id: number,
+  isServer: boolean,
+): Words {
+  if (wire(context, id).form !== "opened") return shareOf(context, id);
+  return valueShare(context.ring, openedOf(context, id), isServer);
 }
 
 /** r, of a client-masked wire, at C or D. */

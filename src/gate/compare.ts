@@ -232,14 +232,14 @@ export function compareMasked(
     points: interleave(ring, [a, other]),
     out,
   });
-  const valueOf = (index: number) => ring.reduce(columnOf(ring, out, 2 * words, index));
-  const difference = (word: number) => ring.sub(valueOf(words + word), valueOf(word));
+  const wordAt = (index: number) => ring.reduce(columnOf(ring, out, 2 * words, index));
+  const difference = (word: number) => ring.sub(wordAt(words + word), wordAt(word));
   const low = ring.addConstant(ring.negate(ring.shiftRight(a, domainBits - 1)), 1n);
   const positive = difference(0);
   return {
     positive: party === 1 ? ring.add(positive, low) : positive,
     products: Array.from({ length: words - 1 }, (_, k) => difference(k + 1)),
-    wrapped: ring.mul(low, valueOf(words)),
+    wrapped: ring.mul(low, wordAt(words)),
     low,
   };
 }

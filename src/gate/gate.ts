@@ -92,6 +92,8 @@ export interface FixedContext extends StatefulContext<FixedWire> {
   readonly ids: ReadonlyMap<string, readonly number[]>;
   /** Truncated logits by output name. */
   readonly logits: Map<string, Int32Array>;
+  /** Words that are opened to C, by name. */
+  readonly revealed: Map<string, Int32Array>;
   /** The parties' randomness, so that dither falls as in the secure run; else round to nearest. */
   readonly parties: { client: Randomness; server: Randomness; weightMasks: Tensors } | undefined;
 }
@@ -121,6 +123,8 @@ export interface OnlineClientContext extends Context<ClientWire> {
   readonly functionPrg: FunctionPrg;
   readonly ids: ReadonlyMap<string, readonly number[]>;
   readonly logits: Map<string, Int32Array>;
+  /** Words that are opened to C, by name. */
+  readonly revealed: Map<string, Int32Array>;
   /** What D dealt to C for this gate; each is given once. */
   fromDealer(gate: GateBase): Uint8Array;
 }

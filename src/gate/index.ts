@@ -1,9 +1,11 @@
 // All gates, by kind. A segment of a plan is a list of these descriptions.
 
+import { type Argmax, argmax } from "./argmax.ts";
 import { type Mix, mix, type Scores, scores } from "./bilinear.ts";
 import { type Cache, cache } from "./cache.ts";
 import { type Exchange, exchange } from "./exchange.ts";
 import type { Gate, GateBase } from "./gate.ts";
+import { type IndexOneHot, indexOneHot } from "./index-one-hot.ts";
 import { type Linear, linear } from "./linear.ts";
 import {
   type Bias,
@@ -29,6 +31,7 @@ import { type Piecewise, piecewise } from "./piecewise.ts";
 import { type Product, product } from "./product.ts";
 import { type Quad, quad } from "./quad.ts";
 import { type Remask, remask } from "./remask.ts";
+import { type Reveal, reveal } from "./reveal.ts";
 import {
   type Rope,
   type RowDifference,
@@ -43,10 +46,12 @@ import { type Spline, spline } from "./spline.ts";
 import { type SumSquares, sumSquares } from "./sum-squares.ts";
 
 export type GateSpec =
+  | Argmax
   | Bias
   | Cache
   | Center
   | Concat
+  | IndexOneHot
   | Exchange
   | Linear
   | Load
@@ -59,6 +64,7 @@ export type GateSpec =
   | Product
   | Quad
   | Remask
+  | Reveal
   | Rope
   | RowDifference
   | RowSum
@@ -71,10 +77,12 @@ export type GateSpec =
   | Unmask;
 
 const gates: { readonly [K in GateSpec["kind"]]: Gate<Extract<GateSpec, { kind: K }>> } = {
+  argmax,
   bias,
   cache,
   center,
   concat,
+  indexOneHot,
   exchange,
   linear,
   load,
@@ -87,6 +95,7 @@ const gates: { readonly [K in GateSpec["kind"]]: Gate<Extract<GateSpec, { kind: 
   product,
   quad,
   remask,
+  reveal,
   rope,
   rowDifference,
   rowSum,

@@ -1,9 +1,10 @@
-// The maximum over the entries of each row, word by word of an entry. x is shared, laid out
-// [row][entry][head]; the result is [rows, heads]. A tournament: on each level the first half of a
-// row's entries meets the second, max(a, b) = b + relu(a - b), an odd entry passes. With d = a - b,
-// |d| < 2^(n-1), both parties learn d + r mod 2^n and evaluate one DCF key a comparison, payload
-// (1, r): shares of [d >= 0] and of [d >= 0] d (compare.ts), exactly, with no chance of failure.
-// Each party sends its part as soon as it has its share, so a level takes one one-way latency.
+// The maximum over the entries of each row, word by word of an entry. x is shared or opened, laid
+// out [row][entry][head]; the result is [rows, heads]. A tournament: on each level the first half
+// of a row's entries meets the second, max(a, b) = b + relu(a - b), an odd entry passes. With
+// d = a - b, -2^(n-1) <= d < 2^(n-1), both parties learn d + r mod 2^n and evaluate one DCF key a
+// comparison, payload (1, r): shares of [d >= 0] and of [d >= 0] d (compare.ts), exactly, with no
+// chance of failure. Each party sends its part as soon as it has its share, so a level takes one
+// one-way latency.
 // Cost: a comparison n bits C to S and n bits S to C online; a key of about 32 n bytes to each;
 // w bits more to S where w > n. Comparisons of a row: heads (entries - 1), in ceil(log2 entries)
 // levels. Reveals nothing: d + r is uniform to each party, since the other's part of r is.
@@ -13,7 +14,7 @@ import { keyBytesOf } from "../kernel/function-key.ts";
 import type { FunctionPrg } from "../kernel/ring-kernels.ts";
 import { joinBytes, packedBytes } from "../ring/pack.ts";
 import type { Ring, Words } from "../ring/ring.ts";
-import { shareOf, wire } from "./access.ts";
+import { valueShareOf, wire } from "./access.ts";
 import {
   checkSigned,
   compareMasked,
@@ -165,7 +166,7 @@ export const max: Gate<Max> = {
       : mask;
     const keys = size === 0 ? new Uint8Array(0) : context.fromDealer(gate);
     const held = { party: 0, prg: context.functionPrg, mask, r, keys } as const;
-    const share = yield* play(gate, ring, shareOf(context, gate.inputs[0]!), held);
+    const share = yield* play(gate, ring, valueShareOf(context, gate.inputs[0]!, false), held);
     context.wires.set(gate.output, { form: "shared", share });
   },
   *server(gate, context) {
@@ -179,7 +180,7 @@ export const max: Gate<Max> = {
       : mask;
     const keys = dealt.subarray(0, split);
     const held = { party: 1, prg: context.functionPrg, mask, r, keys } as const;
-    const share = yield* play(gate, ring, shareOf(context, gate.inputs[0]!), held);
+    const share = yield* play(gate, ring, valueShareOf(context, gate.inputs[0]!, true), held);
     context.wires.set(gate.output, { form: "shared", share });
   },
   cost(gate, ringBits) {

@@ -3,10 +3,7 @@
 // Cost: C to S one word an entry. Reveals nothing: the mask is fresh and uniform.
 
 import { packedBytes } from "../ring/pack.ts";
-import type { Ring, Words } from "../ring/ring.ts";
-import { valueShare } from "../share/opened.ts";
-import type { ClientWire, ServerWire } from "../share/wires.ts";
-import { maskOf, shareOf, wire } from "./access.ts";
+import { maskOf, valueShareOf, wire } from "./access.ts";
 import {
   type Gate,
   type GateBase,
@@ -23,29 +20,18 @@ export interface Remask extends GateBase {
   readonly offline: boolean;
 }
 
-/** This party's share of a shared or an opened wire. */
-function anyShare<W extends ClientWire | ServerWire>(
-  context: { ring: Ring; wires: Map<number, W> },
-  id: number,
-  isServer: boolean,
-): Words {
-  const found = wire(context, id);
-  if (found.form === "opened") return valueShare(context.ring, found, isServer);
-  return shareOf(context, id);
-}
-
 function maskedShare(
   gate: Remask,
   context: OfflineClientContext | OnlineClientContext,
 ): Uint8Array {
   const { ring } = context;
-  const share = anyShare(context, gate.inputs[0]!, false);
+  const share = valueShareOf(context, gate.inputs[0]!, false);
   return ring.pack(ring.add(share, maskOf(context, gate.output)), widthOf(gate, ring.bits));
 }
 
 function finish(gate: Remask, context: ServerContext, bytes: Uint8Array): void {
   const { ring } = context;
-  const share = anyShare(context, gate.inputs[0]!, true);
+  const share = valueShareOf(context, gate.inputs[0]!, true);
   const sent = ring.unpack(bytes, gate.rows * gate.columns, widthOf(gate, ring.bits));
   const masked = ring.add(share, sent);
   context.wires.set(gate.output, { form: "client", masked });

@@ -48,6 +48,28 @@ describe("known schedules", () => {
   });
 });
 
+describe("schedules that look tokens up", () => {
+  it("have a head before every step, which feeds it, and the last feeds none", () => {
+    for (const chunk of [1, 2, 7]) {
+      const options = {
+        promptPositions: 5,
+        maxTokens: 3,
+        chunk,
+        anchor: 0,
+        next: "lookup",
+      } as const;
+      expect(schedule(options)).toEqual([
+        { id: 0, kind: "prompt", rows: 5, start: 0 },
+        { id: 1, kind: "head", states: [0, 1], feeds: true },
+        { id: 2, kind: "step", index: 1, source: "lookup", start: 5 },
+        { id: 3, kind: "head", states: [1, 2], feeds: true },
+        { id: 4, kind: "step", index: 2, source: "lookup", start: 6 },
+        { id: 5, kind: "head", states: [2, 3] },
+      ]);
+    }
+  });
+});
+
 describe("every schedule of up to 12 tokens", () => {
   const numbers = (from: number, to: number) =>
     Array.from({ length: to - from + 1 }, (_, i) => from + i);

@@ -4,13 +4,14 @@
 //
 // State j is the hidden state that predicts token j: state 0 is the prompt's last row, state j
 // (j >= 1) comes from step j at position promptPositions + j - 1. A step's input is the state
-// before it, sent again ("resend"), or the token before it, picked by the client ("client"). Step j
-// is the client's iff anchor > 0 and j is a multiple of anchor, and then the client must have the
-// logits of token j - 1 before.
+// before it, sent again ("resend"), or the token before it, picked by the client ("client") or
+// found and looked up under masks ("lookup"). Either all steps look up, or step j is the client's
+// iff anchor > 0 and j is a multiple of anchor, and then the client must have the logits of token
+// j - 1 before.
 //
-// A head turns the states since the last head into logits. It comes as soon as there are `chunk` of
-// them, before a step of the client, and at the end, and stands right before the step that
-// follows, in whose first message its logits travel.
+// A head turns the states since the last head into logits, or into tokens. It comes as soon as
+// there are `chunk` of them, before a step of the client or one that looks up, and at the end, and
+// stands right before the step that follows, in whose first message its logits travel.
 
 import { MergenError } from "../errors.ts";
 
@@ -22,7 +23,7 @@ export type Segment =
       readonly kind: "step";
       /** 1 .. maxTokens - 1: the state that it makes. */
       readonly index: number;
-      readonly source: "resend" | "client";
+      readonly source: "resend" | "client" | "lookup";
       /** Its position. */
       readonly start: number;
     }
@@ -31,6 +32,8 @@ export type Segment =
       readonly kind: "head";
       /** From the first state to the one after the last. */
       readonly states: readonly [from: number, to: number];
+      /** Whether the step that follows looks up the token that this head finds; default no. */
+      readonly feeds?: true;
     };
 
 export interface ScheduleOptions {
@@ -42,6 +45,8 @@ export interface ScheduleOptions {
   readonly chunk: number;
   /** Every anchor-th token comes from the client; 0 none. */
   readonly anchor: number;
+  /** "lookup": every step takes the token before it, found under masks; `anchor` is not read. */
+  readonly next?: "lookup" | undefined;
 }
 
 const LIMIT = 1 << 20;
@@ -55,17 +60,21 @@ export function schedule(options: ScheduleOptions): Segment[] {
   for (const [name, value] of Object.entries({ promptPositions, maxTokens, chunk, anchor })) {
     checkNumber(name, value);
   }
+  const looksUp = options.next === "lookup";
   const segments: Segment[] = [{ id: 0, kind: "prompt", rows: promptPositions, start: 0 }];
   let from = 0;
   for (let state = 0; state < maxTokens; state++) {
     if (state > 0) {
-      const source = isClientStep(state, anchor) ? "client" : "resend";
+      const sent = isClientStep(state, anchor) ? "client" : "resend";
+      const source = looksUp ? "lookup" : sent;
       const start = promptPositions + state - 1;
       segments.push({ id: segments.length, kind: "step", index: state, source, start });
     }
     const next = state + 1;
-    if (next - from === chunk || isClientStep(next, anchor) || next === maxTokens) {
-      segments.push({ id: segments.length, kind: "head", states: [from, next] });
+    const ends = looksUp || isClientStep(next, anchor) || next === maxTokens;
+    if (next - from === chunk || ends) {
+      const head = { id: segments.length, kind: "head", states: [from, next] } as const;
+      segments.push(looksUp && next < maxTokens ? { ...head, feeds: true } : head);
       from = next;
     }
   }

@@ -16,7 +16,7 @@ import type { Clock } from "../wire/clock.ts";
 import { frameBytes } from "../wire/frame.ts";
 import { decodeBundle, expect, tell } from "./messages.ts";
 import { Picker, type PickerOptions, privateIds } from "./picker.ts";
-import { IDS, LOGITS, type Plan, type PlannedSegment, realLogits } from "./plan.ts";
+import { IDS, type Plan, type PlannedSegment } from "./plan.ts";
 import type { PreparedBundle, Preparer, StartPreparer } from "./preparer.ts";
 import type { Generation } from "./report.ts";
 import type { BundleStore } from "./store.ts";
@@ -208,7 +208,7 @@ export class ClientRun {
       this.#scheduler.add(added.jobs);
       if (segment.segment.kind !== "head") continue;
       await this.#drive();
-      this.#picker.pick(realLogits(plan, added.context.logits.get(LOGITS)!));
+      this.#picker.takeShown(plan, added.context);
       if (this.#picker.ended) break;
     }
     if (!this.#picker.ended) {

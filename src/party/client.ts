@@ -11,7 +11,7 @@ import type { Channel } from "../wire/channel.ts";
 import { type Clock, systemClock } from "../wire/clock.ts";
 import { ClientRun, type OpenedRun, type RunOptions } from "./client-run.ts";
 import { expect, fromHex, greet, type MessageOf, tell } from "./messages.ts";
-import { generationOptions, PlanCache } from "./plan.ts";
+import { type AskedOptions, generationOptions, PlanCache } from "./plan.ts";
 import { inlinePreparer, type StartPreparer } from "./preparer.ts";
 import type { Generation } from "./report.ts";
 import { type BundleStore, memoryStore } from "./store.ts";
@@ -36,6 +36,9 @@ export interface GenerateOptions extends RunOptions {
   readonly maxTokens?: number;
   readonly chunk?: number;
   readonly anchor?: number;
+  /** What a step takes in, and what C learns of a head: see AskedOptions. */
+  readonly next?: AskedOptions["next"];
+  readonly reveal?: AskedOptions["reveal"];
   /** Refuse a server whose model has another public config. */
   readonly expectedConfig?: ModelConfig;
   /** Refuse a model of another recipe. */

@@ -20,7 +20,7 @@ import { Client } from "./client.ts";
 import { Dealer } from "./dealer.ts";
 import { FloatDecoder } from "./float-decoder.ts";
 import { Picker, type PickerOptions, privateIds } from "./picker.ts";
-import { generationOptions, IDS, LOGITS, PlanCache, realLogits } from "./plan.ts";
+import { type AskedOptions, generationOptions, IDS, PlanCache } from "./plan.ts";
 import type { Generation, Mode } from "./report.ts";
 import { bundleLabels, insecureSeeds, WEIGHTS_LABEL } from "./seeds.ts";
 import { Server } from "./server.ts";
@@ -36,6 +36,8 @@ export interface LocalOptions extends PickerOptions {
   readonly maxTokens?: number | undefined;
   readonly chunk?: number | undefined;
   readonly anchor?: number | undefined;
+  readonly next?: AskedOptions["next"];
+  readonly reveal?: AskedOptions["reveal"];
 }
 
 /** Generates one text after another with one model in one mode. */
@@ -120,9 +122,9 @@ export function fixedBench(model: LocalModel, kernels: RingKernels, seed: number
         if (picker.ended) break;
         const ids = privateIds(planned.segment, prompt, picker.tokens);
         const given = new Map(ids ? [[IDS, ids]] : []);
-        const run = { ring, segment: planned, states, tensors, parties, ids: given };
-        const logits = runFixed(run).get(LOGITS);
-        if (logits) picker.pick(realLogits(plan, logits));
+        const revealed = new Map<string, Int32Array>();
+        const run = { ring, segment: planned, states, tensors, parties, ids: given, revealed };
+        picker.takeShown(plan, { logits: runFixed(run), revealed });
       }
     }
     return localReport(picker, options.prompt, "fixed", (performance.now() - started) / 1000);

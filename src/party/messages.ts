@@ -27,6 +27,8 @@ const generation = z.strictObject({
     .int()
     .nonnegative()
     .max(1 << 16),
+  next: z.literal("lookup").optional(),
+  reveal: z.literal("token").optional(),
 });
 
 const schemas = {

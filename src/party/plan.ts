@@ -5,11 +5,13 @@ import { ensure, MergenError } from "../errors.ts";
 import type { GateSpec } from "../gate/index.ts";
 import type { PiecewiseTable } from "../gate/piecewise.ts";
 import type { SplineTable } from "../gate/spline.ts";
+import type { SampleOptions } from "../generate/sample.ts";
 import { bundles, type Segment, schedule } from "../generate/schedule.ts";
 import { Graph, type Tensor } from "../graph/graph.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { cacheInputs, decoder, embed, head } from "../model/decoder.ts";
 import { lower, type NormCache, type StateNames } from "../plan/lower.ts";
+import { oneHotBits, withLookup, withTokens } from "../plan/next-token.ts";
 import { type MaskedTensor, maskedTensors } from "../plan/tensors.ts";
 import { withWidths } from "../plan/widths.ts";
 import type { NumberedSegment } from "../run/dealer.ts";
@@ -23,6 +25,10 @@ export interface GenerationOptions {
   readonly maxTokens: number;
   readonly chunk: number;
   readonly anchor: number;
+  /** "lookup": each step's token is found under masks; otherwise as `anchor` says. */
+  readonly next?: "lookup" | undefined;
+  /** "token": heads show C tokens, otherwise logits. */
+  readonly reveal?: "token" | undefined;
 }
 
 /** What of a generation's numbers a caller may ask for. */
@@ -30,26 +36,54 @@ export interface AskedOptions {
   readonly maxTokens?: number | undefined;
   readonly chunk?: number | undefined;
   readonly anchor?: number | undefined;
+  /**
+   * What a step takes in: the state before it, sent again (but for every anchor-th), C's own token,
+   * or the token looked up without anybody having it. Default as `anchor` says.
+   */
+  readonly next?: "resend" | "client" | "lookup" | undefined;
+  /** What of a head C learns; default logits, and tokens with `next: "lookup"`. */
+  readonly reveal?: "logits" | "token" | undefined;
+  /** A sampler needs logits. */
+  readonly sampling?: SampleOptions | undefined;
 }
 
 /**
  * The public numbers of a generation: what was asked for, or the model's defaults.
- * @throws E_CONFIG when a model that cannot re-send its states is asked to
+ * @throws E_CONFIG when a model that cannot re-send its states is asked to; E_USAGE when options
+ *         contradict each other
  */
 export function generationOptions(
   config: ModelConfig,
   promptPositions: number,
   asked: AskedOptions,
 ): GenerationOptions {
-  const anchor = asked.anchor ?? config.generation.anchor;
-  const fits = config.nextToken === "resend" || anchor === 1;
+  const { next } = asked;
+  const anchor = anchorOf(config, asked);
+  const fits = config.nextToken === "resend" || anchor === 1 || next === "lookup";
   ensure(fits, "E_CONFIG", `a ${config.recipe} model looks up every token: --anchor must be 1`);
+  const shows = asked.reveal ?? (next === "lookup" ? "token" : "logits");
+  const agree = next !== "lookup" || shows === "token";
+  ensure(agree, "E_USAGE", "--next lookup leaves the logits shared: drop --reveal logits");
+  const greedy = shows === "logits" || (asked.sampling?.temperature ?? 0) === 0;
+  ensure(greedy, "E_USAGE", "sampling needs logits: --next lookup and --reveal token are greedy");
   return {
     promptPositions,
     maxTokens: asked.maxTokens ?? config.generation.maxTokens,
     chunk: asked.chunk ?? config.generation.chunk,
     anchor,
+    ...(next === "lookup" && { next }),
+    ...(shows === "token" && { reveal: shows }),
   };
+}
+
+/** How often the client sends a token: `next` says it where it stands alone. */
+function anchorOf(config: ModelConfig, { anchor, next }: AskedOptions): number {
+  const usual = config.generation.anchor;
+  if (next === undefined) return anchor ?? usual;
+  const wanted = { client: 1, lookup: 0, resend: usual === 1 ? 0 : usual }[next];
+  const agree = anchor === undefined || anchor === wanted || (next === "resend" && anchor !== 1);
+  ensure(agree, "E_USAGE", `--next ${next} and --anchor ${anchor} contradict each other`);
+  return anchor ?? wanted;
 }
 
 export interface PlannedSegment extends NumberedSegment {
@@ -89,7 +123,8 @@ export async function planGeneration(
   );
   const listed = schedule(options);
   const norms: NormCache = new Map();
-  const segments = withWidths(listed.map((segment) => planSegment(config, segment, norms)));
+  const lowered = listed.map((segment) => planSegment(config, segment, norms));
+  const segments = withWidths(withFoundTokens(config, options, lowered));
   const byId = new Map(segments.map((planned) => [planned.id, planned]));
   const groups = bundles(listed, options.chunk);
   const tensors = maskedTensors(segments.map(({ gates }) => gates));
@@ -108,6 +143,30 @@ function planSegment(config: ModelConfig, segment: Segment, norms: NormCache): P
   const { gates } = lower(graph, config, names, norms);
   return { id: segment.id, segment, gates };
 }
+
+/** Where tokens are shown, or looked up: the heads' and the steps' gates for it. */
+function withFoundTokens(
+  { calibratedBounds }: ModelConfig,
+  { next, reveal }: GenerationOptions,
+  segments: readonly PlannedSegment[],
+): readonly PlannedSegment[] {
+  if (next !== "lookup" && reveal !== "token") return segments;
+  const fracBits = oneHotBits(segments[0]!.gates);
+  return segments.map((planned) => {
+    const { segment, gates } = planned;
+    if (segment.kind === "step" && segment.source === "lookup") {
+      return { ...planned, gates: withLookup(gates, foundName(segment.index - 1)) };
+    }
+    if (segment.kind !== "head") return planned;
+    const [from] = segment.states;
+    const replaces = from > 0 ? foundName(from - 1) : undefined;
+    const fed = segment.feeds ? { name: foundName(from), replaces, fracBits } : undefined;
+    return { ...planned, gates: withTokens(gates, { fed, calibratedBounds }) };
+  });
+}
+
+/** The one-hot row of a token, as a carried wire. */
+const foundName = (token: number) => `token.${token}`;
 
 /** Rows of cache that a segment finds: all positions before its own. */
 function tracedRows(segment: Segment): { start: number; rows: number } {
@@ -160,7 +219,7 @@ function inputOf(
   loads: Map<string, string>,
 ): Tensor {
   if (segment.kind === "prompt") return embed(graph, config, graph.ids(IDS, [segment.rows]));
-  if (segment.source === "client") return embed(graph, config, graph.ids(IDS, [1]));
+  if (segment.source !== "resend") return embed(graph, config, graph.ids(IDS, [1]));
   const name = `state.${segment.index - 1}`;
   loads.set(name, name);
   return graph.input(name, [1, config.hiddenSize]);

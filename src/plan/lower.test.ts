@@ -162,8 +162,16 @@ describe("the digest", () => {
       planned++;
     }
     expect(planned).toBeGreaterThan(40);
-    for (const key of Object.keys(options) as (keyof GenerationOptions)[]) {
-      const asked = key === "maxTokens" ? { maxTokens: 3 } : { [key]: options[key] + 1 };
+    const changes: Partial<GenerationOptions>[] = [
+      { promptPositions: 5 },
+      { maxTokens: 3 },
+      { chunk: 3 },
+      { anchor: 1 },
+      { next: "lookup", reveal: "token" },
+      { reveal: "token" },
+    ];
+    for (const asked of changes) {
+      const key = JSON.stringify(asked);
       const { digest } = await plan({ positionCount: 9 }, asked);
       expect(seen.get(digest), key).toBeUndefined();
       seen.set(digest, key);

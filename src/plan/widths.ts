@@ -11,6 +11,10 @@ import { RING_BITS } from "./format.ts";
 /** Bits that a gate needs of each of its inputs, when `bits` of its output are needed. */
 function neededInputs(gate: GateSpec, bits: number): number[] {
   switch (gate.kind) {
+    case "argmax":
+      return [gate.domainBits + bits];
+    case "indexOneHot":
+      return [gate.indexBits];
     case "logits":
       return [Math.min(RING_BITS, gate.shift + gate.sentBits)];
     case "open":
@@ -19,6 +23,8 @@ function neededInputs(gate: GateSpec, bits: number): number[] {
       return [gate.openBits];
     case "max":
       return [Math.max(bits, gate.domainBits)];
+    case "reveal":
+      return [gate.wordBits];
     case "spline":
       return [argumentBits(gate, RING_BITS)];
     case "piecewise":

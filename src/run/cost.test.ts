@@ -9,8 +9,10 @@ import { clientGroups, type Plan, planGeneration, serverGroups } from "../party/
 import { Prg } from "../ring/prg.ts";
 import { Ring } from "../ring/ring.ts";
 import { computeCost, offlineCost, onlineCost } from "./cost.ts";
-import { dealBundle } from "./dealer.ts";
-import { prepareBundle } from "./party.ts";
+import { dealBundle, type NumberedSegment } from "./dealer.ts";
+import { decodeItems, ItemStore } from "./items.ts";
+import { clientSegment, prepareBundle, serverJobs } from "./party.ts";
+import { Scheduler } from "./scheduler.ts";
 
 const kernels = await loadRingKernels();
 const model = mergedModel({ seed: 8, maxTokens: 4, hiddenSize: 12, layerCount: 2 });
@@ -22,6 +24,67 @@ const planOf = (options: Partial<Plan["options"]> = {}) =>
     anchor: 0,
     ...options,
   });
+
+/** Runs the parties with messages delivered in one of several orders. */
+function runCrossing(ring: Ring, segment: NumberedSegment, count: number, order: number) {
+  const seed = (value: number) => new Prg(kernels, new Uint8Array(32).fill(value));
+  const [client, server, own] = [seed(1), seed(2), seed(3)];
+  const values = BigUint64Array.from({ length: count }, (_, i) => BigInt((i * 977) % 1201));
+  const mask = seed(4).words({ segment: 0, gate: 0 }, "mask", count, 64);
+  const tensors = { matrix: fail, attention: fail, words: fail };
+  const common = { ring, segments: [segment], tensors };
+  const states = new Map([["x", { form: "client", mask } as const]]);
+  const functionPrg = "chacha12";
+  const dealt = dealBundle({
+    ...common,
+    states: new Map(states),
+    client,
+    server,
+    own,
+    functionPrg,
+  });
+  const prepared = prepareBundle({ ...common, states: new Map(states), random: client });
+  const storeOf = (payload: Uint8Array) => {
+    const store = new ItemStore();
+    store.add(decodeItems(payload));
+    return store;
+  };
+  const atClient = clientSegment({
+    ...{ ring, segment, functionPrg, random: client, wires: prepared.wires[0]! },
+    dealt: storeOf(dealt.forClient),
+    states: new Map(),
+  });
+  const masked = ring.add(values, mask);
+  const serverStates = new Map([["x", { form: "client", masked } as const]]);
+  const jobs = serverJobs({
+    ...{ ring, segment, tensors, functionPrg, random: server, states: serverStates },
+    ...{ dealt: storeOf(dealt.forServer), uploaded: storeOf(prepared.upload) },
+  });
+  const parties = [new Scheduler(), new Scheduler()];
+  const queues: Uint8Array[][] = [[], []];
+  const sent: number[][] = [[], []];
+  const flush = (party: number) => {
+    parties[party]!.advance();
+    const payload = parties[party]!.takeOutbox();
+    if (payload) sent[party]!.push(payload.length);
+    if (payload) queues[1 - party]!.push(payload);
+    parties[party]!.advancePatient();
+  };
+  parties[0]!.add(atClient.jobs);
+  parties[1]!.add(jobs);
+  for (const party of order % 2 === 0 ? [0, 1] : [1, 0]) flush(party);
+  for (let turn = order >> 1; queues.some(({ length }) => length > 0); turn++) {
+    const party = queues[turn % 2]!.length > 0 ? turn % 2 : 1 - (turn % 2);
+    parties[party]!.deliver(queues[party]!.shift()!);
+    flush(party);
+  }
+  const greatest = Math.max(...Array.from(values, Number));
+  return { sent, revealed: atClient.context.revealed.get("y"), greatest };
+}
+
+function fail(): never {
+  throw new Error("there are no tensors");
+}
 
 describe("offline", () => {
   it("a bundle's three payloads are as long as stated", async () => {
@@ -88,6 +151,48 @@ describe("online", () => {
     expect({ client: total(clientMessages), server: total(serverMessages) }).toEqual(stated);
     expect(serverMessages).toHaveLength(roundTrips);
     expect(clientMessages).toHaveLength(roundTrips);
+  });
+
+  it("of exchanges that cross, whichever message is first: a level a message", () => {
+    // Both hold their part from the start: nobody speaks first.
+    const ring = new Ring(kernels);
+    const count = 13;
+    const base = { inputs: [], rows: 1, columns: count } as const;
+    const wireName = "x";
+    const segment: NumberedSegment = {
+      id: 0,
+      gates: [
+        { kind: "load", name: "x", id: 0, output: 0, ...base },
+        { kind: "sum", shifts: [0, 1], offline: true, ...base, id: 1, output: 1, inputs: [0, 0] },
+        {
+          ...{ kind: "max", lengths: [count], heads: 1, domainBits: 20, wireName },
+          ...{ id: 2, output: 2, inputs: [1], rows: 1, columns: 1 },
+        },
+        {
+          kind: "reveal",
+          name: "y",
+          wordBits: 20,
+          id: 3,
+          inputs: [2],
+          output: 3,
+          rows: 1,
+          columns: 1,
+        },
+      ],
+    };
+    // To the cost the loaded wire is there from the start, too.
+    const gates = segment.gates.slice(1).map((gate) => ({
+      ...gate,
+      inputs: gate.inputs.filter((wire) => wire > 0),
+    }));
+    const groups = [[{ ...segment, gates }]];
+    const predicted = onlineCost({ serverGroups: groups, clientGroups: groups });
+    expect(predicted.clientMessages.length).toBe(4);
+    for (const order of [0, 1, 2, 3]) {
+      const { sent, revealed, greatest } = runCrossing(ring, segment, count, order);
+      expect(sent).toEqual([predicted.clientMessages, predicted.serverMessages]);
+      expect(revealed).toEqual(Int32Array.of(3 * greatest));
+    }
   });
 
   it("a plan that cannot come to an end is an error, not a loop", async () => {

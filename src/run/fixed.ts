@@ -18,6 +18,8 @@ export function runFixed(options: {
   tensors: Tensors;
   parties: FixedContext["parties"];
   ids?: ReadonlyMap<string, readonly number[]>;
+  /** Takes what is opened to C by itself. */
+  revealed?: Map<string, Int32Array>;
   /** Called after each gate: for comparing runs node by node. */
   observe?: (gate: GateSpec, context: FixedContext) => void;
 }): Map<string, Int32Array> {
@@ -30,6 +32,7 @@ export function runFixed(options: {
     wires: new Map(),
     ids: new Map(options.ids),
     logits: new Map(),
+    revealed: options.revealed ?? new Map(),
   };
   for (const gate of options.segment.gates) {
     gateOf(gate).reference(gate, context);

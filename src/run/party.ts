@@ -107,6 +107,7 @@ export function clientSegment(options: {
     client: options.random,
     ids: options.ids ?? new Map(),
     logits: new Map(),
+    revealed: new Map(),
     fromDealer: (gate) => options.dealt.take(segment.id, gate.id),
   };
   const jobs = segment.gates
@@ -177,11 +178,14 @@ export function serverJobs(options: {
 
 /** Gates with which S sends something as soon as it has what they read. */
 const speaking: ReadonlySet<GateSpec["kind"]> = new Set([
-  "open",
+  "argmax",
   "exchange",
-  "spline",
+  "indexOneHot",
   "logits",
   "max",
+  "open",
+  "reveal",
+  "spline",
 ]);
 
 /**

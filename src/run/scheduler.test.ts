@@ -57,6 +57,29 @@ const itemsOf = (payload: Uint8Array | undefined) =>
   decodeItems(payload ?? new Uint8Array()).map(({ gate, bytes }) => [gate, ...bytes]);
 
 describe("the scheduler", () => {
+  it("hands a gate its items in order, whether they came early, late or together", () => {
+    const steps = [send(1), receive(1), send(2), receive(1), send(3), receive(1)];
+    for (const early of [0, 1, 2, 3]) {
+      const got: Uint8Array[] = [];
+      const scheduler = new Scheduler();
+      const both = (from: number, to: number) =>
+        encodeItems(
+          [7, 8, 9].slice(from, to).map((byte) => {
+            return { segment: 0, gate: 4, bytes: Uint8Array.of(byte) };
+          }),
+        );
+      scheduler.deliver(both(0, early));
+      scheduler.add([scripted(4, steps, { got })]);
+      scheduler.advance();
+      const sent = itemsOf(scheduler.takeOutbox()).map(([, byte]) => byte);
+      expect(sent).toEqual([1, 2, 3].slice(0, early + 1));
+      scheduler.deliver(both(early, 3));
+      expect(got.map(([byte]) => byte)).toEqual([7, 8, 9]);
+      expect(scheduler.done).toBe(true);
+      expect(scheduler.unclaimed).toBe(false);
+    }
+  });
+
   it("puts everything that is ready at the same time into one message", () => {
     const scheduler = new Scheduler();
     scheduler.add([

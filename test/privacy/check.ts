@@ -23,6 +23,7 @@ export function checkGates(options: RunOptions): Run {
     checkCost(gate, run, ring.bits);
   }
   expect(run.client.logits).toEqual(reference.logits);
+  expect(run.client.revealed).toEqual(reference.revealed);
   expect(run.left, "correlations that nobody took").toBe(0);
   for (const gate of options.gates) {
     checkIdle(gate, run);

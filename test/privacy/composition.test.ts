@@ -4,11 +4,11 @@
 
 import { describe, expect, test } from "vitest";
 import type { Ring } from "../../src/ring/ring.ts";
-import { deviations, fromEachOther } from "./chi-square.ts";
+import { worstDeviation } from "./chi-square.ts";
 import { type Experiment, explore } from "./explore.ts";
 import { gate, openGate, splineGate } from "./gates.ts";
 import type { InputWire } from "./harness.ts";
-import type { Fault, Lanes, Observation } from "./lanes.ts";
+import type { Fault, Lanes } from "./lanes.ts";
 
 const BITS = 8;
 const LANES = 1 << 13;
@@ -62,39 +62,6 @@ function chain({ openBits, bits, product }: Widths, fault?: Fault): Experiment<P
     fault,
     sampled: LANES,
   };
-}
-
-/** The worst of all single fields and of all sums and differences of two. */
-function worstDeviation(a: Observation, b: Observation): number {
-  const [columnsA, columnsB] = [a, b].map(columnsOf);
-  let worst = Number.NEGATIVE_INFINITY;
-  const compare = (body: (columns: readonly Uint8Array[], lane: number) => number) => {
-    const histograms = [columnsA!, columnsB!].map((columns) => {
-      const histogram = new Float64Array(64);
-      for (let lane = 0; lane < LANES; lane++) histogram[body(columns, lane) & 63]!++;
-      return histogram;
-    });
-    worst = Math.max(worst, deviations(fromEachOther(histograms[0]!, histograms[1]!)));
-  };
-  for (let i = 0; i < columnsA!.length; i++) {
-    compare((columns, lane) => columns[i]![lane]!);
-    compare((columns, lane) => columns[i]![lane]! >> 2);
-    for (let j = 0; j < i; j++) {
-      compare((columns, lane) => columns[i]![lane]! + columns[j]![lane]!);
-      compare((columns, lane) => columns[i]![lane]! - columns[j]![lane]!);
-    }
-  }
-  return worst;
-}
-
-/** The view's fields, one column for each word of a lane. */
-function columnsOf({ view }: Observation): Uint8Array[] {
-  return view.flatMap(({ words }) => {
-    const width = words.length / LANES;
-    return Array.from({ length: width }, (_, k) =>
-      Uint8Array.from({ length: LANES }, (_unused, lane) => Number(words[lane * width + k])),
-    );
-  });
 }
 
 const secrets: readonly Pair[] = [

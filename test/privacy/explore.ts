@@ -44,6 +44,12 @@ export interface Experiment<S> {
    * of its view: elsewhere they are shown to be uniform and independent of all else.
    */
   readonly withoutShares?: readonly number[] | undefined;
+  /**
+   * A party whose values of function keys are held at zero, which leaves more randomness to
+   * enumerate: by themselves they are uniform and independent of all else, so its view is then the
+   * view given them. The other party's view means nothing then.
+   */
+  readonly heldFunctions?: "client" | "server" | undefined;
   /** Truncated logits that C is given besides. */
   readonly logits?: { readonly name: string; readonly bits: number } | undefined;
   /**
@@ -93,7 +99,7 @@ export function explore<S>(experiment: Experiment<S>, secrets: readonly S[]): Ex
 }
 
 function runOnce<S>(experiment: Experiment<S>, lanes: Lanes, secret: S) {
-  const functions = idealFunctions(lanes, experiment.bits);
+  const functions = idealFunctions(lanes, experiment);
   const ring = new Ring(functions.kernels, experiment.bits);
   const fixed: Fault = (party, place, purpose) => {
     const held = experiment.withoutShares?.includes(place.gate) && shares.includes(purpose);
@@ -215,7 +221,10 @@ interface DealtFunction {
  * are evaluated in the order in which they were dealt, batch by batch; a batch has as many keys for
  * each lane, lane after lane.
  */
-function idealFunctions(lanes: Lanes, bits: number) {
+function idealFunctions(
+  lanes: Lanes,
+  { bits, heldFunctions }: Pick<Experiment<never>, "bits" | "heldFunctions">,
+) {
   const mask = (1n << BigInt(bits)) - 1n;
   const batches: DealtFunction[][] = [];
   const makeParty = () => ({ batch: 0, fields: [] as Field[] });
@@ -237,13 +246,18 @@ function idealFunctions(lanes: Lanes, bits: number) {
       if (batch?.length !== keys.length) throw new Error("keys were not evaluated as dealt");
       const perLane = out.length / lanes.count;
       const pointsOfKey = points.length / keys.length;
-      const first = lanes.variables(`function/${number}`, bits, perLane);
+      const first = heldFunctions
+        ? undefined
+        : lanes.variables(`function/${number}`, bits, perLane);
+      const isHeld = heldFunctions === (party === 0 ? "client" : "server");
       for (let i = 0; i < out.length; i++) {
         const point = Math.floor(i / words);
         const { alpha, payload } = batch[Math.floor(point / pointsOfKey)]!;
         const whole = holds(points[point]!, alpha) ? payload[i % words]! : 0n;
-        out[i] = party === 0 ? first[i]! : (whole - first[i]!) & mask;
+        if (first) out[i] = party === 0 ? first[i]! : (whole - first[i]!) & mask;
+        else out[i] = isHeld ? 0n : whole & mask;
       }
+      if (heldFunctions) return;
       const name = `function values ${number}`;
       parties[party].fields.push({ name, words: out.slice(), bits });
     };

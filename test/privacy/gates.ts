@@ -62,3 +62,14 @@ export function maxGate(
   const wireName = `wire${wires.from}`;
   return gate("max", ends, [lengths.length, heads], { lengths, heads, wireName, ...rest });
 }
+
+export function argmaxGate(
+  wires: { readonly from: number; readonly to: number },
+  shape: readonly [rows: number, entries: number],
+  options: { readonly domainBits: number; readonly bits: number },
+): Spec<"argmax"> {
+  const [rows, entries] = shape;
+  const wireName = `wire${wires.from}`;
+  const ends = { from: [wires.from], to: wires.to };
+  return gate("argmax", ends, [rows, 1], { entries, wireName, ...options });
+}

@@ -140,6 +140,7 @@ export function runReference(options: RunOptions, dithered = true): FixedContext
     tensors: tensors.server,
     ids: new Map(options.ids),
     logits: new Map(),
+    revealed: new Map(),
     parties: dithered ? { client, server, weightMasks: tensors.client } : undefined,
   };
   for (const [wire, input] of options.inputs ?? []) {
@@ -187,6 +188,7 @@ function makeContexts(
     functionPrg,
     ids: new Map(options.ids),
     logits: new Map(),
+    revealed: new Map(),
     upload: put(stores.upload, "upload"),
     fromDealer: take(stores.client),
   };

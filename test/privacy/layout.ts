@@ -62,6 +62,15 @@ function listParts(
       if (channel === "dealer-client") return key;
       return channel === "dealer-server" ? [...key, { count, bits }] : [argument];
     }
+    case "argmax":
+      return partsOfArgmax(channel, gate, { ringBits, turn, keys });
+    case "indexOneHot": {
+      const domainBits = gate.indexBits;
+      const index = { count: gate.rows, bits: domainBits };
+      if (channel === "server-client") return [index];
+      if (channel === "client-server") return [index, { count, bits }];
+      return keys({ kind: "dpf", domainBits, words: 1, count: gate.rows });
+    }
     case "max": {
       const { domainBits } = gate;
       const sizes = comparisonsOf(gate.lengths, gate.heads);
@@ -79,9 +88,34 @@ function listParts(
     case "oneHot":
     case "remask":
       return [{ count, bits }];
+    case "reveal":
+      return [{ count, bits: gate.wordBits }];
     default:
       throw new Error(`unknown bytes of ${gate.kind} on ${channel}`);
   }
+}
+
+/** n bits on the first level of several, else n + m; on the last, a further word a row. */
+function partsOfArgmax(
+  channel: Channel,
+  gate: Spec<"argmax">,
+  { ringBits, turn, keys }: { ringBits: number; turn: number; keys: KeyParts },
+): readonly Part[] {
+  const { rows, entries, domainBits } = gate;
+  const bits = gate.bits ?? ringBits;
+  const whole = domainBits + bits;
+  const levels = comparisonsOf(new Array(rows).fill(entries), 1);
+  const last = levels.length - 1;
+  if (channel === "client-server" || channel === "server-client") {
+    if (turn === last) return [{ count: 2 * rows, bits: whole }];
+    return [part(levels[turn], turn === 0 ? domainBits : whole)];
+  }
+  const key = levels.flatMap((count, i) =>
+    keys({ kind: "dcf", domainBits, words: i === last ? 3 : 2, count }),
+  );
+  if (channel === "dealer-client") return key;
+  const lifted = { count: rows + (last > 0 ? levels[0]! : 0), bits: whole };
+  return [...key, lifted, { count: rows, bits }, { count: rows, bits }];
 }
 
 /** Comparisons of each level of a tournament. */

@@ -9,7 +9,15 @@ import { loadRingKernels } from "../../src/kernel/load-node.ts";
 import type { RingKernels } from "../../src/kernel/ring-kernels.ts";
 import { encodePrompt } from "../../src/model/prompt.ts";
 import type { LocalModel } from "../../src/party/local.ts";
-import { IDS, LOGITS, type Plan, planGeneration } from "../../src/party/plan.ts";
+import {
+  type AskedOptions,
+  generationOptions,
+  IDS,
+  LOGITS,
+  type Plan,
+  planGeneration,
+} from "../../src/party/plan.ts";
+import { TOKENS } from "../../src/plan/next-token.ts";
 import { Prg } from "../../src/ring/prg.ts";
 import { Ring } from "../../src/ring/ring.ts";
 import { type DealerStates, dealBundle } from "../../src/run/dealer.ts";
@@ -47,12 +55,17 @@ const options = { hiddenSize: 8, layerCount: 2, innerSize: 16, maxTokens: 6, chu
 const bucket = { bucket: 3, anchor: 2 } as const;
 
 /** A whole generation; every seed follows from `seed`. */
-async function generate(kernels: RingKernels, model: LocalModel, prompt: string, seed: number) {
+async function generate(
+  kernels: RingKernels,
+  model: LocalModel,
+  prompt: string,
+  { seed, ...asked }: AskedOptions & { readonly seed: number },
+) {
   const ids = encodePrompt(prompt, model.config, model.tokenizer);
-  const plan = await planGeneration(model.config, {
-    ...model.config.generation,
-    promptPositions: ids.length,
-  });
+  const plan = await planGeneration(
+    model.config,
+    generationOptions(model.config, ids.length, asked),
+  );
   return new Generation(kernels, model, plan, ids, seed).run();
 }
 
@@ -144,6 +157,7 @@ class Generation {
         this.#client.add(added.jobs);
         this.#pump();
         this.#pick(added.context.logits.get(LOGITS));
+        this.#tokens.push(...(added.context.revealed.get(TOKENS) ?? []));
       }
       expect(forClient.dealt.size).toBe(0);
       expect(forServer.dealt.size + forServer.uploaded.size).toBe(0);
@@ -153,7 +167,7 @@ class Generation {
 
   #privateIds({ segment }: Plan["segments"][number]): Map<string, readonly number[]> {
     if (segment.kind === "prompt") return new Map([[IDS, this.#ids]]);
-    if (segment.kind !== "step" || segment.source !== "client") return new Map();
+    if (segment.kind !== "step" || segment.source === "resend") return new Map();
     return new Map([[IDS, [this.#tokens[segment.index - 1]!]]]);
   }
 
@@ -217,6 +231,9 @@ function partsOfKeys({ kind, domainBits, words, count: keys }: KeyBatch): Part[]
   return Array.from({ length: keys }, () => key).flat();
 }
 
+/** Gates whose dealt bytes are keys, many of one kind. */
+const withKeys: ReadonlySet<GateSpec["kind"]> = new Set(["argmax", "indexOneHot", "spline"]);
+
 /** Histograms of whole and cut bytes: [bits][value]. */
 type Histograms = Map<number, Float64Array>;
 
@@ -237,7 +254,8 @@ function histogramsOf(sent: readonly Message[]): Map<string, Histograms> {
     const { channel, gate, bytes } = message;
     const parts = partsOf(message, RING_BITS, partsOfKeys);
     for (const [index, words] of unpackParts(bytes, parts).entries()) {
-      const part = gate.kind === "spline" ? "" : ` ${index}`;
+      const hasKeys = channel.startsWith("dealer") && withKeys.has(gate.kind);
+      const part = hasKeys ? "" : ` ${index}`;
       const name = `${channel} ${gate.kind}${part}`;
       const histograms = out.get(name) ?? new Map();
       out.set(name, histograms);
@@ -283,10 +301,12 @@ function doubleDraws(dealer: readonly Draw[], party: readonly Draw[]): string[] 
 }
 
 describe("transcripts of whole generations", () => {
-  const shapes: readonly (readonly [string, MergedOptions])[] = [
-    ["layernorm", { ...options, ...bucket, seed: 4 }],
-    ["layernorm, other weights", { ...options, ...bucket, seed: 5 }],
-    ["affine", { ...options, ...bucket, seed: 4, norm: "affine" }],
+  const shapes: readonly (readonly [string, MergedOptions, AskedOptions])[] = [
+    ["layernorm", { ...options, ...bucket, seed: 4 }, {}],
+    ["layernorm, other weights", { ...options, ...bucket, seed: 5 }, {}],
+    ["affine", { ...options, ...bucket, seed: 4, norm: "affine" }, {}],
+    ["looked up", { ...options, ...bucket, seed: 4 }, { next: "lookup" }],
+    ["tokens shown", { ...options, ...bucket, seed: 4 }, { reveal: "token" }],
   ];
   const prompts = ["pub", "the"] as const;
   const runs = new Map<string, Transcript>();
@@ -294,9 +314,10 @@ describe("transcripts of whole generations", () => {
 
   beforeAll(async () => {
     kernels = await loadRingKernels();
-    for (const [name, shape] of shapes) {
+    for (const [name, shape, asked] of shapes) {
       for (const [index, prompt] of prompts.entries()) {
-        const run = await generate(kernels, mergedModel(shape), prompt, 1000 + 100 * index);
+        const how = { seed: 1000 + 100 * index, ...asked };
+        const run = await generate(kernels, mergedModel(shape), prompt, how);
         runs.set(`${name}, ${prompt}`, run);
       }
     }
@@ -323,8 +344,8 @@ describe("transcripts of whole generations", () => {
   test("with the same seeds, what is dealt and uploaded is the same for every prompt", async () => {
     const model = mergedModel(shapes[0]![1]);
     const [a, b] = [
-      await generate(kernels, model, "pub", 9),
-      await generate(kernels, model, "a b", 9),
+      await generate(kernels, model, "pub", { seed: 9 }),
+      await generate(kernels, model, "a b", { seed: 9 }),
     ];
     const offline = ({ sent }: Transcript) =>
       sent.filter(({ channel }) => channel !== "client-server" && channel !== "server-client");
@@ -340,7 +361,7 @@ describe("transcripts of whole generations", () => {
       ]),
     );
     const run = (weights: LocalModel["weights"]) =>
-      generate(kernels, { ...model, weights }, "pub", 9);
+      generate(kernels, { ...model, weights }, "pub", { seed: 9 });
     const [a, b] = [await run(model.weights), await run(negated)];
     // C's uploads too: they are made of C's masks and D_W alone.
     const ofClient = ({ sent }: Transcript) =>

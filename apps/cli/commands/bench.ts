@@ -4,6 +4,7 @@ import { thisMachine } from "../../../bench/machine.ts";
 import { measureSessions, type SessionsReport } from "../../../bench/sessions.ts";
 import { measureStep, type StepReport } from "../../../bench/step.ts";
 import {
+  type AskedOptions,
   Client,
   decodeFloat,
   describeKernels,
@@ -18,7 +19,7 @@ import {
 } from "../../../src/index.ts";
 import { type ModelFlags, modelFolder, modelOptions } from "../bench-model.ts";
 import { interruptible, stopSignal } from "../network.ts";
-import { integer, real } from "../options.ts";
+import { integer, nextOption, real } from "../options.ts";
 import { bytes, note, printJson, table } from "../output.ts";
 import { type Family, startParties, withFamily } from "../processes.ts";
 import { addBenchRun } from "./bench-run.ts";
@@ -28,6 +29,7 @@ interface StepFlags extends ModelFlags {
   readonly tokens: number;
   readonly warmUp: number;
   readonly network: keyof typeof networks;
+  readonly next?: AskedOptions["next"];
   readonly json?: boolean;
 }
 
@@ -65,6 +67,7 @@ function addStep(bench: Command): void {
         .choices(Object.keys(networks))
         .default("loopback"),
     )
+    .addOption(nextOption())
     .option("--json", "print one compact JSON object")
     .addHelpText("after", "\nExample:\n  $ mergen bench step --shape gpt2 --tokens 64 --json")
     .action(step);
@@ -88,6 +91,7 @@ async function step(flags: StepFlags): Promise<void> {
     promptTokens,
     tokens,
     network: flags.network,
+    ...(flags.next !== undefined && { next: flags.next }),
     ...costs,
     ...(flags.network !== "loopback" && { floor: floorOf(report, networks[flags.network]) }),
     plaintextSecondsPerToken: plain.secondsPerToken,
@@ -110,10 +114,11 @@ async function measurePrivately(
   flags: StepFlags,
   { folder, prompt, family }: { folder: string; prompt: string; family: Family },
 ): Promise<StepReport> {
-  const { tokens, warmUp: warmUpTokens, network } = flags;
+  const { tokens, warmUp: warmUpTokens, network, next } = flags;
   const { connectServer, connectDealer } = await startParties(folder, family, { network });
   const client = new Client({ kernels: await loadRingKernels() });
-  return measureStep({ client, connectServer, connectDealer, prompt, tokens, warmUpTokens });
+  const common = { client, connectServer, connectDealer, prompt };
+  return measureStep({ ...common, tokens, warmUpTokens, next });
 }
 
 function addSessions(bench: Command): void {

@@ -94,11 +94,13 @@ async function generate(flags: GenerateFlags): Promise<void> {
 
 /** Options of a generation that were given. */
 export function asked(flags: TextOptions) {
-  const { maxTokens, chunk, anchor } = flags;
+  const { maxTokens, chunk, anchor, next, reveal } = flags;
   return {
     ...(maxTokens !== undefined && { maxTokens }),
     ...(chunk !== undefined && { chunk }),
     ...(anchor !== undefined && { anchor }),
+    ...(next !== undefined && { next }),
+    ...(reveal !== undefined && { reveal }),
     ignoreEnd: flags.ignoreEnd ?? false,
     sampling: sampling(flags),
   };

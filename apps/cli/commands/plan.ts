@@ -16,6 +16,7 @@ import {
   modelOption,
   noteRecipe,
   prompts,
+  sampling,
   type TextOptions,
   textOptions,
 } from "../options.ts";
@@ -48,7 +49,10 @@ async function plan(flags: PlanFlags): Promise<void> {
   const config = flags.recipe === undefined ? own : withRecipe(own, flags.recipe);
   noteRecipe(own, flags.recipe);
   for (const { input, positions } of await lengths(config, flags)) {
-    const options = generationOptions(config, positions, flags);
+    const options = generationOptions(config, positions, {
+      ...flags,
+      sampling: sampling(flags),
+    });
     const prediction = predict(await planGeneration(config, options));
     if (flags.json) {
       const shown = input === undefined ? {} : { input };
