@@ -649,6 +649,7 @@ class ShadowRun {
         };
       }
       case "remask":
+      case "share":
         return this.#input(gate);
       case "bias":
         return this.#bias(gate);
