@@ -566,7 +566,7 @@ class Lowering {
     const table =
       kind === "relu"
         ? reluTable({ fracBits, bits }, valueBits)
-        : activationTable(kind, { fracBits, bits, precision }, valueBits);
+        : activationTable(kind, { fracBits, bits, precision: fracBits - 1 }, valueBits);
     const wire = this.#emit(
       { kind: "piecewise", table, wireName: name },
       [opened.wire],
