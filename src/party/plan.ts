@@ -16,7 +16,13 @@ import {
 import { Graph, type Tensor } from "../graph/graph.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { cacheInputs, decoder, embed, head } from "../model/decoder.ts";
-import { type LoweringCache, lower, loweringCache, type StateNames } from "../plan/lower.ts";
+import {
+  type LoweringCache,
+  lower,
+  loweringCache,
+  type StateNames,
+  type StoreTarget,
+} from "../plan/lower.ts";
 import { oneHotBits, withLookup, withTokens } from "../plan/next-token.ts";
 import { type MaskedTensor, maskedTensors } from "../plan/tensors.ts";
 import { withWidths } from "../plan/widths.ts";
@@ -206,7 +212,7 @@ export function traceSegment(
 ): { graph: Graph; names: StateNames } {
   const graph = new Graph();
   const loads = new Map<string, string>();
-  const stores = new Map<string, { name: string; replaces: string | undefined }>();
+  const stores = new Map<string, StoreTarget>();
   if (segment.kind === "head") {
     traceHead(graph, config, segment.states, loads);
     return { graph, names: { loads, stores } };
@@ -223,7 +229,7 @@ export function traceSegment(
   if (to < config.layerCount) {
     graph.output("residual", out.hidden);
     const replaces = from > 0 ? residualName(from) : undefined;
-    stores.set("residual", { name: residualName(to), replaces });
+    stores.set("residual", { name: residualName(to), replaces, untruncated: true });
   } else {
     graph.output("hidden", out.hidden.sliceRows(rows - 1, rows));
     const index = segment.kind === "prompt" ? 0 : segment.index;

@@ -54,12 +54,21 @@ interface CarriedRows {
 
 type Value = Activation | Constant | CarriedRows | MaskedRows | CausalWire;
 
+/** Where an output is carried on. */
+export interface StoreTarget {
+  readonly name: string;
+  /** The carried wire that it takes the place of. */
+  readonly replaces: string | undefined;
+  /** Carried at its own scale, not at that of states. */
+  readonly untruncated?: true;
+}
+
 /** What a carried tensor of the graph is called between segments. */
 export interface StateNames {
   /** Names of inputs that are carried wires; the graph's name to the carried name. */
   readonly loads: ReadonlyMap<string, string>;
   /** Names of outputs that are carried on, and what each replaces. */
-  readonly stores: ReadonlyMap<string, { name: string; replaces: string | undefined }>;
+  readonly stores: ReadonlyMap<string, StoreTarget>;
 }
 
 /**
@@ -710,7 +719,7 @@ class Lowering {
     });
   }
 
-  #store(tensor: Tensor, target: { name: string; replaces: string | undefined }): void {
+  #store(tensor: Tensor, target: StoreTarget): void {
     if (this.#cached.has(target.name)) return;
     const value = this.#value(tensor.id);
     if (value.role === "rows" || (value.role === "activation" && value.heads !== undefined)) {
@@ -719,7 +728,7 @@ class Lowering {
       return;
     }
     const x = this.#activation(tensor.id);
-    if (x.accumulated && x.form === "shared" && x.offline) {
+    if (target.untruncated) {
       this.#storeSum(x, target);
       return;
     }
@@ -729,11 +738,12 @@ class Lowering {
   }
 
   /** A residual stream on its way to further layers keeps all its bits: C's part goes ahead. */
-  #storeSum(x: Activation, target: { name: string; replaces: string | undefined }): void {
+  #storeSum(x: Activation, target: StoreTarget): void {
     const { rows, columns, fracBits, offline } = x;
     const wire = this.#emit({ kind: "remask", offline }, [x.wire], rows, columns);
-    this.#known.carried.set(target.name, fracBits);
-    this.#emit({ kind: "store", ...target }, [wire], rows, columns);
+    const { name, replaces } = target;
+    this.#known.carried.set(name, fracBits);
+    this.#emit({ kind: "store", name, replaces }, [wire], rows, columns);
   }
 
   #logits(op: Op, name: string): void {
