@@ -1,6 +1,6 @@
 // What does one private token cost, in seconds, bytes and round trips, against real peers?
 
-import type { AskedOptions, Channel, Client, SegmentProgress } from "../src/index.ts";
+import type { AskedOptions, Channel, Client, Generation, SegmentProgress } from "../src/index.ts";
 import { median } from "./rows.ts";
 
 export interface StepOptions {
@@ -25,14 +25,22 @@ export interface OnlineCost {
   readonly roundTrips: number;
 }
 
+/** The same with what was dealt and uploaded for it. */
+export interface PassCost extends OnlineCost {
+  readonly offlineSeconds: number;
+  readonly offlineBytes: number;
+}
+
 export interface StepReport {
-  /** The prompt pass, up to the first hidden state. */
-  readonly prompt: OnlineCost;
-  /** One token after it: median seconds; bytes and round trips as a mean, the heads' included. */
-  readonly perToken: OnlineCost & {
-    readonly offlineSeconds: number;
-    readonly offlineBytes: number;
-  };
+  /**
+   * The prompt pass, up to the first hidden state; its offline part is that of a generation of one
+   * token.
+   */
+  readonly prompt: PassCost;
+  /**
+   * One token after it: median seconds online; all else as a mean, the heads' included.
+   */
+  readonly perToken: PassCost;
   /** Seconds of each step, in order. */
   readonly stepSeconds: readonly number[];
   /** Online seconds of the whole generation, heads and all. */
@@ -42,11 +50,16 @@ export interface StepReport {
   readonly tokens: readonly number[];
 }
 
+/** Bytes of a generation's bundles and uploads, without those once a model. */
+function offlineBytesOf(offline: Generation["offline"]): number {
+  return offline.dealerToServerBytes + offline.dealerToClientBytes + offline.clientToServerBytes;
+}
+
 const bytesOf = (mark: SegmentProgress) => mark.sentBytes + mark.receivedBytes;
 
 /**
- * Generates once to warm up and once to measure. All bundles are prepared before the first online
- * message, so that the two phases are measured apart.
+ * Generates once to warm up, once for one token, and once to measure. All bundles are prepared before
+ * the first online message, so that the two phases are measured apart.
  */
 export async function measureStep(options: StepOptions): Promise<StepReport> {
   const { client, connectServer, connectDealer, prompt, tokens, warmUpTokens } = options;
@@ -54,6 +67,7 @@ export async function measureStep(options: StepOptions): Promise<StepReport> {
   const how = { ignoreEnd: true, ahead: "all", ...(next !== undefined && { next }) } as const;
   const common = { connectServer, connectDealer, prompt, ...how };
   if (warmUpTokens > 0) await client.generate({ ...common, maxTokens: warmUpTokens });
+  const one = (await client.generate({ ...common, maxTokens: 1 })).offline;
   const marks: SegmentProgress[] = [];
   const onSegment = (mark: SegmentProgress) => void marks.push(mark);
   const { beforeOnline } = options;
@@ -65,21 +79,22 @@ export async function measureStep(options: StepOptions): Promise<StepReport> {
   const stepSeconds = steps.map((mark, i) => (mark.atMs - (steps[i - 1] ?? first).atMs) / 1000);
   const bytes = online.clientSentBytes + online.serverSentBytes;
   const count = Math.max(1, tokens - 1);
-  const offlineBytes =
-    offline.dealerToServerBytes + offline.dealerToClientBytes + offline.clientToServerBytes;
+  const offlineSeconds = Math.max(0, offline.seconds - one.seconds);
   const promptSeconds = online.seconds - (marks.at(-1)!.atMs - first.atMs) / 1000;
   return {
     prompt: {
       onlineSeconds: promptSeconds,
       onlineBytes: bytesOf(first),
       roundTrips: first.roundTrips,
+      offlineSeconds: one.seconds,
+      offlineBytes: offlineBytesOf(one),
     },
     perToken: {
       onlineSeconds: median(stepSeconds),
       onlineBytes: (bytes - bytesOf(first)) / count,
       roundTrips: (online.roundTrips - first.roundTrips) / count,
-      offlineSeconds: offline.seconds / tokens,
-      offlineBytes: offlineBytes / tokens,
+      offlineSeconds: offlineSeconds / count,
+      offlineBytes: (offlineBytesOf(offline) - offlineBytesOf(one)) / count,
     },
     stepSeconds,
     totalSeconds: online.seconds,
