@@ -32,10 +32,10 @@ const shapes: [name: string, options: DecoderOptions][] = [
   ["llama, key heads shared", { block: "llama", headCount: 4, kvHeadCount: 2, seed: 8 }],
   ["llama, one key head", { block: "llama", headCount: 4, kvHeadCount: 1, layerCount: 2, seed: 9 }],
   [
-    "llama, gelu, operands of 13 bits",
+    "llama, relu, operands of 13 bits",
     {
       block: "llama",
-      activation: { kind: "gelu", form: "tanh" },
+      activation: { kind: "relu" },
       operandBits: 13,
       seed: 10,
     },
