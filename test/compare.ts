@@ -850,7 +850,8 @@ class ShadowRun {
   #logits(gate: GateSpec & { kind: "logits" }): Shadow {
     const z = this.#linear(gate, this.#input(gate));
     if (z.fracBits - gate.shift !== gate.fracBits) throw new Departure("logits: another scale");
-    const bias = gate.bias && this.#realBias(gate.bias.slice(0, gate.bias.lastIndexOf("@"))).data;
+    const key = gate.bias?.slice(0, gate.bias.lastIndexOf("@"));
+    const bias = key === undefined ? undefined : this.#realBias(key).data;
     const values = z.values.map((value, i) => value + (bias?.[i % gate.columns] ?? 0));
     const errors = z.errors.map((error) => error + 2 * 2 ** -gate.fracBits);
     return { values, errors, fracBits: gate.fracBits };

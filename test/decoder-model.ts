@@ -6,6 +6,7 @@ import type { ModelConfig } from "../src/model/config.ts";
 import { Random } from "../src/model/random.ts";
 import { randomWeights } from "../src/model/random-weights.ts";
 import { Tokenizer } from "../src/model/tokenizer.ts";
+import { withRanges } from "../src/party/decoder-ranges.ts";
 import type { LocalModel } from "../src/party/local.ts";
 import { servable } from "../src/party/servable.ts";
 import { tinyConfig, tinyTokenizerJson } from "./tiny-model.ts";
@@ -80,7 +81,16 @@ export function rawDecoder(options: DecoderOptions = {}): LocalModel {
   return { config: plain, weights, tokenizer: new Tokenizer({ tokenizer: tinyTokenizerJson() }) };
 }
 
+/** Texts of random tokens, as many as it takes for the ranges of others to lie within theirs. */
+function texts({ vocabSize, positionCount }: ModelConfig): number[][] {
+  return Array.from({ length: 24 }, (_, text) => {
+    const random = new Random(text, 3);
+    return Array.from({ length: positionCount }, () => random.below(vocabSize));
+  });
+}
+
 /** A model that plans. */
 export function decoderModel(options: DecoderOptions = {}): LocalModel {
-  return servable(rawDecoder(options), floatReference);
+  const model = servable(rawDecoder(options), floatReference);
+  return { ...model, config: withRanges(model, floatReference, texts(model.config)) };
 }

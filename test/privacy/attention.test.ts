@@ -97,7 +97,7 @@ describe("piecewise after an exchange", () => {
   for (const party of bothParties) {
     for (const [degree, knots, bits, isHeld] of [
       [1, [0n], 3, false],
-      [1, [0n, 2n], 2, false],
+      [1, [0n, 2n], 2, true],
       [1, [0n, 2n], 3, true],
       [2, [0n], 3, true],
       [2, [0n, 1n, 2n], 3, true],
