@@ -125,6 +125,26 @@ describe("secure equals fixed", () => {
     for (const result of results) expect(result).toEqual(results[0]);
   });
 
+  it("with bounds that nobody has proven", async () => {
+    for (const block of ["gpt2", "llama"] as const) {
+      const model = decoderModel({ block, seed: 7, maxTokens: 2, operandBits: 12 });
+      const config = { ...model.config, calibratedBounds: true };
+      const run = { model: { ...model, config }, kernels, prompt: "pub", seed: 7 };
+      expect((await compareFixedSecure(run)).tokens).toHaveLength(2);
+      await compareFloatFixed(run);
+    }
+  });
+
+  it("with layers that are nearly nothing: what is rounded to a unit has room", async () => {
+    for (const block of ["gpt2", "llama"] as const) {
+      for (const spread of [0, 1e-6, 1e-3]) {
+        const model = decoderModel({ block, seed: 8, maxTokens: 3, spread });
+        const { tokens } = await compareFixedSecure({ model, kernels, prompt: "pub", seed: 8 });
+        expect(tokens).toHaveLength(3);
+      }
+    }
+  });
+
   it("with tokens found under masks", async () => {
     const model = decoderModel({ seed: 6 });
     for (const way of [{ next: "lookup" }, { next: "client", reveal: "token" }] as const) {
@@ -188,26 +208,23 @@ describe("three parties", () => {
   it.each<[string, DecoderOptions]>([
     ["gpt2", { layerCount: 2, seed: 11 }],
     ["llama", { block: "llama", headCount: 4, kvHeadCount: 2, seed: 12 }],
-  ])(
-    "%s: the tokens of fixed and, nearly always, of float; every counter as predicted",
-    async (_name, options) => {
-      const model = decoderModel(options);
-      const world = await createWorld({ model, kernels });
-      await world.server.register();
-      const asked = { prompt: "pub", ignoreEnd: true } as const;
-      const three = await world.generate(asked);
-      for (const { ended } of world.services) expect(await ended).toBeUndefined();
-      const fixed = await fixedBench(model, kernels, 1)(asked);
-      const float = await floatBench(model, floatReference)(asked);
-      expect(three.tokens).toEqual(fixed.tokens);
-      expect(three.tokens).toEqual(float.tokens);
-      const { config, tokenizer } = model;
-      const positions = encodePrompt("pub", config, tokenizer).length;
-      const plan = await planGeneration(config, generationOptions(config, positions, {}));
-      const { online, offline } = predict(plan);
-      const { seconds: _one, ...measured } = three.online;
-      const { seconds: _other, ...dealt } = three.offline;
-      expect({ online: measured, offline: dealt }).toEqual({ online, offline });
-    },
-  );
+  ])("%s: the tokens of fixed and of float; every counter as predicted", async (_name, options) => {
+    const model = decoderModel(options);
+    const world = await createWorld({ model, kernels });
+    await world.server.register();
+    const asked = { prompt: "pub", ignoreEnd: true } as const;
+    const three = await world.generate(asked);
+    for (const { ended } of world.services) expect(await ended).toBeUndefined();
+    const fixed = await fixedBench(model, kernels, 1)(asked);
+    const float = await floatBench(model, floatReference)(asked);
+    expect(three.tokens).toEqual(fixed.tokens);
+    expect(three.tokens).toEqual(float.tokens);
+    const { config, tokenizer } = model;
+    const positions = encodePrompt("pub", config, tokenizer).length;
+    const plan = await planGeneration(config, generationOptions(config, positions, {}));
+    const { online, offline } = predict(plan);
+    const { seconds: _one, ...measured } = three.online;
+    const { seconds: _other, ...dealt } = three.offline;
+    expect({ online: measured, offline: dealt }).toEqual({ online, offline });
+  });
 });
