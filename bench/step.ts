@@ -60,7 +60,7 @@ export async function measureStep(options: StepOptions): Promise<StepReport> {
   const hooks = { onSegment, ...(beforeOnline && { beforeOnline }) };
   const generation = await client.generate({ ...common, maxTokens: tokens, ...hooks });
   const { online, offline } = generation;
-  const first = marks.find(({ segment }) => segment.kind === "prompt")!;
+  const first = marks.findLast(({ segment }) => segment.kind === "prompt")!;
   const steps = marks.filter(({ segment }) => segment.kind === "step");
   const stepSeconds = steps.map((mark, i) => (mark.atMs - (steps[i - 1] ?? first).atMs) / 1000);
   const bytes = online.clientSentBytes + online.serverSentBytes;

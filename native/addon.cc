@@ -80,7 +80,7 @@ bool export_isa(napi_env env, napi_value exports, const Isa& isa) {
   if (napi_create_object(env, &object) != 0) return false;
   for (const Functions* list :
        {&f32_functions, &ring_functions, &tree_functions, &product_functions, &crc_functions,
-        &limits_functions}) {
+        &limits_functions, &piecewise_functions}) {
     if (!add_functions(env, object, isa, *list)) return false;
   }
   if (isa.tree_aes != nullptr && !add_functions(env, object, isa, tree_aes_functions)) return false;

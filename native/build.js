@@ -25,6 +25,7 @@ const sources = [
   { file: "addon_ring.cc", flags: [] },
   { file: "addon_tree.cc", flags: [] },
   { file: "addon_product.cc", flags: [] },
+  { file: "addon_piecewise.cc", flags: [] },
   { file: "addon_crc.cc", flags: [] },
   { file: "addon_limits.cc", flags: [] },
   { file: "f32_portable.cc", flags: [] },

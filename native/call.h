@@ -44,6 +44,7 @@ extern const Functions tree_functions;
 extern const Functions tree_aes_functions;
 extern const Functions product_functions;
 extern const Functions crc_functions;
+extern const Functions piecewise_functions;
 extern const Functions limits_functions;
 
 // A view as a callback takes it in.

@@ -725,6 +725,7 @@ class ShadowRun {
         return joined(a, b);
       }
       case "remask":
+      case "share":
         return this.#input(gate);
       case "bias":
         return this.#bias(gate);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { expectError, jsonLines, mergen, type TestFolder, testFolder } from "../../test/cli.ts";
 import { fixtureFolder, readFixtures } from "../../test/metric-fixtures.ts";
-import { hasShared, itWithShared, sharedFolder } from "../../test/shared.ts";
+import { itWithShared } from "../../test/shared.ts";
 
 type Scores = Record<string, number>;
 
@@ -99,17 +99,13 @@ describe.concurrent("scores", () => {
     expect(score.perplexity).toBeGreaterThan(1);
   });
 
-  const shipped = "data/e2e";
-  it.skipIf(!hasShared(shipped))(
-    "of the shipped model stay what they were (needs shared/data/e2e)",
-    async () => {
-      const dev = join(sharedFolder, shipped, "dev.jsonl.gz");
-      const args = ["eval", "--data", dev, "--limit", "20", "--mode", "float", "--json"];
-      const [score] = jsonLines<Scores>(await mergen(args));
-      expect(score.rougeL).toBeCloseTo(0.7868, 4);
-      expect(score).toMatchObject({ nameCoverage: 1, endReached: 1 });
-    },
-  );
+  itWithShared("data/e2e", "of the shipped model stay what they were", async (path) => {
+    const dev = join(path, "dev.jsonl.gz");
+    const args = ["eval", "--data", dev, "--limit", "20", "--mode", "float", "--json"];
+    const [score] = jsonLines<Scores>(await mergen(args));
+    expect(score.rougeL).toBeCloseTo(0.7868, 4);
+    expect(score).toMatchObject({ nameCoverage: 1, endReached: 1 });
+  });
 });
 
 describe.concurrent("refused", () => {

@@ -137,18 +137,18 @@ describe("argmax", () => {
     }
   });
 
-  test("bytes: n bits on the first level, n + m above, one key a comparison", () => {
+  test("bytes: n + m bits a comparison, one key of n - 1 bits each", () => {
     const ring = new Ring(kernels);
     const gate = argmaxGate(ends, [1, 100], { domainBits: 17, bits: 7 });
     const { messages } = checkGates(argmaxOn(ring, new BigUint64Array(100), gate));
     const sent = (channel: string) =>
       messages.filter((one) => one.channel === channel).map(({ bytes }) => bytes.length);
-    const bits = [50 * 17, 25 * 24, 12 * 24, 6 * 24, 3 * 24, 2 * 24, 2 * 24];
+    const bits = [50 * 24, 25 * 24, 12 * 24, 6 * 24, 3 * 24, 2 * 24, 2 * 24];
     expect(sent("client-server")).toEqual(bits.map((count) => Math.ceil(count / 8)));
     expect(sent("server-client")).toEqual(sent("client-server"));
-    const key = (words: number) => 16 + 16 * (16 + 8 * words) + 16 * words + 4;
-    expect(sent("dealer-client")).toEqual([98 * key(2) + key(3)]);
-    expect(sent("dealer-server")).toEqual([98 * key(2) + key(3) + 51 * 3 + 1 + 1]);
+    const key = (words: number) => 16 + 15 * (16 + 8 * words) + 16 * words + 4;
+    expect(sent("dealer-client")).toEqual([98 * key(2) + key(4)]);
+    expect(sent("dealer-server")).toEqual([98 * key(2) + key(4) + 2 * 98 * 3 + 7]);
   });
 
   test("a value outside the domain is E_RANGE, naming the wire", () => {

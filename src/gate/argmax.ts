@@ -2,21 +2,22 @@
 // opened, the result [rows, 1] shared modulo 2^m, m the bits of the output. Entries are signed with
 // -2^(n-2) <= x < 2^(n-2), so a difference has n = domainBits bits.
 //
-// An entry travels with its index as one word Y = index 2^n + (x + 2^(n-2)) modulo 2^(n+m). For a
-// pair, D = Y_a - Y_b has the difference d of the values in its low n bits, and the better of the
-// two is Y_b + [d >= 0] D. Both parties learn D^ = D + R; with a DCF key on R mod 2^n and payload
-// (1, R), [d >= 0] D = [d >= 0] D^ - [d >= 0] R is local (compare.ts), so an index costs no key
-// bytes. The pairing is arranged so that a's indices all lie below b's: d = 0 keeps the lower one.
-//   first level  indices are public, only d is opened (n bits); payload (1, r), r = R mod 2^n
-//   others       D is opened (n + m bits); payload (1, R)
-//   last level   payload (1, R, r): with [d >= 0] d too, [d >= 0] (index_a - index_b) 2^n is the
-//                difference of two shared words, a multiple of 2^n, and so divided share by share:
-//                C adds 1 where its low n bits are not 0. Y_b is opened beside D and its index
-//                split off as share/opened.ts does it: index_b = (Y^ >> n) - (R' >> n) - M b, with
-//                b = bit n - 1 of R' and M = 1 - bit n - 1 of Y^, since Y_b mod 2^n < 2^(n-1).
-// Cost: ceil(log2 V) levels, one one-way latency each; a comparison takes n bits (first level) or
-// n + m bits each way; V - 1 keys a row of about 32 n bytes to each party; D to S besides n + m
-// bits for each pair of the first level. Reveals nothing: all that is opened is uniform.
+// An entry travels with its index as one word Y = index 2^n + (x + 2^(n-2)) modulo 2^k, k = n + m.
+// For a pair, D = Y_a - Y_b has the difference d of the values in its low n bits, and the better of
+// the two is Y_b + [d >= 0] D. Both parties learn D^ = D + R; with a DCF key on R's low n - 1 bits
+// and p = (1, R), [d >= 0] D = [d >= 0] D^ - [d >= 0] R is local (compare.ts), so an index costs no
+// key bytes. The pairing is arranged so that a's indices all lie below b's: d = 0 keeps the lower.
+//
+// On the last level Y_a and Y_b are opened themselves, so that their indices can be split off as
+// share/opened.ts does it: since Y mod 2^n < 2^(n-1), with Y^ = Y + R, b = bit n - 1 of R and
+// M = 1 - bit n - 1 of Y^,
+//   index = (Y^ >> n) - (R >> n) - M b,
+// and with p = (1, (R_a >> n) - (R_b >> n), b_a, b_b) and R = R_a - R_b,
+//   result = index_b + [d >= 0] (index_a - index_b)
+// is local too.
+// Cost: ceil(log2 V) levels, one one-way latency each; a comparison takes k bits each way, 2 k on
+// the last level; V - 1 keys a row of about 32 n bytes to each party; D to S besides 2 k bits a
+// comparison. Reveals nothing: all that is opened is uniform.
 // Source: as compare.ts; packing index and value is ours.
 
 import { ensure } from "../errors.ts";
@@ -27,19 +28,28 @@ import type { Place, Randomness } from "../ring/prg.ts";
 import type { Ring, Words } from "../ring/ring.ts";
 import { valueShareOf, wire } from "./access.ts";
 import {
-  type Compared,
   checkSigned,
   columnOf,
   compareMasked,
-  comparisonKeys,
+  type DealtComparisons,
+  dealComparisons,
   interleave,
   isPositive,
   KEY_ROOT_BYTES,
+  keyShape,
   type Level,
   reordered,
   Tournament,
 } from "./compare.ts";
-import { type Exchange, type Gate, type GateBase, noCost, placeOf, widthOf } from "./gate.ts";
+import {
+  type DealerContext,
+  type Exchange,
+  type Gate,
+  type GateBase,
+  noCost,
+  placeOf,
+  widthOf,
+} from "./gate.ts";
 
 export interface Argmax extends GateBase {
   readonly kind: "argmax";
@@ -50,61 +60,26 @@ export interface Argmax extends GateBase {
   readonly wireName: string;
 }
 
-/** Where a level stands among a tournament's: a lone one is the last. */
-type Turn = "first" | "middle" | "last";
+/** Words of p on all levels but the last, and on that. */
+const PAYLOAD_WORDS = 2;
+const LAST_WORDS = 4;
+/** Words of a row that D deals shares of for the last level: p, rho p, and R_b >> n. */
+const LAST_SHARES = 8;
 
-/** Sizes that follow from a gate's description. */
-class Shape {
-  readonly tournament: Tournament;
-  /** n. */
-  readonly low: number;
-  /** n + m. */
-  readonly whole: number;
-  /** m. */
-  readonly index: number;
-  readonly rows: number;
-  /** Words of a row that D deals shares of r for: the first level's pairs, then the last's. */
-  readonly liftedPairs: number;
-
-  constructor(gate: Argmax, ringBits: number) {
-    const { rows, entries, domainBits } = gate;
-    this.rows = rows;
-    this.tournament = new Tournament(new Array(rows).fill(entries), 1, 1);
-    this.low = domainBits;
-    this.index = widthOf(gate, ringBits);
-    this.whole = domainBits + this.index;
-    ensure(this.whole <= ringBits, "E_INTERNAL", "a value and its index exceed the ring");
-    const { length } = this.tournament.levels;
-    this.liftedPairs = (length > 1 ? entries >> 1 : 0) + (length > 0 ? 1 : 0);
-  }
-
-  get levels(): readonly Level[] {
-    return this.tournament.levels;
-  }
-
-  turnOf(level: number): Turn {
-    if (level === this.levels.length - 1) return "last";
-    return level === 0 ? "first" : "middle";
-  }
-
-  /** What a level opens, row by row: words and their bits. */
-  opened(level: number): { count: number; bits: number } {
-    const { comparisons } = this.levels[level]!;
-    const turn = this.turnOf(level);
-    if (turn === "last") return { count: 2 * comparisons, bits: this.whole };
-    return { count: comparisons, bits: turn === "first" ? this.low : this.whole };
-  }
-
-  /** Payload words of a level's keys. */
-  words(level: number): number {
-    return this.turnOf(level) === "last" ? 3 : 2;
-  }
-
-  /** Bytes of each level's keys, as `keyBytes` has one's. */
-  keyBytes(keyBytes: (words: number) => number): number[] {
-    return this.levels.map(({ comparisons }, i) => comparisons * keyBytes(this.words(i)));
-  }
+/** A row's masks: those of its comparisons, of which the last one's is Y_a's, then Y_b's. */
+function tournamentOf({ rows, entries }: Argmax): Tournament {
+  return new Tournament(new Array(rows).fill(entries), 1, 1);
 }
+
+/** k. */
+function openedBits(gate: Argmax, ringBits: number): number {
+  const bits = gate.domainBits + widthOf(gate, ringBits);
+  ensure(bits <= ringBits, "E_INTERNAL", "a value and its index exceed the ring");
+  return bits;
+}
+
+/** Comparisons of all levels but the last. */
+const earlyCount = ({ rows, entries }: Argmax) => rows * (entries - 2);
 
 /** `count` words from `from` on of every row of `stride` words. */
 function block(ring: Ring, words: Words, stride: number, from: number, count: number): Words {
@@ -153,52 +128,51 @@ function indexWords(ring: Ring, rows: number, order: Int32Array): Words {
   return ring.reduce(out);
 }
 
-/** Shares of the masks' parts, beside the keys. */
+/** Shares of what D knows of the masks. */
 interface MaskShares {
-  /** r of the first and the last level, n + m bits: see Shape.liftedPairs. */
-  readonly r: Words;
-  /** R' >> n and bit n - 1 of R', of the opened Y_b: m bits. */
-  readonly upper: Words;
-  readonly b: Words;
+  /** rho and rho R of the comparisons before the last level: [row][level][pair], k bits. */
+  readonly rho: Words;
+  readonly rhoR: Words;
+  /** Of the last level, [row][LAST_SHARES], m bits: see lastColumns. */
+  readonly last: Words;
 }
 
-function clientShares(shape: Shape, place: Place, random: Randomness): MaskShares {
-  const { rows, index, whole, liftedPairs } = shape;
+/** Counts and bits of these, in order. */
+function shareSizes(gate: Argmax, ringBits: number) {
+  const early = { count: earlyCount(gate), bits: openedBits(gate, ringBits) };
+  const last = { count: gate.rows * LAST_SHARES, bits: widthOf(gate, ringBits) };
+  return [early, early, last] as const;
+}
+
+function clientShares(gate: Argmax, place: Place, random: Randomness, bits: number): MaskShares {
+  const [rho, rhoR, last] = shareSizes(gate, bits);
   return {
-    r: random.words(place, "shareA", rows * liftedPairs, whole),
-    upper: random.words(place, "shareB", rows, index),
-    b: random.words(place, "shareC", rows, index),
+    rho: random.words(place, "shareA", rho.count, rho.bits),
+    rhoR: random.words(place, "shareB", rhoR.count, rhoR.bits),
+    last: random.words(place, "shareC", last.count, last.bits),
   };
 }
 
-/** Bytes of a party's dealt shares. */
-function shareBytes({ rows, index, whole, liftedPairs }: Shape): number {
-  return packedBytes(rows * liftedPairs, whole) + 2 * packedBytes(rows, index);
-}
+const shareBytes = (gate: Argmax, ringBits: number) =>
+  shareSizes(gate, ringBits).reduce((sum, { count, bits }) => sum + packedBytes(count, bits), 0);
 
-function unpackShares(shape: Shape, ring: Ring, bytes: Uint8Array): MaskShares {
-  const { rows, index, whole, liftedPairs } = shape;
+function unpackShares(gate: Argmax, ring: Ring, bytes: Uint8Array): MaskShares {
   let at = 0;
-  const next = (count: number, bits: number) => {
+  const [rho, rhoR, last] = shareSizes(gate, ring.bits).map(({ count, bits }) => {
     const end = at + packedBytes(count, bits);
     const words = ring.unpack(bytes.subarray(at, end), count, bits);
     at = end;
     return words;
-  };
-  const shares = {
-    r: next(rows * liftedPairs, whole),
-    upper: next(rows, index),
-    b: next(rows, index),
-  };
+  });
   ensure(at === bytes.length, "E_CORRELATION", "a correlation has the wrong length");
-  return shares;
+  return { rho: rho!, rhoR: rhoR!, last: last! };
 }
 
 /** One party's side of a tournament. */
 interface Held extends MaskShares {
   readonly party: 0 | 1;
   readonly prg: FunctionPrg;
-  /** Its part of R, [row][comparison], then of R': n + m bits. */
+  /** Its part of the masks, [row][V], k bits. */
   readonly mask: Words;
   readonly keys: Uint8Array;
 }
@@ -206,131 +180,109 @@ interface Held extends MaskShares {
 class Player {
   readonly #gate: Argmax;
   readonly #ring: Ring;
-  readonly #shape: Shape;
   readonly #held: Held;
+  readonly #tournament: Tournament;
+  /** Bytes of keys that have been used. */
+  #used = 0;
 
-  constructor(gate: Argmax, ring: Ring, shape: Shape, held: Held) {
+  constructor(gate: Argmax, ring: Ring, held: Held) {
     this.#gate = gate;
     this.#ring = ring;
-    this.#shape = shape;
     this.#held = held;
+    this.#tournament = tournamentOf(gate);
   }
 
   /** Plays the levels and gives this party's share of the index. */
   *play(share: Words): Generator<Exchange, Words, Uint8Array> {
     const ring = this.#ring;
-    const shape = this.#shape;
-    const { tournament, levels } = shape;
+    const tournament = this.#tournament;
     const order = leafOrder(this.#gate.entries);
-    const indices = indexWords(ring, shape.rows, order);
-    const sizes = shape.keyBytes((words) =>
-      ring.kernels.dcfKeyBytes({ domainBits: shape.low, words }),
-    );
-    let y = this.#numbered(reordered(ring, share, order), indices);
-    let at = 0;
-    for (const [i, level] of levels.entries()) {
-      const end = at + sizes[i]!;
-      const keys = this.#held.keys.subarray(at, end);
-      at = end;
-      const turn = shape.turnOf(i);
+    let y = this.#numbered(reordered(ring, share, order), order);
+    for (const level of tournament.levels.slice(0, -1)) {
       const { a, b } = tournament.sides(ring, level, y);
       const mask = tournament.wordsOf(ring, level, this.#held.mask);
-      const own = ring.add(ring.sub(a, b), mask);
-      const sent = turn === "last" ? interleave(ring, [own, ring.add(b, this.#lastMask())]) : own;
-      const { count, bits } = shape.opened(i);
-      yield { send: ring.pack(sent, bits) };
-      const bytes = yield { receive: packedBytes(count, bits) };
-      const opened = ring.lowBits(ring.add(sent, ring.unpack(bytes, count, bits)), bits);
-      const masked = turn === "last" ? columnOf(ring, opened, 2, 0) : opened;
-      const found = this.#compare(masked, keys, shape.words(i));
-      if (turn === "last") {
-        const index = this.#indexOf(columnOf(ring, opened, 2, 1));
-        return ring.add(index, this.#indexDifference(masked, found, mask));
-      }
-      const gain =
-        turn === "first"
-          ? this.#firstGain(masked, found, tournament.sides(ring, level, indices))
-          : this.#gain(masked, found, mask);
+      const masked = yield* this.#open(ring.add(ring.sub(a, b), mask));
+      const { rho, rhoR } = this.#held;
+      const signed = [rho, rhoR].map((words) => this.#early(level, words));
+      const [positive, masks] = this.#compare(masked, [mask], signed);
+      const gain = ring.sub(ring.mul(masked, positive!), masks!);
       y = tournament.next(ring, level, y, ring.add(b, gain));
     }
-    return ring.zeros(shape.rows); // a row of one entry
+    return yield* this.#last(y);
   }
 
   /** Shares of Y = index 2^n + x + 2^(n-2): S adds what is public. */
-  #numbered(share: Words, indices: Words): Words {
-    const { low } = this.#shape;
+  #numbered(share: Words, order: Int32Array): Words {
+    const ring = this.#ring;
+    const { rows, domainBits } = this.#gate;
     if (this.#held.party === 0) return share;
-    const lifted = this.#ring.addConstant(share, 1n << BigInt(low - 2));
-    return this.#ring.addScaled(lifted, indices, 1n << BigInt(low));
+    const lifted = ring.addConstant(share, 1n << BigInt(domainBits - 2));
+    return ring.addScaled(lifted, indexWords(ring, rows, order), 1n << BigInt(domainBits));
   }
 
-  /** This party's part of R', [rows]. */
-  #lastMask(): Words {
+  /** Opens words of k bits: sends this party's parts and takes the other's. */
+  *#open(own: Words): Generator<Exchange, Words, Uint8Array> {
+    const ring = this.#ring;
+    const bits = openedBits(this.#gate, ring.bits);
+    yield { send: ring.pack(own, bits) };
+    const bytes = yield { receive: packedBytes(own.length, bits) };
+    return ring.lowBits(ring.add(own, ring.unpack(bytes, own.length, bits)), bits);
+  }
+
+  /** A level's words of those that belong to all levels but the last. */
+  #early({ starts, lengths }: Level, words: Words): Words {
     const { entries } = this.#gate;
-    return block(this.#ring, this.#held.mask, entries, entries - 1, 1);
+    const [start, count] = [starts[0]!, lengths[0]! >> 1];
+    return block(this.#ring, words, entries - 2, start, count);
   }
 
-  #compare(masked: Words, bytes: Uint8Array, words: number): Compared {
+  #compare(masked: Words, payload: readonly Words[], signed: readonly Words[]): Words[] {
+    const ring = this.#ring;
+    const { domainBits } = this.#gate;
+    const size = ring.kernels.dcfKeyBytes(keyShape(domainBits, signed.length)) * masked.length;
+    const keys = this.#held.keys.subarray(this.#used, this.#used + size);
+    this.#used += size;
     const { party, prg } = this.#held;
-    return compareMasked(this.#ring, this.#shape.low, masked, { party, bytes, words, prg });
+    return compareMasked(ring, domainBits, masked, { party, prg, keys, payload, signed });
   }
 
-  /** [d >= 0] D of D modulo 2^(n+m), whole in the payload's second word. */
-  #gain(masked: Words, { positive, products, low }: Compared, mask: Words): Words {
+  /** The level of two entries a row: gives the index alone. */
+  *#last(y: Words): Generator<Exchange, Words, Uint8Array> {
     const ring = this.#ring;
-    const masks = ring.add(products[0]!, ring.mul(low, mask));
-    return ring.sub(ring.mul(masked, positive), masks);
+    const { entries } = this.#gate;
+    const mask = block(ring, this.#held.mask, entries, entries - 2, 2);
+    const opened = yield* this.#open(ring.add(y, mask));
+    const [a, b] = [0, 1].map((side) => columnOf(ring, opened, 2, side));
+    const columns = Array.from({ length: LAST_SHARES }, (_, k) =>
+      columnOf(ring, this.#held.last, LAST_SHARES, k),
+    );
+    const [upperB, difference, bitA, bitB, ...signed] = columns;
+    const payload = [difference!, bitA!, bitB!];
+    const found = this.#compare(ring.sub(a!, b!), payload, signed);
+    const [ofA, ofB] = [this.#split(a!), this.#split(b!)];
+    // [d >= 0] (index_a - index_b)
+    let index = ring.mul(found[0]!, ring.sub(ofA.upper, ofB.upper));
+    index = ring.sub(index, found[1]!);
+    index = ring.sub(index, ring.mul(ofA.m, found[2]!));
+    index = ring.add(index, ring.mul(ofB.m, found[3]!));
+    // index_b
+    if (this.#held.party === 1) index = ring.add(index, ofB.upper);
+    return ring.sub(index, ring.add(upperB!, ring.mul(ofB.m, bitB!)));
   }
 
-  /** [d >= 0] d, lifted to n + m bits, where r is in the payload's word `at`. */
-  #rectified(masked: Words, found: Compared, at: number, r: Words): Words {
+  /** Y^ >> n and M, public. */
+  #split(opened: Words): { upper: Words; m: Words } {
     const ring = this.#ring;
-    const { low } = this.#shape;
-    const a = ring.lowBits(masked, low);
-    const masks = ring.add(found.products[at]!, ring.mul(found.low, r));
-    const d = ring.sub(ring.mul(a, found.positive), masks);
-    return ring.addScaled(d, found.wrapped, 1n << BigInt(low));
-  }
-
-  /** [d >= 0] D of the first level, where the difference of the indices is public. */
-  #firstGain(masked: Words, found: Compared, indices: { a: Words; b: Words }): Words {
-    const ring = this.#ring;
-    const { liftedPairs, low } = this.#shape;
-    const r = block(ring, this.#held.r, liftedPairs, 0, liftedPairs - 1);
-    const d = this.#rectified(masked, found, 0, r);
-    const difference = ring.mul(found.positive, ring.sub(indices.a, indices.b));
-    return ring.addScaled(d, difference, 1n << BigInt(low));
-  }
-
-  /** [d >= 0] (index_a - index_b) of the last level. */
-  #indexDifference(masked: Words, found: Compared, mask: Words): Words {
-    const ring = this.#ring;
-    const { liftedPairs, low, whole } = this.#shape;
-    const r = block(ring, this.#held.r, liftedPairs, liftedPairs - 1, 1);
-    const d = this.#rectified(masked, found, 1, r);
-    const multiple = ring.lowBits(ring.sub(this.#gain(masked, found, mask), d), whole);
-    if (this.#held.party === 1) return ring.shiftRight(multiple, low);
-    // Low parts that are not 0 add up to 2^n: rounding C's up makes the carry.
-    const up = ring.lowBits(ring.addConstant(multiple, (1n << BigInt(low)) - 1n), whole);
-    return ring.shiftRight(up, low);
-  }
-
-  /** Shares of the index in Y_b, of which Y^ is known. */
-  #indexOf(opened: Words): Words {
-    const ring = this.#ring;
-    const { low } = this.#shape;
-    const { party, upper, b } = this.#held;
-    const sign = ring.shiftRight(ring.lowBits(opened, low), low - 1);
+    const { domainBits } = this.#gate;
+    const sign = ring.shiftRight(ring.lowBits(opened, domainBits), domainBits - 1);
     const m = ring.addConstant(ring.negate(sign), 1n);
-    const hidden = ring.add(upper, ring.mul(m, b));
-    if (party === 0) return ring.negate(hidden);
-    return ring.sub(ring.shiftRight(opened, low), hidden);
+    return { upper: ring.shiftRight(opened, domainBits), m };
   }
 }
 
 /** The index in the clear. */
 function inTheClear(gate: Argmax, ring: Ring, values: Words): Words {
-  const { tournament } = new Shape(gate, ring.bits);
+  const tournament = tournamentOf(gate);
   checkSigned(ring, values, gate.domainBits - 1, gate.wireName);
   const order = leafOrder(gate.entries);
   let x = reordered(ring, values, order);
@@ -347,62 +299,73 @@ function inTheClear(gate: Argmax, ring: Ring, values: Words): Words {
   return indices;
 }
 
-/** D's part: keys of all levels for both, and S's shares. */
-function deal(
-  shape: Shape,
+/** Keys and shares of all levels, from the masks [row][V] of k bits. */
+function dealLevels(
+  gate: Argmax,
   ring: Ring,
-  place: Place,
-  random: { client: Randomness; server: Randomness; own: Randomness; prg: FunctionPrg },
-): { forClient: Uint8Array; forServer: Uint8Array } {
-  const { tournament, levels, low, whole, rows, liftedPairs } = shape;
-  const parts = [random.client, random.server].map((source) =>
-    source.words(place, "mask", tournament.size, whole),
-  );
-  const masks = ring.lowBits(ring.add(parts[0]!, parts[1]!), whole);
-  const small = ring.lowBits(masks, low);
-  const roots = random.own.bytes(place, "keys", tournament.comparisons * KEY_ROOT_BYTES);
+  masks: Words,
+  { prg, roots }: { prg: FunctionPrg; roots: Uint8Array },
+): { dealt: DealtComparisons[]; shares: MaskShares } {
+  const { entries, domainBits } = gate;
+  const bits = openedBits(gate, ring.bits);
+  const tournament = tournamentOf(gate);
   let at = 0;
-  const keys = levels.map((level, i) => {
-    const end = at + level.comparisons * KEY_ROOT_BYTES;
-    const how = { prg: random.prg, random: roots.subarray(at, end) };
-    at = end;
-    const [all, r] = [masks, small].map((words) => tournament.wordsOf(ring, level, words));
-    const payload = { first: [r!], middle: [all!], last: [all!, r!] }[shape.turnOf(i)];
-    return comparisonKeys(ring, low, all!, payload, how);
-  });
-  const c = clientShares(shape, place, random.client);
-  const stride = tournament.size / rows;
-  const pairs = (from: number, count: number) => block(ring, small, stride, from, count);
-  const last = pairs(stride - 2, 1);
-  const r = liftedPairs === 1 ? last : sideBySide(ring, [pairs(0, liftedPairs - 1), last], rows);
-  const extra = block(ring, masks, stride, stride - 1, 1);
-  const b = ring.shiftRight(ring.lowBits(extra, low), low - 1);
-  const shares = [
-    ring.pack(ring.sub(r, c.r), whole),
-    ring.pack(ring.sub(ring.shiftRight(extra, low), c.upper), shape.index),
-    ring.pack(ring.sub(b, c.b), shape.index),
-  ];
-  return {
-    forClient: joinBytes(keys.map(([client]) => client)),
-    forServer: joinBytes([...keys.map(([, server]) => server), ...shares]),
+  const rootsOf = (count: number) => {
+    const random = roots.subarray(at, at + count * KEY_ROOT_BYTES);
+    at += random.length;
+    return { prg, random };
   };
+  const early = tournament.levels.slice(0, -1).map((level) => {
+    const own = tournament.wordsOf(ring, level, masks);
+    return dealComparisons(ring, domainBits, own, [own], rootsOf(level.comparisons));
+  });
+  const [a, b] = [entries - 2, entries - 1].map((from) => block(ring, masks, entries, from, 1));
+  const [upperA, upperB] = [a!, b!].map((words) => ring.shiftRight(words, domainBits));
+  const [bitA, bitB] = [a!, b!].map((words) =>
+    ring.shiftRight(ring.lowBits(words, domainBits), domainBits - 1),
+  );
+  const payload = [ring.sub(upperA!, upperB!), bitA!, bitB!];
+  const both = ring.lowBits(ring.sub(a!, b!), bits);
+  const last = dealComparisons(ring, domainBits, both, payload, rootsOf(gate.rows));
+  const whole = [0, 1].map((k) => {
+    const parts = early.map(({ signed }) => signed[k]!);
+    return block(ring, tournament.together(ring, parts), entries, 0, entries - 2);
+  });
+  const shares = {
+    rho: whole[0]!,
+    rhoR: whole[1]!,
+    last: interleave(ring, [upperB!, ...payload, ...last.signed]),
+  };
+  return { dealt: [...early, last], shares };
 }
 
-/** Rows of several blocks: the first block's words, then the next one's. */
-function sideBySide(ring: Ring, blocks: readonly Words[], rows: number): Words {
-  const out = ring.words(blocks.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (let row = 0; row < rows; row++) {
-    for (const words of blocks) {
-      const count = words.length / rows;
-      out.set(words.subarray(row * count, (row + 1) * count), at);
-      at += count;
-    }
-  }
-  return out;
+function deal(gate: Argmax, context: DealerContext): void {
+  const { ring } = context;
+  const place = placeOf(gate, context);
+  const size = gate.rows * gate.entries;
+  const bits = openedBits(gate, ring.bits);
+  const [own, other] = [context.client, context.server].map((random) =>
+    random.words(place, "mask", size, bits),
+  );
+  const masks = ring.lowBits(ring.add(own!, other!), bits);
+  const roots = context.own.bytes(place, "keys", (size - gate.rows) * KEY_ROOT_BYTES);
+  const { dealt, shares } = dealLevels(gate, ring, masks, { prg: context.functionPrg, roots });
+  const c = clientShares(gate, place, context.client, ring.bits);
+  const pairs = [
+    [shares.rho, c.rho],
+    [shares.rhoR, c.rhoR],
+    [shares.last, c.last],
+  ] as const;
+  const sizes = shareSizes(gate, ring.bits);
+  const packed = pairs.map(([whole, part], i) => ring.pack(ring.sub(whole, part), sizes[i]!.bits));
+  context.toClient(gate, joinBytes(dealt.map(({ forClient }) => forClient)));
+  context.toServer(gate, joinBytes([...dealt.map(({ forServer }) => forServer), ...packed]));
 }
 
-const nothing = new Uint8Array(0);
+/** The index of a lone entry. */
+function alone(gate: Argmax, ring: Ring) {
+  return { form: "shared", share: ring.zeros(gate.rows) } as const;
+}
 
 export const argmax: Gate<Argmax> = {
   reference(gate, context) {
@@ -410,57 +373,55 @@ export const argmax: Gate<Argmax> = {
     context.wires.set(gate.output, { values: inTheClear(gate, context.ring, values) });
   },
   deal(gate, context) {
-    const { ring, client, server, own, functionPrg: prg } = context;
     context.wires.set(gate.output, { form: "shared" });
-    if (gate.entries === 1) return;
-    const shape = new Shape(gate, ring.bits);
-    const dealt = deal(shape, ring, placeOf(gate, context), { client, server, own, prg });
-    context.toClient(gate, dealt.forClient);
-    context.toServer(gate, dealt.forServer);
+    if (gate.entries > 1) deal(gate, context);
   },
   prepare() {},
   *client(gate, context) {
     const { ring } = context;
+    if (gate.entries === 1) {
+      context.wires.set(gate.output, alone(gate, ring));
+      return;
+    }
     const place = placeOf(gate, context);
-    const shape = new Shape(gate, ring.bits);
-    const keys = gate.entries === 1 ? nothing : context.fromDealer(gate);
-    const mask = context.client.words(place, "mask", shape.tournament.size, shape.whole);
-    const shares = clientShares(shape, place, context.client);
+    const bits = openedBits(gate, ring.bits);
+    const mask = context.client.words(place, "mask", gate.rows * gate.entries, bits);
+    const shares = clientShares(gate, place, context.client, ring.bits);
+    const keys = context.fromDealer(gate);
     const held = { ...shares, party: 0, prg: context.functionPrg, mask, keys } as const;
-    const player = new Player(gate, ring, shape, held);
+    const player = new Player(gate, ring, held);
     const share = yield* player.play(valueShareOf(context, gate.inputs[0]!, false));
     context.wires.set(gate.output, { form: "shared", share });
   },
   *server(gate, context) {
     const { ring } = context;
-    const place = placeOf(gate, context);
-    const shape = new Shape(gate, ring.bits);
-    const mask = context.server.words(place, "mask", shape.tournament.size, shape.whole);
-    let held: Held = {
-      ...{ party: 1, prg: context.functionPrg, mask, keys: nothing },
-      ...{ r: mask, upper: mask, b: mask },
-    };
-    if (gate.entries > 1) {
-      const dealt = context.fromDealer(gate);
-      const split = dealt.length - shareBytes(shape);
-      const shares = unpackShares(shape, ring, dealt.subarray(split));
-      held = { ...held, ...shares, keys: dealt.subarray(0, split) };
+    if (gate.entries === 1) {
+      context.wires.set(gate.output, alone(gate, ring));
+      return;
     }
-    const player = new Player(gate, ring, shape, held);
+    const place = placeOf(gate, context);
+    const bits = openedBits(gate, ring.bits);
+    const mask = context.server.words(place, "mask", gate.rows * gate.entries, bits);
+    const dealt = context.fromDealer(gate);
+    const split = dealt.length - shareBytes(gate, ring.bits);
+    const shares = unpackShares(gate, ring, dealt.subarray(split));
+    const keys = dealt.subarray(0, split);
+    const held = { ...shares, party: 1, prg: context.functionPrg, mask, keys } as const;
+    const player = new Player(gate, ring, held);
     const share = yield* player.play(valueShareOf(context, gate.inputs[0]!, true));
     context.wires.set(gate.output, { form: "shared", share });
   },
   cost(gate, ringBits) {
-    if (gate.entries === 1) return noCost;
-    const shape = new Shape(gate, ringBits);
-    const sizes = shape.keyBytes((words) =>
-      keyBytesOf("dcf", { domainBits: gate.domainBits, words }),
-    );
-    const keys = sizes.reduce((sum, size) => sum + size, 0);
+    const { rows, entries, domainBits } = gate;
+    if (entries === 1) return noCost;
+    const keyBytes = (words: number) => keyBytesOf("dcf", keyShape(domainBits, words));
+    const keys = earlyCount(gate) * keyBytes(PAYLOAD_WORDS) + rows * keyBytes(LAST_WORDS);
+    const { levels } = tournamentOf(gate);
+    const bits = openedBits(gate, ringBits);
     return {
       ...noCost,
-      online: shape.levels.flatMap((_, i) => {
-        const { count, bits } = shape.opened(i);
+      online: levels.flatMap(({ comparisons }, i) => {
+        const count = i === levels.length - 1 ? 2 * rows : comparisons;
         const bytes = packedBytes(count, bits);
         return [
           { from: "client" as const, bytes },
@@ -468,7 +429,7 @@ export const argmax: Gate<Argmax> = {
         ];
       }),
       crossed: true,
-      dealerToServer: keys + shareBytes(shape),
+      dealerToServer: keys + shareBytes(gate, ringBits),
       dealerToClient: keys,
     };
   },

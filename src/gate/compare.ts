@@ -1,16 +1,13 @@
 // What the gates that compare have in common: tournaments, as subarrays of entries, and one
 // comparison under a mask. d is shared with -2^(n-1) <= d < 2^(n-1), n = domainBits. Both parties
-// learn D^ = D + R mod 2^k, k >= n, of a D whose low n bits are those of d, so with A = D^ mod 2^n
-// and r = R mod 2^n
-//   d mod 2^n = A - r, or A - r + 2^n where r > A (it wrapped).
-// D deals a DCF key for F(x) = [r > x] payload. d >= 0 exactly if d mod 2^n < 2^(n-1): if
-//   A - 2^(n-1) < r <= A               where A >= 2^(n-1), and it has not wrapped then
-//   r <= A, or A + 2^(n-1) < r         where A < 2^(n-1); the latter has wrapped
-// so with A' = (A + 2^(n-1)) mod 2^n and low = [A < 2^(n-1)], for every word p of the payload,
-//   [d >= 0] p = F(A') - F(A) + low p,
-// and low F(A') is the part of it that has wrapped. Exact for every d and r.
-// Source: DCF of Boyle, Chandran, Gilboa, Gupta, Ishai, Kumar, Rathee (EUROCRYPT 2021), as in the
-// spline gate.
+// learn D^ = D + R mod 2^k, k >= n, of a D whose low n bits are those of d. Below bit n - 1, with
+// A = D^ mod 2^(n-1) and r = R mod 2^(n-1), the subtraction D^ - R borrows c = [r > A]; with
+// rho = bit n - 1 of R and s = bit n - 1 of D^, the sign of d is s xor rho xor c. D deals a DCF key
+// for F(x) = [r > x] (1 - 2 rho) p, p any words that it knows, p_0 = 1, and shares of p and rho p:
+//   (rho xor c) p = rho p + F(A),   [d >= 0] p = (1 - s) p - (1 - 2 s) (rho p + F(A)).
+// Exact for every d and R; one evaluation of a key of n - 1 bits.
+// Source: DCF of Boyle, Chandran, Gilboa, Gupta, Ishai, Kumar, Rathee (EUROCRYPT 2021); the sign
+// from a comparison below it as in their and later signed comparison gates.
 
 import { ensure } from "../errors.ts";
 import { areInside, rootBytes } from "../kernel/function-key.ts";
@@ -131,6 +128,21 @@ export class Tournament {
     return out;
   }
 
+  /** The inverse of wordsOf: the words of the first levels together, 0 where there are none. */
+  together(ring: Ring, parts: readonly Words[]): Words {
+    const out = ring.zeros(this.size);
+    for (const [i, part] of parts.entries()) {
+      const { lengths, starts } = this.levels[i]!;
+      let at = 0;
+      for (const [row, length] of lengths.entries()) {
+        const count = (length >> 1) * this.#heads;
+        out.set(part.subarray(at, at + count), starts[row]!);
+        at += count;
+      }
+    }
+    return out;
+  }
+
   /** A level's two sides of x [row][entry][head]: [row][pair][head] each. */
   sides(ring: Ring, { lengths, comparisons }: Level, x: Words): { a: Words; b: Words } {
     const [a, b] = [ring.words(comparisons), ring.words(comparisons)];
@@ -175,71 +187,82 @@ export function isPositive(ring: Ring, d: Words): Words {
 /** Roots of one comparison's keys. */
 export const KEY_ROOT_BYTES = rootBytes;
 
+/** Bit n - 1 of each word. */
+const signOf = (ring: Ring, words: Words, domainBits: number) =>
+  ring.shiftRight(ring.lowBits(words, domainBits), domainBits - 1);
+
+/** Domain and payload of a comparison's key, for p of `words` words, the leading 1 included. */
+export const keyShape = (domainBits: number, words: number) => ({
+  domainBits: domainBits - 1,
+  words,
+});
+
+/** What D makes for comparisons: keys, and what it deals shares of. */
+export interface DealtComparisons {
+  readonly forClient: Uint8Array;
+  readonly forServer: Uint8Array;
+  /** rho p: of the leading 1, then of each word after it. */
+  readonly signed: readonly Words[];
+}
+
 /**
- * Keys of F for masks R of which the low n bits count: C's, then S's.
- * @param masks [count]
- * @param payload columns [count] each, after the 1 that every payload starts with
+ * Keys for masks R [count].
+ * @param payload p after its leading 1: columns [count]
  */
-export function comparisonKeys(
+export function dealComparisons(
   ring: Ring,
   domainBits: number,
   masks: Words,
   payload: readonly Words[],
   { prg, random }: { prg: FunctionPrg; random: Uint8Array },
-): [Uint8Array, Uint8Array] {
-  const ones = ring.words(masks.length).fill(1n);
-  return ring.kernels.dcfGenerateMany({
-    domainBits,
-    words: payload.length + 1,
+): DealtComparisons {
+  const rho = signOf(ring, masks, domainBits);
+  const turned = ring.addConstant(ring.scale(rho, -2n), 1n); // 1 - 2 rho
+  const [forClient, forServer] = ring.kernels.dcfGenerateMany({
+    ...keyShape(domainBits, payload.length + 1),
     prg,
-    alphas: ring.lowBits(masks, domainBits),
-    payloads: interleave(ring, [ones, ...payload]),
+    alphas: ring.lowBits(masks, domainBits - 1),
+    payloads: interleave(ring, [turned, ...payload.map((p) => ring.mul(turned, p))]),
     random,
   });
+  return { forClient, forServer, signed: [rho, ...payload.map((p) => ring.mul(rho, p))] };
 }
 
-/** What a party has of comparisons once D^ is known. */
-export interface Compared {
-  /** Shares of [d >= 0]. */
-  readonly positive: Words;
-  /** Shares of [d >= 0] times each payload word after the first, less `low` times that word. */
-  readonly products: readonly Words[];
-  /** Shares of [d >= 0] where it has wrapped: d is D^ mod 2^n - r + 2^n then. */
-  readonly wrapped: Words;
-  /** Public: [A < 2^(n-1)], 0 or 1. */
-  readonly low: Words;
+/** What a party has of comparisons. */
+export interface ComparisonShares {
+  readonly party: 0 | 1;
+  readonly prg: FunctionPrg;
+  readonly keys: Uint8Array;
+  /** Shares of p after its leading 1. */
+  readonly payload: readonly Words[];
+  /** Shares of rho p, for the leading 1 too. */
+  readonly signed: readonly Words[];
 }
 
-/** Evaluates keys at the public D^ [count]. */
+/** Shares of [d >= 0] p, for the leading 1 first, from the public D^ [count]. */
 export function compareMasked(
   ring: Ring,
   domainBits: number,
   masked: Words,
-  keys: { party: 0 | 1; bytes: Uint8Array; words: number; prg: FunctionPrg },
-): Compared {
-  const { party, words, prg } = keys;
-  const a = ring.lowBits(masked, domainBits);
-  const other = ring.words(a.length);
-  ring.kernels.addConstant(other, a, 1n << BigInt(domainBits - 1));
-  ring.kernels.lowBits(other, other, domainBits);
-  const out = ring.words(2 * words * a.length);
+  { party, prg, keys, payload, signed }: ComparisonShares,
+): Words[] {
+  const words = signed.length;
+  const out = ring.words(words * masked.length);
   ring.kernels.dcfEvaluateMany({
-    domainBits,
-    words,
+    ...keyShape(domainBits, words),
     prg,
     party,
-    keys: keys.bytes,
-    points: interleave(ring, [a, other]),
+    keys,
+    points: ring.lowBits(masked, domainBits - 1),
     out,
   });
-  const wordAt = (index: number) => ring.reduce(columnOf(ring, out, 2 * words, index));
-  const difference = (word: number) => ring.sub(wordAt(words + word), wordAt(word));
-  const low = ring.addConstant(ring.negate(ring.shiftRight(a, domainBits - 1)), 1n);
-  const positive = difference(0);
-  return {
-    positive: party === 1 ? ring.add(positive, low) : positive,
-    products: Array.from({ length: words - 1 }, (_, k) => difference(k + 1)),
-    wrapped: ring.mul(low, wordAt(words)),
-    low,
-  };
+  const sign = signOf(ring, masked, domainBits);
+  const kept = ring.addConstant(ring.negate(sign), 1n); // 1 - s
+  const turned = ring.sub(kept, sign); // 1 - 2 s
+  return signed.map((share, k) => {
+    const value = ring.reduce(columnOf(ring, out, words, k));
+    const flipped = ring.mul(turned, ring.add(share, value));
+    if (k > 0) return ring.sub(ring.mul(kept, payload[k - 1]!), flipped);
+    return party === 1 ? ring.sub(kept, flipped) : ring.negate(flipped);
+  });
 }

@@ -16,9 +16,11 @@ import {
   concat,
   type Load,
   load,
+  type Share,
   type Slice,
   type Store,
   type Sum,
+  share,
   slice,
   store,
   sum,
@@ -69,6 +71,7 @@ export type GateSpec =
   | RowDifference
   | RowSum
   | Scores
+  | Share
   | Slice
   | Spline
   | Store
@@ -100,6 +103,7 @@ const gates: { readonly [K in GateSpec["kind"]]: Gate<Extract<GateSpec, { kind: 
   rowDifference,
   rowSum,
   scores,
+  share,
   slice,
   spline,
   store,

@@ -36,6 +36,11 @@ export interface Sum extends GateBase {
   readonly offline: boolean;
 }
 
+/** A client-masked wire as a shared one: C's part is -r, S's x^. */
+export interface Share extends GateBase {
+  readonly kind: "share";
+}
+
 /** columns * z - sum over the row of z: the mean taken off, without a division. */
 export interface Center extends GateBase {
   readonly kind: "center";
@@ -186,6 +191,25 @@ export const sum: Gate<Sum> = {
       const [a, b] = gate.inputs.map((id) => serverSummand(context, id));
       const share = shiftedSum(context.ring, gate, a!, b!);
       context.wires.set(gate.output, { form: "shared", share });
+    }),
+  cost: () => noCost,
+};
+
+export const share: Gate<Share> = {
+  reference(gate, context) {
+    context.wires.set(gate.output, { values: wire(context, gate.inputs[0]!).values });
+  },
+  deal: (gate, context) => void context.wires.set(gate.output, { form: "shared" }),
+  prepare(gate, context) {
+    const own = clientSummand(context.ring, context, gate.inputs[0]!);
+    context.wires.set(gate.output, { form: "shared", share: own });
+  },
+  idle: () => true,
+  client: () => local(),
+  server: (gate, context) =>
+    local(() => {
+      const own = serverSummand(context, gate.inputs[0]!);
+      context.wires.set(gate.output, { form: "shared", share: own });
     }),
   cost: () => noCost,
 };

@@ -122,7 +122,7 @@ describe("max", () => {
     expect(run.messages).toEqual([]);
   });
 
-  test("each level is one message of n bits a comparison in each direction", () => {
+  test("each level is one message of the domain's or the result's bits in each direction", () => {
     const ring = new Ring(kernels);
     const gate = maxGate(ends, [6, 3], { domainBits: 13, heads: 2, bits: 13 });
     const { messages } = checkGates(maxOn(ring, within(ring, 1000n, 5, 18), gate));
@@ -131,7 +131,13 @@ describe("max", () => {
     // 8, 4 and 2 comparisons: (3 + 1) 2, (1 + 1) 2 and 1 * 2.
     expect(sent("client-server")).toEqual([13, 7, 4]);
     expect(sent("server-client")).toEqual([13, 7, 4]);
-    expect(sent("dealer-server")).toEqual(sent("dealer-client"));
+    // A key of 12 bits for each of 14, and two shares of 13 bits.
+    const keys = 14 * (16 + 11 * 32 + 32 + 3);
+    expect(sent("dealer-client")).toEqual([keys]);
+    expect(sent("dealer-server")).toEqual([keys + 2 * Math.ceil((14 * 13) / 8)]);
+    const wide = checkGates(maxOn(ring, within(ring, 1000n, 5, 18), { ...gate, bits: 20 }));
+    const first = wide.messages.find(({ channel }) => channel === "client-server")!;
+    expect(first.bytes.length).toBe(20);
   });
 
   test("a difference outside the domain is E_RANGE, naming the wire", () => {

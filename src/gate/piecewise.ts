@@ -18,7 +18,7 @@ import { keyBytesOf } from "../kernel/function-key.ts";
 import type { FunctionPrg } from "../kernel/ring-kernels.ts";
 import { joinBytes, packedBytes } from "../ring/pack.ts";
 import type { Place, Purpose, Randomness } from "../ring/prg.ts";
-import type { Ring, Words } from "../ring/ring.ts";
+import type { Words } from "../ring/ring.ts";
 import { openedOf, wire } from "./access.ts";
 import {
   type Gate,
@@ -52,8 +52,6 @@ export interface Piecewise extends GateBase {
 }
 
 const ROOT_BYTES = 32;
-/** Entries that are evaluated at one time: what they need stays in the cache. */
-const BATCH = 512;
 const powerPurposes = ["shareA", "shareB", "shareC"] as const satisfies readonly Purpose[];
 
 const sizeOf = (gate: Piecewise) => gate.rows * gate.columns;
@@ -116,7 +114,7 @@ interface Layout {
   /** -a_k mod 2^u, [K]. */
   readonly offsets: Words;
   /** Coefficients of x^i of the factors of F, [K, d + 1], by i from 0 to d. */
-  readonly powers: readonly Words[];
+  readonly coefficients: readonly Words[];
   /** The same of p_0, [d + 1] each. */
   readonly first: readonly Words[];
 }
@@ -138,7 +136,7 @@ function layoutOf(table: PiecewiseTable): Layout {
     BigUint64Array.from(values, (value) => BigInt.asUintN(64, value));
   const made: Layout = {
     offsets: words(knots.map((knot) => BigInt.asUintN(domainBits, -knot))),
-    powers: coefficients[0]!.map((_, i) => words(factors.flatMap((factor) => factor[i]!))),
+    coefficients: coefficients[0]!.map((_, i) => words(factors.flatMap((factor) => factor[i]!))),
     first: inPowersOfMask(coefficients[0]!).map(words),
   };
   layouts.set(table, made);
@@ -149,64 +147,10 @@ function layoutOf(table: PiecewiseTable): Layout {
 
 interface Keys {
   readonly party: 0 | 1;
-  readonly bytes: Uint8Array;
+  readonly keys: Uint8Array;
   /** Shares of r1, r1^2, .. [size] each. */
   readonly powers: readonly Words[];
   readonly prg: FunctionPrg;
-}
-
-/** The sum over i of x^i rows[i], by Horner's rule; rows [width], x [n * width]. */
-function polynomial(ring: Ring, x: Words, rows: readonly Words[]): Words {
-  const { kernels } = ring;
-  const times = x.length / rows[0]!.length;
-  const out = ring.repeat(rows.at(-1)!, times);
-  const term = ring.words(x.length);
-  for (let i = rows.length - 2; i >= 0; i--) {
-    kernels.mul(out, out, x);
-    repeatInto(term, rows[i]!);
-    kernels.add(out, out, term);
-  }
-  return out;
-}
-
-function repeatInto(out: Words, row: Words): void {
-  for (let at = 0; at < out.length; at += row.length) out.set(row, at);
-}
-
-/** One party's share of the function at entries from..to-1, given the public A. */
-function evaluate(table: PiecewiseTable, ring: Ring, a: Words, keys: Keys): Words {
-  const { kernels } = ring;
-  const { party, prg } = keys;
-  const { domainBits, knots } = table;
-  const layout = layoutOf(table);
-  const [rows, count, words] = [a.length, knots.length, degreeOf(table) + 1];
-  const points = ring.spread(a, count);
-  const offsets = ring.repeat(layout.offsets, rows);
-  kernels.add(points, points, offsets);
-  // a - a_k carries into bit u exactly if a_k <= A; at knot 0 it never counts.
-  const reached = ring.words(points.length);
-  kernels.shiftRight(reached, points, domainBits);
-  kernels.lowBits(points, points, domainBits);
-  const values = ring.words(points.length * words);
-  kernels.dcfEvaluateMany({ domainBits, words, prg, party, keys: keys.bytes, points, out: values });
-  const one = ring.words(rows).fill(party === 1 ? 1n : 0n);
-  const shares = ring.interleave([one, ...keys.powers]);
-  const certain = spreadRows(ring, shares, { words, count });
-  kernels.mul(certain, certain, ring.spread(reached, words));
-  kernels.sub(values, values, certain);
-  kernels.mul(values, values, polynomial(ring, ring.spread(points, words), layout.powers));
-  kernels.mul(shares, shares, polynomial(ring, ring.spread(a, words), layout.first));
-  return ring.add(ring.sumRows(values, count * words), ring.sumRows(shares, words));
-}
-
-/** Each row of [n, words] `count` times. */
-function spreadRows(ring: Ring, rows: Words, { words, count }: { words: number; count: number }) {
-  const out = ring.words(rows.length * count);
-  for (let at = 0, to = 0; at < rows.length; at += words) {
-    const row = rows.subarray(at, at + words);
-    for (let k = 0; k < count; k++, to += words) out.set(row, to);
-  }
-  return out;
 }
 
 function run(gate: Piecewise, context: OnlineClientContext | ServerContext, keys: Keys): void {
@@ -215,19 +159,10 @@ function run(gate: Piecewise, context: OnlineClientContext | ServerContext, keys
   const opened = openedOf(context as OnlineClientContext, gate.inputs[0]!);
   ensure(opened.upperBits === table.domainBits, "E_INTERNAL", "opened with another width");
   const a = ring.lowBits(ring.addConstant(opened.a, -table.least), table.domainBits);
-  const size = sizeOf(gate);
-  const keyBytes = ring.kernels.dcfKeyBytes(shapeOf(table));
-  const share = ring.words(size);
-  for (let from = 0; from < size; from += BATCH) {
-    const to = Math.min(size, from + BATCH);
-    const some: Keys = {
-      ...keys,
-      bytes: keys.bytes.subarray(from * keyBytes, to * keyBytes),
-      powers: keys.powers.map((power) => power.subarray(from, to)),
-    };
-    share.set(evaluate(table, ring, a.subarray(from, to), some), from);
-  }
-  context.wires.set(gate.output, { form: "shared", share });
+  const share = ring.words(sizeOf(gate));
+  const { domainBits } = table;
+  ring.kernels.piecewise({ ...keys, ...layoutOf(table), domainBits, a, out: share });
+  context.wires.set(gate.output, { form: "shared", share: ring.reduce(share) });
 }
 
 function clientPowers(gate: Piecewise, random: Randomness, place: Place, bits: number): Words[] {
@@ -281,7 +216,7 @@ export const piecewise: Gate<Piecewise> = {
       const { ring, functionPrg: prg } = context;
       const bits = widthOf(gate, ring.bits);
       const powers = clientPowers(gate, context.client, placeOf(gate, context), bits);
-      run(gate, context, { party: 0, bytes: context.fromDealer(gate), powers, prg });
+      run(gate, context, { party: 0, keys: context.fromDealer(gate), powers, prg });
     }),
   server: (gate, context) =>
     local(() => {
@@ -295,7 +230,7 @@ export const piecewise: Gate<Piecewise> = {
         const at = keysEnd + j * step;
         return ring.unpack(dealt.subarray(at, at + step), size, bits);
       });
-      run(gate, context, { party: 1, bytes: dealt.subarray(0, keysEnd), powers, prg });
+      run(gate, context, { party: 1, keys: dealt.subarray(0, keysEnd), powers, prg });
     }),
   cost(gate, ringBits) {
     const keys = sizeOf(gate) * piecewiseKeyBytes(gate.table);

@@ -17,7 +17,7 @@ import { MergenError } from "../errors.ts";
 
 /** One piece of computation; `id` counts from 0 in the order of computation. */
 export type Segment =
-  | { readonly id: number; readonly kind: "prompt"; readonly rows: number; readonly start: 0 }
+  | ({ readonly id: number; readonly kind: "prompt" } & PromptPart)
   | {
       readonly id: number;
       readonly kind: "step";
@@ -36,6 +36,14 @@ export type Segment =
       readonly feeds?: true;
     };
 
+/** What of a prompt pass is one segment: rows start.. and, unless it is all, some of the layers. */
+export interface PromptPart {
+  readonly rows: number;
+  readonly start: number;
+  /** From the first to the one after the last. */
+  readonly layers?: readonly [from: number, to: number] | undefined;
+}
+
 export interface ScheduleOptions {
   /** Positions of the prompt, `begin` included. */
   readonly promptPositions: number;
@@ -49,19 +57,38 @@ export interface ScheduleOptions {
   readonly next?: "lookup" | undefined;
 }
 
+/** Rows of a prompt that go through the layers together, where it is split. */
+const PROMPT_ROWS = 128;
+
+/** A prompt pass cut into one segment a layer, and into pieces of rows where it is long. */
+export function promptParts(promptPositions: number, layerCount: number): PromptPart[] {
+  const parts: PromptPart[] = [];
+  for (let start = 0; start < promptPositions; start += PROMPT_ROWS) {
+    const rows = Math.min(PROMPT_ROWS, promptPositions - start);
+    for (let layer = 0; layer < layerCount; layer++) {
+      parts.push({ rows, start, layers: [layer, layer + 1] });
+    }
+  }
+  return parts;
+}
+
+/** Dealt bytes of a bundle, both parties' together, beyond which a prompt is cut. */
+const BUNDLE_BYTES = 2 ** 27;
+
 const LIMIT = 1 << 20;
 
 /**
- * All segments of a generation in the order of computation.
+ * All segments of a generation in the order of computation; the prompt in one, unless in parts.
  * @throws E_USAGE naming the number that is wrong
  */
-export function schedule(options: ScheduleOptions): Segment[] {
+export function schedule(options: ScheduleOptions, parts?: readonly PromptPart[]): Segment[] {
   const { promptPositions, maxTokens, chunk, anchor } = options;
   for (const [name, value] of Object.entries({ promptPositions, maxTokens, chunk, anchor })) {
     checkNumber(name, value);
   }
   const looksUp = options.next === "lookup";
-  const segments: Segment[] = [{ id: 0, kind: "prompt", rows: promptPositions, start: 0 }];
+  const whole = [{ rows: promptPositions, start: 0 }];
+  const segments = (parts ?? whole).map((part, id): Segment => ({ id, kind: "prompt", ...part }));
   let from = 0;
   for (let state = 0; state < maxTokens; state++) {
     if (state > 0) {
@@ -88,21 +115,36 @@ export function schedule(options: ScheduleOptions): Segment[] {
  * carries them. So a bundle ends right after the first step that follows the head with which the
  * heads of this bundle cover `chunk` states or more: then one step is wasted. The last bundle ends
  * with the schedule. With anchors nearer than `chunk` a head covers fewer states, a bundle takes
- * several heads: a bundle is always about `chunk` steps.
+ * several heads: a bundle is always about `chunk` steps. It also ends between parts of a prompt
+ * where it would else grow beyond BUNDLE_BYTES, given the parts' sizes.
  * @throws E_USAGE when chunk is no positive integer
  */
-export function bundles(segments: readonly Segment[], chunk: number): Segment[][] {
+export function bundles(
+  segments: readonly Segment[],
+  chunk: number,
+  bytesOf: (segment: Segment) => number = () => 0,
+): Segment[][] {
   checkNumber("chunk", chunk);
   const groups: Segment[][] = [];
   let group: Segment[] = [];
   let covered = 0;
+  let bytes = 0;
   for (const segment of segments) {
+    const size = bytesOf(segment);
+    const afterPart = group.at(-1)?.kind === "prompt";
+    if (afterPart && bytes + size > BUNDLE_BYTES) {
+      groups.push(group);
+      group = [];
+      bytes = 0;
+    }
+    bytes += size;
     group.push(segment);
     if (segment.kind === "head") covered += segment.states[1] - segment.states[0];
     if (segment.kind === "step" && covered >= chunk) {
       groups.push(group);
       group = [];
       covered = 0;
+      bytes = 0;
     }
   }
   if (group.length > 0) groups.push(group);

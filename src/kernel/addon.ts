@@ -106,6 +106,24 @@ export interface AddonKernels extends AddonRing, AddonLimits {
     threads: number,
   ): void;
   closeThreads(): void;
+  piecewisePoints(
+    points: BigUint64Array,
+    a: BigUint64Array,
+    offsets: BigUint64Array,
+    domainBits: number,
+  ): void;
+  piecewiseSums(
+    out: BigUint64Array,
+    values: BigUint64Array,
+    points: BigUint64Array,
+    a: BigUint64Array,
+    r1: BigUint64Array,
+    r2: BigUint64Array,
+    r3: BigUint64Array,
+    coefficients: BigUint64Array,
+    first: BigUint64Array,
+    party: number,
+  ): void;
   treeEvaluateChacha12: TreeEvaluate;
   treeGenerateChacha12: TreeGenerate;
   /** Where the processor has AES instructions beside this set. */

@@ -5,6 +5,7 @@
 
 import { ensure, MergenError } from "../errors.ts";
 import { type Addon, type AddonRing, addonRemedy } from "./addon.ts";
+import { nativePiecewise } from "./native-piecewise.ts";
 import { nativeProducts } from "./native-product.ts";
 import { nativeTrees } from "./native-tree.ts";
 import {
@@ -35,6 +36,7 @@ export function createNativeRingKernels(addon: Addon, options: NativeOptions = {
   tryOut(kernels);
   const { setThreads, ...products } = nativeProducts(addon, isa);
   setThreads(threads);
+  const trees = nativeTrees(addon, isa);
   return {
     name: "native",
     ...elementwise(kernels),
@@ -45,7 +47,8 @@ export function createNativeRingKernels(addon: Addon, options: NativeOptions = {
       kernels.chacha12(out, key, nonce, counter);
     },
     ...products,
-    ...nativeTrees(addon, isa),
+    ...trees,
+    piecewise: (options) => nativePiecewise(kernels, trees, options),
   };
 }
 

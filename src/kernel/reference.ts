@@ -12,6 +12,7 @@ import {
   generateMany,
   referencePrgs,
 } from "./function-reference.ts";
+import { composedPiecewise } from "./piecewise.ts";
 import {
   checkAttend,
   checkBits,
@@ -31,7 +32,7 @@ interface ReferenceMatrix extends RingMatrix {
 }
 
 export function referenceRingKernels(): RingKernels {
-  return {
+  const kernels: RingKernels = {
     name: "reference",
     functionPrgs: referencePrgs,
     add(out, a, b) {
@@ -108,8 +109,10 @@ export function referenceRingKernels(): RingKernels {
     dpfEvaluate: (options) => evaluate("dpf", options),
     dpfEvaluateMany: (options) => evaluateMany("dpf", options),
     dpfKeyBytes: (shape) => keyBytesOf("dpf", shape),
+    piecewise: (options) => composedPiecewise(kernels, options),
     close() {},
   };
+  return kernels;
 }
 
 function pack(out: Uint8Array, words: BigUint64Array, bits: number): void {

@@ -76,6 +76,31 @@ export interface EvaluateManyOptions extends FunctionShape {
   out: BigUint64Array;
 }
 
+/**
+ * One party's shares of a piecewise polynomial with K knots at n entries; gate/piecewise.ts says
+ * what it computes.
+ */
+export interface PiecewiseOptions {
+  /** 1 to 63. */
+  domainBits: number;
+  prg?: FunctionPrg | undefined;
+  party: 0 | 1;
+  /** DCF keys of the entries, payload of degree + 1 words, one after the other. */
+  keys: Uint8Array;
+  /** A, [n], below 2^domainBits. */
+  a: BigUint64Array;
+  /** Shares of r1, r1^2, .., [n] each; as many as the degree, 1 to 3. */
+  powers: readonly BigUint64Array[];
+  /** -a_k modulo 2^domainBits, [K]; the first is 0. */
+  offsets: BigUint64Array;
+  /** By i: coefficients of x^i in the factors of F, [K, degree + 1]. */
+  coefficients: readonly BigUint64Array[];
+  /** The same of the first piece, [degree + 1] each. */
+  first: readonly BigUint64Array[];
+  /** [n] */
+  out: BigUint64Array;
+}
+
 /** Where constant attention reads and writes: see RingKernels.attend. */
 export interface AttentionDims {
   readonly heads: number;
@@ -180,6 +205,9 @@ export interface RingKernels {
   dpfEvaluate(options: EvaluateOptions): void;
   dpfEvaluateMany(options: EvaluateManyOptions): void;
   dpfKeyBytes(shape: FunctionShape): number;
+
+  /** Shares of a piecewise polynomial at many entries, modulo 2^64. */
+  piecewise(options: PiecewiseOptions): void;
 
   /** Ends the kernels' threads, if they have any; they then work on the caller's alone. */
   close(): void;

@@ -4,6 +4,7 @@
 
 import { MergenError } from "../errors.ts";
 import { asBatch, checkKey, keyBytesOf } from "./function-key.ts";
+import { composedPiecewise } from "./piecewise.ts";
 import {
   checkAttend,
   checkBits,
@@ -24,6 +25,7 @@ import type {
   GenerateManyOptions,
   GenerateOptions,
   KeystreamMatrix,
+  PiecewiseOptions,
   RingKernels,
   RingMatrix,
 } from "./ring-kernels.ts";
@@ -345,6 +347,10 @@ export class WasmRingKernels implements RingKernels {
   dcfEvaluate({ key, ...options }: EvaluateOptions): void {
     checkKey("dcf", { key, ...options });
     this.dcfEvaluateMany({ ...options, keys: key });
+  }
+
+  piecewise(options: PiecewiseOptions): void {
+    composedPiecewise(this, options);
   }
 
   dcfEvaluateMany(options: EvaluateManyOptions): void {

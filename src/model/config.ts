@@ -68,7 +68,12 @@ const activationSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("gelu"), form: z.enum(["tanh", "erf"]) }),
   z.strictObject({ kind: z.literal("relu") }),
   z.strictObject({ kind: z.literal("silu") }),
-  z.strictObject({ kind: z.literal("piecewise"), name: approximation }),
+  z.strictObject({
+    kind: z.literal("piecewise"),
+    name: approximation,
+    /** What it approximates; gelu if absent. */
+    of: z.enum(["gelu", "silu"]).optional(),
+  }),
   z.strictObject({
     kind: z.literal("mixed"),
     /** One for each layer. */

@@ -18,6 +18,8 @@ export interface DecoderInput {
   /** Position of the first row. */
   readonly start: number;
   readonly caches?: Caches | undefined;
+  /** Layers to run, default all; from another than the first, x is what the one before has made. */
+  readonly layers?: readonly [from: number, to: number] | undefined;
   /** Applied to each branch of a block while training, as dropout. */
   readonly regularise?: ((x: Tensor) => Tensor) | undefined;
 }
@@ -36,24 +38,26 @@ export function recipeOf(config: ModelConfig): Recipe {
 export function decoder(
   graph: Graph,
   config: ModelConfig,
-  { x, start, caches, regularise }: DecoderInput,
+  { x, start, caches, layers, regularise }: DecoderInput,
 ): { hidden: Tensor; caches: Caches } {
-  ensure(start === 0 || caches?.length === config.layerCount, "E_SHAPE", "decoder: caches missing");
+  const [from, to] = layers ?? [0, config.layerCount];
+  ensure(start === 0 || caches?.length === to - from, "E_SHAPE", "decoder: caches missing");
   const recipe = recipeOf(config);
   let hidden = x;
-  if (config.rope === undefined) {
+  if (config.rope === undefined && from === 0) {
     const positions = graph.weight("position.weight", [config.positionCount, config.hiddenSize]);
     hidden = x.add(positions.sliceRows(start, start + x.rows));
   }
   const grown: (readonly Tensor[])[] = [];
-  for (let layer = 0; layer < config.layerCount; layer++) {
-    const cache = caches?.[layer] ?? [];
+  for (let layer = from; layer < to; layer++) {
+    const cache = caches?.[layer - from] ?? [];
     const input = { x: hidden, start, name: `layers.${layer}`, layer, cache, regularise };
     const out = recipe.block(graph, config, input);
     hidden = out.x;
     grown.push(out.cache);
   }
-  return { hidden: recipe.final(graph, config, hidden), caches: grown };
+  const done = to === config.layerCount;
+  return { hidden: done ? recipe.final(graph, config, hidden) : hidden, caches: grown };
 }
 
 /** Input embeddings of tokens, without positions: ids [..., n] -> [..., n, d]. */
@@ -83,11 +87,16 @@ function embeddingTable(graph: Graph, config: ModelConfig): Tensor {
 export function cacheInputs(
   graph: Graph,
   config: ModelConfig,
-  { rows, lead = [] }: { rows: number; lead?: readonly number[] },
+  options: {
+    rows: number;
+    lead?: readonly number[];
+    layers?: readonly [from: number, to: number] | undefined;
+  },
 ): Caches {
+  const { rows, lead = [], layers: [from, to] = [0, config.layerCount] } = options;
   const shapes = recipeOf(config).cacheShapes(config, rows);
-  return Array.from({ length: config.layerCount }, (_, layer) =>
-    shapes.map((shape, part) => graph.input(`cache.${layer}.${part}`, [...lead, ...shape])),
+  return Array.from({ length: to - from }, (_, i) =>
+    shapes.map((shape, part) => graph.input(`cache.${from + i}.${part}`, [...lead, ...shape])),
   );
 }
 

@@ -44,6 +44,20 @@ describe("random models and models under another recipe", () => {
     expect(Math.max(...data)).toBeGreaterThan(0);
   });
 
+  it("norms without scale and shift get them where a recipe needs them", async () => {
+    const base = randomModel({ ...tiny, recipe: "vanilla" }, floats);
+    const norm = { kind: "layernorm", eps: 1e-5, scale: false } as const;
+    const weights = new Map(
+      [...base.weights].filter(([name]) => !/norm\.(scale|shift)/.test(name)),
+    );
+    const bare = { ...base, weights, config: { ...base.config, norm } };
+    const taken = modelWithRecipe(bare, "the-x");
+    checkWeights(taken.weights, weightShapes(taken.config));
+    expect(taken.config.weightFracBits!["norm.scale"]).toBeLessThanOrEqual(14);
+    expect(taken.weights.get("norm.scale")!.data.every((value) => value === 1)).toBe(true);
+    expect((await floatBench(taken, floats)(asked)).tokens).toHaveLength(5);
+  });
+
   it("weights of the other module are refused", () => {
     const base = randomModel({ ...tiny, recipe: "merge" }, floats);
     errorOf("E_CONFIG", () => withRecipe(base.config, "vanilla"));

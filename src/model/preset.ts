@@ -1,6 +1,7 @@
 // A model under another recipe than its own: the same weights, other functions. To measure what a
 // recipe costs, or to see what a model says before it was adapted to it.
 
+import { ensure } from "../errors.ts";
 import { applyPreset } from "../recipe/presets.ts";
 import { reciprocalStart } from "../recipe/reciprocal.ts";
 import type { Model } from "./checkpoint.ts";
@@ -9,8 +10,8 @@ import { weightShapes } from "./decoder.ts";
 import { gridOf, onGrid } from "./random-weights.ts";
 
 /**
- * A config under a preset; its own name changes nothing. Weights that the preset adds (THE-X's net)
- * get a grid where the model has one.
+ * A config under a preset; its own name changes nothing. Weights that the preset adds (THE-X's net,
+ * scales and shifts of norms) get a grid where the model has one.
  * @throws E_CONFIG when there is no such preset, or the model's weights do not fit it
  */
 export function withRecipe(config: ModelConfig, name: string): ModelConfig {
@@ -19,8 +20,8 @@ export function withRecipe(config: ModelConfig, name: string): ModelConfig {
   if (config.weightFracBits === undefined) return changed;
   const weightFracBits = { ...config.weightFracBits };
   for (const weight of weightShapes(changed).keys()) {
-    const start = reciprocalStart(changed, weight);
-    if (start) weightFracBits[weight] ??= gridOf(start);
+    if (weightFracBits[weight] !== undefined) continue;
+    weightFracBits[weight] = gridOf(startOf(changed, weight, []));
   }
   return { ...changed, weightFracBits };
 }
@@ -31,14 +32,24 @@ export function modelWithRecipe(model: Model, name: string): Model {
   if (config === model.config) return model;
   const weights: Model["weights"] = new Map();
   for (const [weight, shape] of weightShapes(config)) {
-    const data = reciprocalStart(config, weight);
     const bits = config.weightFracBits?.[weight];
     const given = model.weights.get(weight);
     if (given) weights.set(weight, given);
-    else if (data) {
+    else {
+      const data = startOf(config, weight, shape);
       const rounded = bits === undefined ? data : data.map((value) => onGrid(value, bits));
       weights.set(weight, { shape: [...shape], data: rounded });
     }
   }
   return { ...model, config, weights };
+}
+
+/** What a weight starts as that a recipe adds: THE-X's net, or a norm's scale and shift. */
+function startOf(config: ModelConfig, weight: string, shape: readonly number[]): Float32Array {
+  const known = reciprocalStart(config, weight);
+  if (known) return known;
+  const isNorm = /(?:^|\.)norm\.(?:scale|shift)$/.test(weight);
+  ensure(isNorm, "E_CONFIG", `the model has no weight ${weight}, which its recipe would need`);
+  const length = shape.reduce((total, size) => total * size, 1);
+  return new Float32Array(length).fill(weight.endsWith(".scale") ? 1 : 0);
 }

@@ -245,12 +245,21 @@ export class ClientRun {
     this.#scheduler.advance();
     while (!this.#scheduler.done) {
       this.#checkSignal();
-      await this.#flush();
+      await this.#settle();
+      if (this.#scheduler.done) break;
       const { payload } = await this.#server.receive({ timeoutMs, kinds: ["online"] });
       this.#roundTrips++;
       this.#online.received += frameBytes(payload.length);
       this.#scheduler.deliver(payload);
     }
+  }
+
+  /** Sends what there is to send, and goes on with what waited for that. */
+  async #settle(): Promise<void> {
+    do {
+      await this.#flush();
+      this.#scheduler.advancePatient();
+    } while (this.#scheduler.outboxBytes > 0);
   }
 
   async #flush(): Promise<void> {

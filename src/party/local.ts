@@ -136,6 +136,7 @@ export async function insecureSecureBench(
   model: LocalModel,
   kernels: RingKernels,
   seed: number,
+  floatKernels?: FloatKernels,
 ): Promise<LocalBench> {
   const seeds = insecureSeeds(seed);
   const { config, weights, tokenizer } = model;
@@ -148,6 +149,7 @@ export async function insecureSecureBench(
   };
   const server = await Server.create({
     kernels,
+    floatKernels,
     config,
     weights,
     tokenizer: new TextEncoder().encode(JSON.stringify(tokenizer.files.tokenizer)),

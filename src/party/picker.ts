@@ -90,7 +90,10 @@ export function privateIds(
   prompt: readonly number[],
   tokens: readonly number[],
 ): readonly number[] | undefined {
-  if (segment.kind === "prompt") return prompt;
+  if (segment.kind === "prompt") {
+    const first = (segment.layers?.[0] ?? 0) === 0;
+    return first ? prompt.slice(segment.start, segment.start + segment.rows) : undefined;
+  }
   if (segment.kind !== "step" || segment.source === "resend") return undefined;
   return [tokens[segment.index - 1]!];
 }

@@ -6,14 +6,27 @@ import type { GateSpec } from "../gate/index.ts";
 import type { PiecewiseTable } from "../gate/piecewise.ts";
 import type { SplineTable } from "../gate/spline.ts";
 import type { SampleOptions } from "../generate/sample.ts";
-import { bundles, type Segment, schedule } from "../generate/schedule.ts";
+import {
+  bundles,
+  type PromptPart,
+  promptParts,
+  type Segment,
+  schedule,
+} from "../generate/schedule.ts";
 import { Graph, type Tensor } from "../graph/graph.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { cacheInputs, decoder, embed, head } from "../model/decoder.ts";
-import { lower, type NormCache, type StateNames } from "../plan/lower.ts";
+import {
+  type LoweringCache,
+  lower,
+  loweringCache,
+  type StateNames,
+  type StoreTarget,
+} from "../plan/lower.ts";
 import { oneHotBits, withLookup, withTokens } from "../plan/next-token.ts";
 import { type MaskedTensor, maskedTensors } from "../plan/tensors.ts";
 import { withWidths } from "../plan/widths.ts";
+import { offlineCost } from "../run/cost.ts";
 import type { NumberedSegment } from "../run/dealer.ts";
 
 /** Bumped whenever messages, formats or gates change. */
@@ -121,12 +134,14 @@ export async function planGeneration(
     `prompt and ${options.maxTokens} tokens take ${positions} positions, the model has ` +
       `${config.positionCount}: ask for fewer tokens`,
   );
-  const listed = schedule(options);
-  const norms: NormCache = new Map();
-  const lowered = listed.map((segment) => planSegment(config, segment, norms));
+  const listed = scheduleOf(config, options);
+  const known = loweringCache();
+  const lowered = listed.map((segment) => planSegment(config, segment, known));
   const segments = withWidths(withFoundTokens(config, options, lowered));
   const byId = new Map(segments.map((planned) => [planned.id, planned]));
-  const groups = bundles(listed, options.chunk);
+  const groups = bundles(listed, options.chunk, ({ id, kind }) =>
+    kind === "prompt" ? dealtBytes(byId.get(id)!) : 0,
+  );
   const tensors = maskedTensors(segments.map(({ gates }) => gates));
   return {
     config,
@@ -138,9 +153,23 @@ export async function planGeneration(
   };
 }
 
-function planSegment(config: ModelConfig, segment: Segment, norms: NormCache): PlannedSegment {
+/** The segments of a generation: prompts of ordinary decoders, whose keys are many, in parts. */
+function scheduleOf(config: ModelConfig, options: GenerationOptions): Segment[] {
+  const merged = config.attention === "constant";
+  return schedule(
+    options,
+    merged ? undefined : promptParts(options.promptPositions, config.layerCount),
+  );
+}
+
+function dealtBytes(segment: PlannedSegment): number {
+  const { dealerToServer, dealerToClient } = offlineCost([segment]);
+  return dealerToServer + dealerToClient;
+}
+
+function planSegment(config: ModelConfig, segment: Segment, known: LoweringCache): PlannedSegment {
   const { graph, names } = traceSegment(config, segment);
-  const { gates } = lower(graph, config, names, norms);
+  const { gates } = lower(graph, config, names, known);
   return { id: segment.id, segment, gates };
 }
 
@@ -169,10 +198,8 @@ function withFoundTokens(
 const foundName = (token: number) => `token.${token}`;
 
 /** Rows of cache that a segment finds: all positions before its own. */
-function tracedRows(segment: Segment): { start: number; rows: number } {
-  if (segment.kind === "prompt") return { start: 0, rows: segment.rows };
-  ensure(segment.kind === "step", "E_INTERNAL", "a head has no rows of its own");
-  return { start: segment.start, rows: 1 };
+function tracedRows(segment: Exclude<Segment, { kind: "head" }>): PromptPart {
+  return segment.kind === "prompt" ? segment : { start: segment.start, rows: 1 };
 }
 
 /**
@@ -185,25 +212,32 @@ export function traceSegment(
 ): { graph: Graph; names: StateNames } {
   const graph = new Graph();
   const loads = new Map<string, string>();
-  const stores = new Map<string, { name: string; replaces: string | undefined }>();
+  const stores = new Map<string, StoreTarget>();
   if (segment.kind === "head") {
     traceHead(graph, config, segment.states, loads);
     return { graph, names: { loads, stores } };
   }
-  const { start, rows } = tracedRows(segment);
-  const caches = start === 0 ? undefined : cacheInputs(graph, config, { rows: start });
+  const { start, rows, layers } = tracedRows(segment);
+  const caches = start === 0 ? undefined : cacheInputs(graph, config, { rows: start, layers });
   caches?.flat().forEach((tensor) => {
     const name = inputName(graph, tensor);
     loads.set(name, `${name}:${start}`);
   });
   const x = inputOf(graph, config, segment, loads);
-  const out = decoder(graph, config, { x, start, caches });
-  graph.output("hidden", out.hidden.sliceRows(rows - 1, rows));
-  const index = segment.kind === "prompt" ? 0 : segment.index;
-  stores.set("hidden", { name: `state.${index}`, replaces: undefined });
-  out.caches.forEach((parts, layer) => {
+  const out = decoder(graph, config, { x, start, caches, layers });
+  const [from, to] = layers ?? [0, config.layerCount];
+  if (to < config.layerCount) {
+    graph.output("residual", out.hidden);
+    const replaces = from > 0 ? residualName(from) : undefined;
+    stores.set("residual", { name: residualName(to), replaces, untruncated: true });
+  } else {
+    graph.output("hidden", out.hidden.sliceRows(rows - 1, rows));
+    const index = segment.kind === "prompt" ? 0 : segment.index;
+    stores.set("hidden", { name: `state.${index}`, replaces: undefined });
+  }
+  out.caches.forEach((parts, i) => {
     parts.forEach((tensor, part) => {
-      const name = `cache.${layer}.${part}`;
+      const name = `cache.${from + i}.${part}`;
       graph.output(name, tensor);
       const replaces = start === 0 ? undefined : `${name}:${start}`;
       stores.set(name, { name: `${name}:${start + rows}`, replaces });
@@ -212,13 +246,21 @@ export function traceSegment(
   return { graph, names: { loads, stores } };
 }
 
+/** The rows that the layers before this one have made, as a carried wire. */
+const residualName = (layer: number) => `residual.${layer}`;
+
 function inputOf(
   graph: Graph,
   config: ModelConfig,
   segment: Exclude<Segment, { kind: "head" }>,
   loads: Map<string, string>,
 ): Tensor {
-  if (segment.kind === "prompt") return embed(graph, config, graph.ids(IDS, [segment.rows]));
+  if (segment.kind === "prompt") {
+    const { rows, layers: [from] = [0] } = segment;
+    if (from === 0) return embed(graph, config, graph.ids(IDS, [rows]));
+    loads.set("residual", residualName(from));
+    return graph.input("residual", [rows, config.hiddenSize]);
+  }
   if (segment.source !== "resend") return embed(graph, config, graph.ids(IDS, [1]));
   const name = `state.${segment.index - 1}`;
   loads.set(name, name);

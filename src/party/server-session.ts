@@ -129,11 +129,19 @@ export class ServerSession {
   /** Runs what has been added, to its end or C's. */
   async #runOnline(): Promise<void> {
     this.#scheduler.advance();
-    await this.#flush();
+    await this.#settle();
     while (!this.#scheduler.done && !this.#ended) {
       await this.#take();
-      await this.#flush();
+      await this.#settle();
     }
+  }
+
+  /** Sends what there is to send, and goes on with what waited for that. */
+  async #settle(): Promise<void> {
+    do {
+      await this.#flush();
+      this.#scheduler.advancePatient();
+    } while (this.#scheduler.outboxBytes > 0);
   }
 
   async #flush(): Promise<void> {
@@ -142,6 +150,5 @@ export class ServerSession {
     if (draft) this.#scheduler.writeOutbox(draft.payload);
     this.#arenas.release();
     if (draft) await draft.send();
-    this.#scheduler.advancePatient();
   }
 }

@@ -54,12 +54,21 @@ interface CarriedRows {
 
 type Value = Activation | Constant | CarriedRows | MaskedRows | CausalWire;
 
+/** Where an output is carried on. */
+export interface StoreTarget {
+  readonly name: string;
+  /** The carried wire that it takes the place of. */
+  readonly replaces: string | undefined;
+  /** Carried at its own scale, not at that of states. */
+  readonly untruncated?: true;
+}
+
 /** What a carried tensor of the graph is called between segments. */
 export interface StateNames {
   /** Names of inputs that are carried wires; the graph's name to the carried name. */
   readonly loads: ReadonlyMap<string, string>;
   /** Names of outputs that are carried on, and what each replaces. */
-  readonly stores: ReadonlyMap<string, { name: string; replaces: string | undefined }>;
+  readonly stores: ReadonlyMap<string, StoreTarget>;
 }
 
 /**
@@ -74,8 +83,15 @@ const LEAST_MAGNITUDE = 2 ** -4;
 /** Bits after the point that an activation's value has more than operands, where there is room. */
 const VALUE_BITS_MORE = 16;
 
-/** Scales of a model's norms by layer or name: the same in all segments, and slow to find. */
-export type NormCache = Map<number | string, NormScales>;
+/** What segments of one model share. */
+export interface LoweringCache {
+  /** Scales of norms by layer or name: the same in all segments, and slow to find. */
+  readonly norms: Map<number | string, NormScales>;
+  /** Bits after the point of carried wires that have others than states. */
+  readonly carried: Map<string, number>;
+}
+
+export const loweringCache = (): LoweringCache => ({ norms: new Map(), carried: new Map() });
 
 /**
  * Lowers one segment's graph. Outputs that are not stored must be logits. Segments of one model may
@@ -86,16 +102,16 @@ export function lower(
   graph: Graph,
   numbers: Numbers,
   names: StateNames,
-  norms: NormCache = new Map(),
+  known: LoweringCache = loweringCache(),
 ): LoweredSegment {
-  return new Lowering(graph, numbers, names, norms).run();
+  return new Lowering(graph, numbers, names, known).run();
 }
 
 class Lowering {
   readonly #graph: Graph;
   readonly #numbers: Numbers;
   readonly #names: StateNames;
-  readonly #normCache: NormCache;
+  readonly #known: LoweringCache;
   readonly #gates: GateSpec[] = [];
   readonly #values = new Map<number, Value>();
   readonly #asClient = new Map<number, Activation>();
@@ -106,11 +122,11 @@ class Lowering {
   #quads = 0;
   #norms = 0;
 
-  constructor(graph: Graph, numbers: Numbers, names: StateNames, norms: NormCache) {
+  constructor(graph: Graph, numbers: Numbers, names: StateNames, known: LoweringCache) {
     this.#graph = graph;
     this.#numbers = numbers;
     this.#names = names;
-    this.#normCache = norms;
+    this.#known = known;
     const builder: Builder = {
       numbers,
       emit: (...gate) => this.#emit(...gate),
@@ -231,7 +247,7 @@ class Lowering {
     if (op.shape.length > 2) return { role: "carried", name };
     const [rows, columns] = [op.shape.at(-2)!, op.shape.at(-1)!];
     const wire = this.#emit({ kind: "load", name }, [], rows, columns);
-    const fracBits = this.#stateBits;
+    const fracBits = this.#known.carried.get(name) ?? this.#stateBits;
     return activation({ wire, form: "client", rows, columns, fracBits, offline: true });
   }
 
@@ -488,9 +504,9 @@ class Lowering {
     const wireName = `layers.${layer}.norm`;
     const proven = this.#varianceBound(range);
     const scales =
-      this.#normCache.get(layer) ??
+      this.#known.norms.get(layer) ??
       normScales(wireName, columns, op.eps, { ...range.variance, proven });
-    this.#normCache.set(layer, scales);
+    this.#known.norms.set(layer, scales);
     const magnitude = columns * Math.sqrt(columns * proven);
     const { offline } = x;
     const centred = this.#emit({ kind: "center", offline }, [x.wire], rows, columns);
@@ -510,7 +526,7 @@ class Lowering {
 
   #rmsNorm(op: Op & { kind: "rmsNorm" }): Value {
     const name = op.name ?? "norm";
-    const x = this.#activation(op.x);
+    const x = this.#shared(this.#activation(op.x));
     ensure(
       x.form === "shared",
       "E_PLAN",
@@ -520,7 +536,7 @@ class Lowering {
     const { rows, columns } = x;
     const proven = this.#numbers.calibratedBounds ? 16 * range.calibrated[1] : range.proven;
     const scales =
-      this.#normCache.get(name) ??
+      this.#known.norms.get(name) ??
       normScales(
         name,
         columns,
@@ -531,7 +547,7 @@ class Lowering {
           bits: operandBitsOf(this.#numbers),
         },
       );
-    this.#normCache.set(name, scales);
+    this.#known.norms.set(name, scales);
     const magnitude = Math.sqrt(columns * proven);
     const shift = x.fracBits - scales.operandBits;
     const y = this.#open(x, { shift, squares: "rows", wireName: name, magnitude });
@@ -562,7 +578,7 @@ class Lowering {
     const table =
       kind === "relu"
         ? reluTable({ fracBits, bits }, valueBits)
-        : activationTable(kind, { fracBits, bits, precision }, valueBits);
+        : activationTable(kind, { fracBits, bits, precision: fracBits - 1 }, valueBits);
     const wire = this.#emit(
       { kind: "piecewise", table, wireName: name },
       [opened.wire],
@@ -670,6 +686,13 @@ class Lowering {
     return openBitsOf(gate, RING_BITS) - gate.shift;
   }
 
+  /** A client-masked wire as a shared one. */
+  #shared(x: Activation): Activation {
+    if (x.form !== "client") return x;
+    const wire = this.#emit({ kind: "share" }, [x.wire], x.rows, x.columns);
+    return { ...x, wire, form: "shared" };
+  }
+
   // ---- conversions -----------------------------------------------------------------------------
 
   /** The wire under C's mask; a residual sum is truncated to the state's scale on the way. */
@@ -699,7 +722,7 @@ class Lowering {
     });
   }
 
-  #store(tensor: Tensor, target: { name: string; replaces: string | undefined }): void {
+  #store(tensor: Tensor, target: StoreTarget): void {
     if (this.#cached.has(target.name)) return;
     const value = this.#value(tensor.id);
     if (value.role === "rows" || (value.role === "activation" && value.heads !== undefined)) {
@@ -707,9 +730,23 @@ class Lowering {
       this.#attentionParts.cached(rows, undefined, target.name, rows.rows);
       return;
     }
-    const client = this.#toClient(this.#activation(tensor.id));
+    const x = this.#activation(tensor.id);
+    if (target.untruncated) {
+      this.#storeSum(x, target);
+      return;
+    }
+    const client = this.#toClient(x);
     ensure(client.fracBits === this.#stateBits, "E_PLAN", `state ${target.name} has another scale`);
     this.#emit({ kind: "store", ...target }, [client.wire], client.rows, client.columns);
+  }
+
+  /** A residual stream on its way to further layers keeps all its bits: C's part goes ahead. */
+  #storeSum(x: Activation, target: StoreTarget): void {
+    const { rows, columns, fracBits, offline } = x;
+    const wire = this.#emit({ kind: "remask", offline }, [x.wire], rows, columns);
+    const { name, replaces } = target;
+    this.#known.carried.set(name, fracBits);
+    this.#emit({ kind: "store", name, replaces }, [wire], rows, columns);
   }
 
   #logits(op: Op, name: string): void {

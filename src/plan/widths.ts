@@ -44,6 +44,7 @@ function neededInputs(gate: GateSpec, bits: number): number[] {
     case "rowDifference":
     case "rowSum":
     case "scores":
+    case "share":
     case "slice":
     case "store":
     case "sumSquares":

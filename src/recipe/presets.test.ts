@@ -135,15 +135,20 @@ describe("presets of one module", () => {
 });
 
 describe("refusals", () => {
-  it("of an unknown name, of weights of the other module, of norms without a scale", () => {
+  it("of an unknown name, of weights of the other module, of a SiLU that nobody approximates", () => {
     expect(errorOf("E_CONFIG", () => applyPreset(ordinary, "toString")).message).toContain("puma");
     for (const name of ["merge", "merge-mm"]) {
       expect(errorOf("E_CONFIG", () => applyPreset(ordinary, name)).message).toContain("adapt");
     }
     errorOf("E_CONFIG", () => applyPreset(mergedConfig, "merge-er"));
     errorOf("E_CONFIG", () => studentPreset(mergedConfig, "puma"));
-    const bare = { ...ordinary, norm: { kind: "layernorm", eps: 0, scale: false } as const };
-    errorOf("E_CONFIG", () => applyPreset(bare, "the-x"));
+    const silu = {
+      ...ordinary,
+      activation: { kind: "piecewise", name: "puma", of: "silu" } as const,
+    };
+    errorOf("E_CONFIG", () => applyPreset(silu, "bolt"));
+    errorOf("E_CONFIG", () => applyPreset(silu, "vanilla"));
+    expect(applyPreset(silu, "puma").activation).toEqual(silu.activation);
   });
 });
 

@@ -2,7 +2,8 @@
 // block. Each computes its system's functions on this repository's protocol; what the system's own
 // protocol does otherwise stands beside it.
 
-import { MergenError } from "../errors.ts";
+import { ensure, MergenError } from "../errors.ts";
+import { siluPieces } from "./approximations.ts";
 import type { ActivationSetting, AttentionSetting, RecipeSettings } from "./recipe.ts";
 
 /** What of a model's public config a preset reads or changes. */
@@ -129,13 +130,6 @@ export function applyPreset<C extends PresetTarget>(config: C, name: string): C 
       `the model is ${is}, ${name} needs ${needs} weights: ${remedy}`,
     );
   }
-  const { kind, scale } = config.norm;
-  if (presets[preset].norm === "affine" && kind === "layernorm" && !scale) {
-    throw new MergenError(
-      "E_CONFIG",
-      `${name} needs norms with scale and shift, the model has none`,
-    );
-  }
   return retrained(config, preset);
 }
 
@@ -151,14 +145,16 @@ export function studentPreset<C extends PresetTarget>(config: C, name: string): 
 
 /** The parts of a merged block around which its weights are trained from the beginning. */
 function merged<C extends PresetTarget>(config: C): C {
+  // What only blocks with queries, keys and values have.
+  const { block, kvHeadCount, rope, scaledQuery, ...rest } = config as C & Record<string, unknown>;
   return {
-    ...config,
+    ...rest,
     attention: "constant",
     norm: { kind: "layernorm", eps: 1e-5, scale: false },
     residual: true,
     // Embeddings of deviation 1/16 become inputs as wide as a re-sent state.
     embeddingScale: 16,
-  };
+  } as unknown as C;
 }
 
 function retrained<C extends PresetTarget>(config: C, name: PresetName): C {
@@ -193,6 +189,8 @@ function activationOf({ activation }: Preset, config: PresetTarget): ActivationS
   const own = config.activation;
   switch (activation) {
     case "backbone": {
+      const isSilu = own.kind === "piecewise" && own.of === "silu";
+      ensure(!isSilu, "E_CONFIG", "take the model whose SiLU this one has an approximation of");
       const replaced = ["quad", "piecewise", "mixed"].includes(own.kind);
       return replaced ? { kind: "gelu", form: "tanh" } : own;
     }
@@ -205,8 +203,20 @@ function activationOf({ activation }: Preset, config: PresetTarget): ActivationS
         : { kind: "mixed", layers, coefficients: quad.coefficients };
     }
     default:
-      return activation.kind === own.kind && own.kind === "quad" ? own : activation;
+      if (activation.kind === "quad" && own.kind === "quad") return own;
+      return activation.kind === "piecewise" ? approximationOf(activation, own) : activation;
   }
+}
+
+/** A system's approximation of what the model has, GELU or SiLU. */
+function approximationOf(
+  activation: ActivationSetting & { kind: "piecewise" },
+  own: { readonly kind: string; readonly of?: string | undefined },
+): ActivationSetting {
+  if (own.kind !== "silu" && own.of !== "silu") return activation;
+  const { name } = activation;
+  ensure(siluPieces[name], "E_CONFIG", `${name} has no approximation of the model's SiLU`);
+  return { ...activation, of: "silu" };
 }
 
 function normOf({ norm }: Preset, config: PresetTarget, isMerged: boolean): PresetTarget["norm"] {

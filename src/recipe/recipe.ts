@@ -1,9 +1,14 @@
 // What a recipe decides: the parts of a block, built from graph ops, so that float, fixed, secure
 // and gradient follow from one text. Which parts, data of the model's config says.
 
-import { MergenError } from "../errors.ts";
+import { ensure, MergenError } from "../errors.ts";
 import type { Graph, Tensor } from "../graph/graph.ts";
-import { type ExpApproximation, type GeluApproximation, geluPieces } from "./approximations.ts";
+import {
+  type ExpApproximation,
+  type GeluApproximation,
+  geluPieces,
+  siluPieces,
+} from "./approximations.ts";
 
 /** How a transformer's attention weights follow from its scores; see AttentionForm of the graph. */
 export type AttentionSetting =
@@ -22,8 +27,12 @@ export type ActivationSetting =
   | { readonly kind: "gelu"; readonly form: "tanh" | "erf" }
   | { readonly kind: "relu" }
   | { readonly kind: "silu" }
-  /** A system's approximation of GELU. */
-  | { readonly kind: "piecewise"; readonly name: GeluApproximation }
+  /** A system's approximation of GELU or, where it says so, of SiLU. */
+  | {
+      readonly kind: "piecewise";
+      readonly name: GeluApproximation;
+      readonly of?: "gelu" | "silu" | undefined;
+    }
   /** Layer by layer (Delphi). */
   | {
       readonly kind: "mixed";
@@ -99,7 +108,7 @@ export function activation({ activation }: RecipeSettings, x: Tensor, layer: num
     case "relu":
       return x.relu();
     case "piecewise":
-      return x.piecewise(geluPieces[activation.name]);
+      return x.piecewise(piecesOf(activation));
     case "mixed": {
       const kind = activation.layers[layer];
       if (kind === undefined) throw new MergenError("E_CONFIG", `no activation of layer ${layer}`);
@@ -108,6 +117,12 @@ export function activation({ activation }: RecipeSettings, x: Tensor, layer: num
     default:
       return activation satisfies never;
   }
+}
+
+function piecesOf({ name, of }: ActivationSetting & { kind: "piecewise" }) {
+  const pieces = of === "silu" ? siluPieces[name] : geluPieces[name];
+  ensure(pieces, "E_CONFIG", `${name} has no approximation of SiLU`);
+  return pieces;
 }
 
 /**

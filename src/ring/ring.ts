@@ -9,6 +9,7 @@ import type {
   RingKernels,
   RingMatrix,
 } from "../kernel/ring-kernels.ts";
+import { interleaveInto, spreadInto } from "../kernel/words.ts";
 import { type Memory, ownMemory } from "./memory.ts";
 import { packedBytes } from "./pack.ts";
 
@@ -25,14 +26,6 @@ export interface ShiftedMatrix {
 
 /** A matrix that is stored, or one that a keystream is. */
 export type AnyMatrix = RingMatrix | KeystreamMatrix | ShiftedMatrix;
-
-/** From so many copies on a word is written by `fill`: before, its BigInt costs more. */
-const LONG_RUN = 64;
-
-/** Words as pairs of 32-bit halves: moving these makes no BigInt of any. */
-function halves(words: Words): Uint32Array {
-  return new Uint32Array(words.buffer, words.byteOffset, 2 * words.length);
-}
 
 export class Ring {
   /** Word width l: the ring is Z_2^l. */
@@ -137,33 +130,14 @@ export class Ring {
   /** Each word `times` times: [n] -> [n * times]. */
   spread(column: Words, times: number): Words {
     const out = this.memory.words(column.length * times);
-    if (times >= LONG_RUN) {
-      for (let i = 0; i < column.length; i++) out.fill(column[i]!, i * times, (i + 1) * times);
-      return out;
-    }
-    const [from, to] = [halves(column), halves(out)];
-    for (let i = 0, at = 0; i < from.length; i += 2) {
-      const [low, high] = [from[i]!, from[i + 1]!];
-      for (const end = at + 2 * times; at < end; at += 2) {
-        to[at] = low;
-        to[at + 1] = high;
-      }
-    }
+    spreadInto(out, column, times);
     return out;
   }
 
   /** Vectors [n] as the columns of [n, vectors]. */
   interleave(columns: readonly Words[]): Words {
-    const count = columns.length;
-    const out = this.memory.words(columns[0]!.length * count);
-    const to = halves(out);
-    columns.forEach((column, k) => {
-      const from = halves(column);
-      for (let i = 0, at = 2 * k; i < from.length; i += 2, at += 2 * count) {
-        to[at] = from[i]!;
-        to[at + 1] = from[i + 1]!;
-      }
-    });
+    const out = this.memory.words(columns[0]!.length * columns.length);
+    interleaveInto(out, columns);
     return out;
   }
 

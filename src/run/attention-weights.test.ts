@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { Graph, type Tensor } from "../graph/graph.ts";
 import type { AttentionForm } from "../graph/ops.ts";
 import { floatReference } from "../kernel/float-reference.ts";
-import { expForms, geluPieces } from "../recipe/approximations.ts";
+import { expForms, geluPieces, siluPieces } from "../recipe/approximations.ts";
 import { runFloat } from "./float.ts";
 import { valueAt } from "./piecewise.ts";
 
@@ -138,6 +138,14 @@ describe("approximations", () => {
     expect(error).toBeGreaterThan(bound / 4);
     expect(valueAt(geluPieces[name], -60)).toBe(0);
     expect(valueAt(geluPieces[name], 60)).toBe(60);
+  });
+
+  it("SiLU of puma is within 0.073, just above 4", () => {
+    const pieces = siluPieces.puma!;
+    const silu = (x: number) => x / (1 + Math.exp(-x));
+    const error = worst(grid(-10, 10).map((x) => valueAt(pieces, x) - silu(x)));
+    expect(error).toBeLessThan(0.073);
+    expect(error).toBeGreaterThan(0.07);
   });
 
   it("East's exp is within 1e-3 and never negative", () => {

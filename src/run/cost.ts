@@ -6,6 +6,7 @@ import { ensure } from "../errors.ts";
 import type { GateCost, Online } from "../gate/gate.ts";
 import { type GateSpec, gateOf } from "../gate/index.ts";
 import type { NumberedSegment } from "./dealer.ts";
+import { isEager } from "./eager.ts";
 import { itemsBytes } from "./items.ts";
 import { type Job, Scheduler } from "./scheduler.ts";
 
@@ -81,10 +82,14 @@ export function onlineCost(options: {
   let roundTrips = 0;
   const work = (party: Feeder, sent: number[], queue: Uint8Array[]): void => {
     party.advance();
-    const payload = party.scheduler.takeOutbox();
-    if (!payload) return;
-    sent.push(payload.length);
-    queue.push(payload);
+    for (;;) {
+      const payload = party.scheduler.takeOutbox();
+      if (!payload) return;
+      sent.push(payload.length);
+      queue.push(payload);
+      party.scheduler.advancePatient();
+      party.advance();
+    }
   };
   work(client, clientMessages, up);
   work(server, serverMessages, down);
@@ -162,6 +167,7 @@ class Feeder {
       output: gate.output,
       loads: loadedBy(gate),
       stores: gate.kind === "store" || gate.kind === "cache" ? gate.name : undefined,
+      patient: isEager(gate),
       ready: () => {
         for (const id of gate.inputs) if (!wires.has(id)) return false;
         const loaded = loadedBy(gate);

@@ -14,6 +14,7 @@ import type { Randomness } from "../ring/prg.ts";
 import type { Ring } from "../ring/ring.ts";
 import type { ClientWire, ServerWire } from "../share/wires.ts";
 import type { NumberedSegment } from "./dealer.ts";
+import { isEager } from "./eager.ts";
 import { encodeItems, type Item, type ItemStore } from "./items.ts";
 import { prepareMasks } from "./offline.ts";
 import type { Job } from "./scheduler.ts";
@@ -115,6 +116,7 @@ export function clientSegment(options: {
     .map((gate) => ({
       ...named(segment, gate),
       ...carried(gate.kind === "cache" ? gate : undefined),
+      patient: isEager(gate),
       has: (wire: number) => wires.has(wire),
       ready: () => gate.inputs.every((id) => wires.has(id)) && cached(gate, options.states),
       start: () => gateOf(gate).client(gate, context),
@@ -163,7 +165,7 @@ export function serverJobs(options: {
   const patient = patientGates(segment.gates);
   return segment.gates.map((gate) => ({
     ...named(segment, gate),
-    patient: patient.has(gate.id),
+    patient: patient.has(gate.id) || isEager(gate),
     ...carried(gate.kind === "cache" ? gate : undefined),
     ...(gate.kind === "load" && { loads: gate.name }),
     ...(gate.kind === "store" && { stores: gate.name }),

@@ -16,7 +16,7 @@ export interface Job {
   /** The carried wire that it waits for, or that it makes, by name. */
   readonly loads?: string | undefined;
   readonly stores?: string | undefined;
-  /** Whether what follows its first message can wait until that has left: see advancePatient. */
+  /** Whether what follows each of its messages can wait until that has left: see advancePatient. */
   readonly patient?: boolean | undefined;
   /** Whether what it reads exists. */
   ready(): boolean;
@@ -74,8 +74,8 @@ export class Scheduler {
   }
 
   /**
-   * Goes on with gates that waited for their message to leave. Nothing that they lead to has
-   * anything to send before the peer answers, so call it when the outbox has been sent.
+   * Goes on with gates that waited for their message to leave: call it when the outbox has been
+   * sent, and look at the outbox again.
    */
   advancePatient(): void {
     const entries = this.#later;

@@ -68,6 +68,15 @@ describe("a student's norms", () => {
     expect(off).toBeGreaterThan(0);
   });
 
+  it("are fitted to a teacher's without scale and shift, too", () => {
+    const bare = { ...teacher, norm: { kind: "layernorm", eps: 1e-5, scale: false } as const };
+    const own = new Map([...weights].filter(([name]) => !/norm\.(scale|shift)$/.test(name)));
+    const given = { data, seed: 1, kernels };
+    const begun = studentWeights({ config: bare, weights: own }, withNorm("affine"), given);
+    // The teacher's scales are 1 and its shifts 0: both teachers say the same.
+    expect(begun).toEqual(studentWeights({ config: teacher, weights }, withNorm("affine"), given));
+  });
+
   it("keep THE-X's states of the teacher's size, where its scales and shifts alone do not", () => {
     const deep = { ...teacher, layerCount: 6 };
     const sharp = initialWeights(deep, 3);

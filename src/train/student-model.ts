@@ -3,7 +3,7 @@
 
 import { ensure } from "../errors.ts";
 import { Graph } from "../graph/graph.ts";
-import type { Op } from "../graph/ops.ts";
+import { type Op, operands } from "../graph/ops.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { Model } from "../model/checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
@@ -74,10 +74,15 @@ function fitNorms(
   const given = new Reading(teacher, texts, kernels);
   const own = new Reading(student, texts, kernels);
   given.run();
-  for (const { name, columns } of given.norms) {
+  ensure(
+    given.norms.length === own.norms.length,
+    "E_INTERNAL",
+    "teacher and student differ in norms",
+  );
+  for (const [index, { name, columns }] of own.norms.entries()) {
     own.run();
-    const x = own.norm(name).input;
-    const y = given.norm(name).output;
+    const x = own.inputOf(index);
+    const y = given.outputOf(index);
     const target = (part: string) => student.weights.get(`${name}.${part}`)!.data;
     for (let column = 0; column < columns; column++) {
       const line = fitLine(x, y, { column, columns });
@@ -135,7 +140,7 @@ class Reading {
     const graph = new Graph();
     const ids = graph.ids("ids", [texts.rows, texts.positions]);
     decoder(graph, config, { x: embed(graph, config, ids), start: 0 });
-    this.norms = graph.ops.flatMap((op) => normOf(graph.ops, op) ?? []);
+    this.norms = normsOf(graph.ops);
     this.#program = new FloatProgram(graph, kernels);
     this.#ids = texts.ids;
     this.#weights = new Map([...weights].map(([name, tensor]) => [name, tensor.data]));
@@ -145,26 +150,42 @@ class Reading {
     this.#program.run(new Map([["ids", this.#ids]]), this.#weights);
   }
 
-  /** Values of the last run, [rows, columns]. */
-  norm(name: string): { input: Float32Array; output: Float32Array } {
-    const norm = this.norms.find((each) => each.name === name);
-    ensure(norm, "E_INTERNAL", `there is no norm ${name}`);
-    const { values } = this.#program;
-    return { input: values[norm.input]!, output: values[norm.output]! };
+  /** What a norm has taken in the last run, [rows, columns]. */
+  inputOf(index: number): Float32Array {
+    return this.#program.values[this.norms[index]!.input]!;
+  }
+
+  /** What it has given. */
+  outputOf(index: number): Float32Array {
+    return this.#program.values[this.norms[index]!.output]!;
   }
 }
 
-/** The norm whose shift this op adds, if it does. */
-function normOf(ops: readonly Op[], op: Op): Norm | undefined {
-  if (op.kind !== "add") return undefined;
-  const scaled = ops[op.a]!;
-  if (scaled.kind !== "mul") return undefined;
-  const [normal, scale] = [ops[scaled.a]!, ops[scaled.b]!];
-  if (scale.kind !== "weight" || !/(?:^|\.)norm\.scale$/.test(scale.name)) return undefined;
-  const name = scale.name.replace(/\.scale$/, "");
-  const hasInput = normal.kind === "layerNorm" || normal.kind === "batchNorm";
-  const input = hasInput ? normal.x : normal.out;
-  return { name, columns: op.shape.at(-1)!, input, output: op.out };
+/** Ops that normalise; an affine norm has none of them. */
+const normalising = new Set<string>(["layerNorm", "rmsNorm", "batchNorm"]);
+
+/** The norms of a decoder in order, with their scales and shifts where they have them. */
+function normsOf(ops: readonly Op[]): Norm[] {
+  const norms: Norm[] = [];
+  const nameOf = (id: number) => {
+    const op = ops[id]!;
+    return op.kind === "weight" ? op.name : "";
+  };
+  for (const op of ops) {
+    const last = norms.at(-1);
+    const columns = op.shape.at(-1)!;
+    if (normalising.has(op.kind)) {
+      const [input] = operands(op);
+      norms.push({ name: "", columns, input: input!, output: op.out });
+    } else if (op.kind === "mul" && /(?:^|\.)norm\.scale$/.test(nameOf(op.b))) {
+      const input = last?.output === op.a ? norms.pop()!.input : op.a;
+      const name = nameOf(op.b).replace(/\.scale$/, "");
+      norms.push({ name, columns, input, output: op.out });
+    } else if (op.kind === "add" && last?.output === op.a && nameOf(op.b).endsWith("norm.shift")) {
+      norms.push({ ...norms.pop()!, output: op.out });
+    }
+  }
+  return norms;
 }
 
 /** Least squares of y by x in one column, and x's mean and variance. */

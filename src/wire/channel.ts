@@ -75,7 +75,7 @@ interface Waiter {
 
 const defaults = {
   clock: systemClock,
-  maxMessageBytes: 256 * 2 ** 20,
+  maxMessageBytes: 2 ** 30,
   maxQueueBytes: 64 * 2 ** 20,
   sendTimeoutMs: 30_000,
   closeTimeoutMs: 5_000,

@@ -90,7 +90,7 @@ describe("max", () => {
       expect(greatestDistance(explored[party])).toBe(0);
     });
 
-    test(`two levels, ring of 3 bits: ${party}'s view given its shares and values of keys`, () => {
+    test(`two levels, ring of 3 bits: ${party}'s view, C's shares of correlations left out too`, () => {
       const triples: readonly Entries[] = [
         [0n, 0n, 0n],
         [0n, -1n, -1n],
@@ -100,7 +100,7 @@ describe("max", () => {
         [0n, 1n, 0n],
       ];
       const gateFor = maxOf(3, { domainBits: 2, bits: 3 });
-      const changes = { party, heldFunctions: party };
+      const changes = { party, heldFunctions: party, withoutShares: [1] };
       const explored = explore(experimentOf(3, gateFor, changes), triples);
       expect(greatestDistance(explored[party])).toBe(0);
     });

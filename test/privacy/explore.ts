@@ -3,6 +3,7 @@
 
 import { widthOf } from "../../src/gate/gate.ts";
 import type { GateSpec, gateOf } from "../../src/gate/index.ts";
+import { composedPiecewise } from "../../src/kernel/piecewise.ts";
 import { referenceRingKernels } from "../../src/kernel/reference.ts";
 import type {
   EvaluateManyOptions,
@@ -294,6 +295,7 @@ function idealFunctions(
     dpfGenerateMany: deal,
     dcfEvaluateMany: evaluate((point, alpha) => point < alpha),
     dpfEvaluateMany: evaluate((point, alpha) => point === alpha),
+    piecewise: (options) => composedPiecewise(ideal, options),
   };
   return { kernels: ideal, client: parties[0].fields, server: parties[1].fields };
 }

@@ -75,10 +75,12 @@ function listParts(
       const { domainBits } = gate;
       const sizes = comparisonsOf(gate.lengths, gate.heads);
       const all = sizes.reduce((sum, size) => sum + size, 0);
-      const key = keys({ kind: "dcf", domainBits, words: 2, count: all });
+      const key = keys({ kind: "dcf", domainBits: domainBits - 1, words: 2, count: all });
       if (channel === "dealer-client") return key;
-      const share = { count: all, bits: bits > domainBits ? bits : 0 };
-      return channel === "dealer-server" ? [...key, share] : [part(sizes[turn], domainBits)];
+      const whole = Math.max(domainBits, bits);
+      const share = { count: all, bits: whole };
+      if (channel === "dealer-server") return [...key, share, share];
+      return [part(sizes[turn], whole)];
     }
     case "logits": {
       if (channel === "server-client") return [{ count, bits: gate.sentBits }];
@@ -106,27 +108,27 @@ function listParts(
   }
 }
 
-/** n bits on the first level of several, else n + m; on the last, a further word a row. */
+/** n + m bits a comparison, two words a row on the last level; shares by level, then the last's. */
 function partsOfArgmax(
   channel: Channel,
   gate: Spec<"argmax">,
   { ringBits, turn, keys }: { ringBits: number; turn: number; keys: KeyParts },
 ): readonly Part[] {
-  const { rows, entries, domainBits } = gate;
+  const { rows, entries } = gate;
   const bits = gate.bits ?? ringBits;
-  const whole = domainBits + bits;
+  const whole = gate.domainBits + bits;
   const levels = comparisonsOf(new Array(rows).fill(entries), 1);
   const last = levels.length - 1;
   if (channel === "client-server" || channel === "server-client") {
-    if (turn === last) return [{ count: 2 * rows, bits: whole }];
-    return [part(levels[turn], turn === 0 ? domainBits : whole)];
+    return [part(turn === last ? 2 * rows : levels[turn], whole)];
   }
+  const domainBits = gate.domainBits - 1;
   const key = levels.flatMap((count, i) =>
-    keys({ kind: "dcf", domainBits, words: i === last ? 3 : 2, count }),
+    keys({ kind: "dcf", domainBits, words: i === last ? 4 : 2, count }),
   );
   if (channel === "dealer-client") return key;
-  const lifted = { count: rows + (last > 0 ? levels[0]! : 0), bits: whole };
-  return [...key, lifted, { count: rows, bits }, { count: rows, bits }];
+  const early = { count: rows * (entries - 2), bits: whole };
+  return [...key, early, early, { count: 8 * rows, bits }].filter(({ count }) => count > 0);
 }
 
 /** Comparisons of each level of a tournament. */

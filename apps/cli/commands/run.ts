@@ -68,8 +68,8 @@ export async function openBench(model: Model, mode: Mode, seed: number): Promise
       return fixedBench(ready, await loadRingKernels(), seed);
     }
     case "secure": {
-      const ready = servable(model, await loadFloatKernels());
-      return insecureSecureBench(ready, await loadRingKernels(), seed);
+      const floats = await loadFloatKernels();
+      return insecureSecureBench(servable(model, floats), await loadRingKernels(), seed, floats);
     }
     default:
       return mode satisfies never;
