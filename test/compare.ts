@@ -913,7 +913,8 @@ class ShadowRun {
       return applied(x, fracBits, { of: (u) => Math.max(u, 0), error: 0, slope: 1 });
     }
     const of = activation.kind === "gelu" ? plainGelu[activation.form] : plainSilu;
-    return applied(x, fracBits, { of, error: 2 * half, slope: 1.13 });
+    // Its argument has two bits fewer, and its error is two units of that.
+    return applied(x, fracBits, { of, error: 16 * half, slope: 1.13 });
   }
 
   /** 1 / sqrt of the variance that V stands for, in units of the centring's kappa. */

@@ -9,9 +9,11 @@ import { spectralBound } from "./spectral.ts";
 
 /** Room for the rounding of weights' products, of tables and of dither. */
 const SLACK = 1.02;
-/** Bits that an activation's argument has fewer than operands, and its table's greatest slope. */
-const ACTIVATION_BITS_LESS = 2;
-const ACTIVATION_SLOPE = 1.13;
+/**
+ * What an activation may be off by, in units of an operand: its argument's unit is 4 of them, its
+ * slope at most 1.13, and its table's error 2 units of the argument.
+ */
+const ACTIVATION_UNITS = 4 * 1.13 + 8 + 1;
 
 /** A bound with that room, or where the bound is small, with what is rounded off. */
 const withRoom = (bound: number, rounding: number) => Math.max(SLACK * bound, bound + rounding);
@@ -90,7 +92,7 @@ class Bounded {
     this.#norm(`${name}.norm`);
     const u = this.#linear(`${name}.u`, innerSize);
     // |f(x)| <= |x| of every activation, but for its table's and its argument's rounding.
-    const off = (ACTIVATION_SLOPE * 2 ** ACTIVATION_BITS_LESS + 2) * this.#unit;
+    const off = ACTIVATION_UNITS * this.#unit;
     let length = withRoom(u.length, Math.sqrt(innerSize) * off);
     if (block === "llama") length *= withRoom(this.#linear(`${name}.gate`, innerSize).peak, off);
     this.#add(`${name}.o`, length, [innerSize, d]);
