@@ -4,8 +4,11 @@
 // all bits that are needed of it.
 // Fixed against float: every gate is computed once more in doubles, from the same states, with a
 // bound of its error (from the gate's own statement: an opening is right to one unit, and so on);
-// the fixed value must stay within it, and so must the float graph's tensor that it stands for.
+// the fixed value must stay within it, and so must the float graph's tensor that it stands for. The
+// same once more with each gate alone, on the fixed values that it was given: a fault shows at the
+// gate that has it, even where errors have added up to more than it.
 
+import type { CausalDims } from "../src/gate/causal.ts";
 import {
   type FixedContext,
   type GateBase,
@@ -16,8 +19,10 @@ import {
 } from "../src/gate/gate.ts";
 import { type GateSpec, gateOf } from "../src/gate/index.ts";
 import type { LinearMap } from "../src/gate/linear.ts";
+import type { Rope } from "../src/gate/rows.ts";
 import type { SplineTable } from "../src/gate/spline.ts";
 import type { Graph } from "../src/graph/graph.ts";
+import type { Op } from "../src/graph/ops.ts";
 import { floatReference } from "../src/kernel/float-reference.ts";
 import type { FunctionPrg, RingKernels } from "../src/kernel/ring-kernels.ts";
 import { encodePrompt } from "../src/model/prompt.ts";
@@ -33,7 +38,7 @@ import {
   traceSegment,
 } from "../src/party/plan.ts";
 import { bundleLabels, insecureSeeds, WEIGHTS_LABEL } from "../src/party/seeds.ts";
-import { STATE_BITS } from "../src/plan/format.ts";
+import { OPERAND_BITS, operandBitsOf, stateBitsOf } from "../src/plan/format.ts";
 import { TOKENS } from "../src/plan/next-token.ts";
 import { Arena } from "../src/ring/memory.ts";
 import { Prg } from "../src/ring/prg.ts";
@@ -51,8 +56,9 @@ import {
   type ServerStates,
 } from "../src/run/party.ts";
 import { type Job, Scheduler } from "../src/run/scheduler.ts";
-import { valueShare } from "../src/share/opened.ts";
+import { narrowShare, valueShare } from "../src/share/opened.ts";
 import { type PartyTensors, partyTensors } from "./masked-tensors.ts";
+import { plainGelu, plainSilu } from "./plain-functions.ts";
 
 export interface CompareOptions {
   readonly model: LocalModel;
@@ -297,13 +303,21 @@ function serverJobsOf({ id, gates }: PlannedSegment, context: ServerContext): Jo
     gate: gate.id,
     inputs: gate.inputs,
     output: gate.output,
-    loads: gate.kind === "load" ? gate.name : undefined,
-    stores: gate.kind === "store" ? gate.name : undefined,
-    ready: () =>
-      gate.inputs.every((wire) => context.wires.has(wire)) &&
-      (gate.kind !== "load" || context.states.has(gate.name)),
+    loads: loadedBy(gate),
+    stores: gate.kind === "store" || gate.kind === "cache" ? gate.name : undefined,
+    ready: () => {
+      const loaded = loadedBy(gate);
+      const isThere = loaded === undefined || context.states.has(loaded);
+      return isThere && gate.inputs.every((wire) => context.wires.has(wire));
+    },
     start: () => gateOf(gate).server(gate, context),
   }));
+}
+
+/** The carried wire that a gate goes on from. */
+function loadedBy(gate: GateSpec): string | undefined {
+  if (gate.kind === "load") return gate.name;
+  return gate.kind === "cache" ? gate.after : undefined;
 }
 
 function runBoth(
@@ -368,7 +382,9 @@ function together(
   if (c.form === "shared" && s.form === "shared") return ring.add(c.share, s.share);
   if (c.form === "client" && s.form === "client") return ring.sub(s.masked, c.mask);
   if (c.form === "opened" && s.form === "opened") {
-    return ring.add(valueShare(ring, c, false), valueShare(ring, s, true));
+    // What an exchange or a cache makes has no lift.
+    const shareOf = c.m.length === 0 ? narrowShare : valueShare;
+    return ring.add(shareOf(ring, c, false), shareOf(ring, s, true));
   }
   throw new Departure(`gate ${gate.id}: C holds it ${c.form}, S ${s.form}`);
 }
@@ -385,7 +401,9 @@ interface Shadow {
 /** What rsqrt is right to, over the calibrated range: the table and its argument's truncation. */
 export const SPLINE_ERROR = 2.5e-4;
 /** Beyond it, on the staircase of two steps an octave; a unit of the factor comes on top. */
-const STAIRCASE_ERROR = 1 - 2 ** -0.25 + SPLINE_ERROR;
+const STAIRCASE_ERROR = 1 - 2 ** -0.25;
+/** Double arithmetic of one gate, relative to the greatest entry. */
+const ROUNDING = 2 ** -44;
 /** Float32 arithmetic of one segment, relative to the greatest entry. */
 const FLOAT_ERROR = 2e-5;
 
@@ -421,6 +439,7 @@ export async function compareFloatFixed(options: CompareOptions): Promise<FloatC
       const ids = idsOf(segment, prompt, tokens);
       const float = floatRun(model, segment, states, ids, ring);
       const shadows = new ShadowRun(model, ring, states, ids);
+      const alone = new ShadowRun(model, ring, states, ids);
       const revealed = new Map<string, Int32Array>();
       const logits = runFixed({
         ring,
@@ -431,14 +450,17 @@ export async function compareFloatFixed(options: CompareOptions): Promise<FloatC
         ids,
         revealed,
         observe: (gate, context) => {
+          const name = nameOf(segment, gate);
           const shadow = shadows.follow(gate, context);
           if (!shadow) return;
           totals.wires++;
-          check(nameOf(segment, gate), ring, gate, context, shadow);
+          check(name, ring, gate, context, alone.follow(gate, context)!);
+          alone.settle(gate, context);
+          check(name, ring, gate, context, shadow);
           const tensor = float.tensors.get(gate.id);
           if (!tensor) return;
           totals.matched++;
-          checkFloat(nameOf(segment, gate), shadow, tensor);
+          checkFloat(name, shadow, tensor);
         },
       }).get(LOGITS);
       tokens.push(...(revealed.get(TOKENS) ?? []));
@@ -471,10 +493,11 @@ function check(
     gate.kind === "logits"
       ? Float64Array.from(context.logits.get(gate.name)!, (v) => v * 2 ** -gate.fracBits)
       : toReal(ring, context.wires.get(gate.output)!.values, shadow.fracBits);
-  const rounding = 2 ** -50;
+  // Sums of doubles are off by the last digits of their greatest terms.
+  const peak = fixed.reduce((most, value) => Math.max(most, Math.abs(value)), 1);
   fixed.forEach((value, i) => {
     const error = Math.abs(value - shadow.values[i]!);
-    const allowed = shadow.errors[i]! + Math.abs(value) * rounding + 2 ** (-shadow.fracBits - 1);
+    const allowed = shadow.errors[i]! + peak * ROUNDING + 2 ** (-shadow.fracBits - 1);
     if (!(error <= allowed)) {
       const figures = `${value} fixed, ${shadow.values[i]} real, allowed error ${allowed}`;
       throw new Departure(`${name}: entry ${i} is ${figures}`);
@@ -511,10 +534,37 @@ function floatRun(
   const inputs = new Map<string, Float32Array | Int32Array>();
   for (const [name, values] of ids) inputs.set(name, Int32Array.from(values));
   for (const [input, name] of names.loads) {
-    inputs.set(input, Float32Array.from(toReal(ring, states.get(name)!.values, STATE_BITS)));
+    const { values } = states.get(name)!;
+    // Keys and values lie row by row, the graph's by heads.
+    const isCache = name.startsWith("cache.") && config.attention !== "constant";
+    const bits = isCache ? operandBitsOf(config) : stateBitsOf(config);
+    const real = Float32Array.from(toReal(ring, values, bits));
+    inputs.set(input, isCache ? byHeads(real, config) : real);
   }
   program.run(inputs, { get: (name: string) => weights.get(name)?.data });
   return { program, tensors: lineUp(graph, segment.gates, program) };
+}
+
+/** Rows [rows, heads * width] as [heads, rows, width]. */
+function byHeads(values: Float32Array, config: LocalModel["config"]): Float32Array {
+  const { headCount, kvHeadCount = headCount, hiddenSize } = config;
+  const width = hiddenSize / headCount;
+  const rows = values.length / (kvHeadCount * width);
+  return values.map((_, i) => {
+    const [head, row] = [Math.floor(i / (rows * width)), Math.floor(i / width) % rows];
+    return values[(row * kvHeadCount + head) * width + (i % width)]!;
+  });
+}
+
+/** Scores [heads, rows, positions] as gates lay them out: row by row what each sees, heads inside. */
+function causally(values: Float32Array, { rows, start, heads }: CausalDims): Float32Array {
+  const out: number[] = [];
+  for (let row = 0; row < rows; row++) {
+    for (let j = 0; j <= start + row; j++) {
+      for (let h = 0; h < heads; h++) out.push(values[(h * rows + row) * (start + rows) + j]!);
+    }
+  }
+  return Float32Array.from(out);
 }
 
 /** Which gate makes which tensor of the graph: linear layers by weight, the others by order. */
@@ -530,7 +580,10 @@ function lineUp(graph: Graph, gates: readonly GateSpec[], program: FloatProgram)
     const key = op.kind === "weight" ? op.name + suffix : "";
     return gates.find((gate) => "map" in gate && gate.map.weight === key);
   };
-  const [quads, products] = [ofKind("quad"), ofKind("product")];
+  const [quads, products, scores] = [ofKind("quad"), ofKind("product"), ofKind("scores")];
+  const functions = ofKind("piecewise").filter(
+    (gate) => gate.kind === "piecewise" && roleOf(gate.wireName) === "activation",
+  );
   for (const op of graph.ops) {
     if (op.kind === "embed") {
       const scaled = graph.ops.find((other) => other.kind === "scale" && other.x === op.out);
@@ -538,11 +591,21 @@ function lineUp(graph: Graph, gates: readonly GateSpec[], program: FloatProgram)
     }
     if (op.kind === "constantAttention") put(byWeight(op.weight), op.out);
     if (op.kind === "quad") put(quads.shift(), op.out);
-    if (op.kind === "layerNorm") put(products.shift(), op.out);
+    if (op.kind === "layerNorm" || op.kind === "rmsNorm") put(products.shift(), op.out);
+    if (op.kind === "mergeHeads" || isGated(graph, op)) put(products.shift(), op.out);
+    if (op.kind === "gelu" || op.kind === "silu" || op.kind === "relu") {
+      put(functions.shift(), op.out);
+    }
+    if (op.kind === "matmul" && op.transposeB) {
+      const gate = scores.shift();
+      if (gate?.kind === "scores") {
+        tensors.set(gate.id, causally(program.values[op.out]!, gate.dims));
+      }
+    }
     if (op.kind !== "linear") continue;
     const gate = byWeight(op.weight, op.transposed ? "^T" : "");
     const biased = gates.find((other) => other.kind === "bias" && other.inputs[0] === gate?.output);
-    put(op.bias === undefined ? gate : biased, op.out);
+    put(op.bias === undefined || gate?.kind === "logits" ? gate : biased, op.out);
   }
   for (const [name, tensor] of graph.outputs) {
     const kept = gates.find((gate) => gate.kind === "store" && storedAs(gate.name, name));
@@ -550,6 +613,15 @@ function lineUp(graph: Graph, gates: readonly GateSpec[], program: FloatProgram)
     put(source, tensor.id);
   }
   return tensors;
+}
+
+/** A product of two activations. */
+const isGated = (graph: Graph, op: Op) => op.kind === "mul" && graph.ops[op.b]!.kind !== "weight";
+
+/** What a table is of, by the name of its argument's wire. */
+function roleOf(wireName: string): "exp" | "reciprocal" | "activation" {
+  if (wireName.endsWith(".score")) return "exp";
+  return wireName.endsWith(".sum") ? "reciprocal" : "activation";
 }
 
 const storedAs = (stored: string, output: string) =>
@@ -598,6 +670,14 @@ class ShadowRun {
     return shadow;
   }
 
+  /** Takes the fixed values for the truth from here on. */
+  settle(gate: GateSpec, context: FixedContext): void {
+    const fixed = context.wires.get(gate.output);
+    const { fracBits } = this.#wires.get(gate.output)!;
+    if (!fixed || gate.kind === "logits") return;
+    this.#wires.set(gate.output, exact(toReal(this.#ring, fixed.values, fracBits), fracBits));
+  }
+
   #input(gate: GateSpec, place = 0): Shadow {
     return this.#wires.get(gate.inputs[place]!)!;
   }
@@ -623,7 +703,8 @@ class ShadowRun {
         const words = this.#states.get(gate.name)!.values;
         // A one-hot row has its 1 where it has anything.
         const isRow = gate.name.startsWith("token.");
-        const bits = isRow ? Math.log2(Math.max(...Array.from(words, Number))) : STATE_BITS;
+        const stateBits = stateBitsOf(this.#model.config);
+        const bits = isRow ? Math.log2(Math.max(...Array.from(words, Number))) : stateBits;
         return exact(toReal(this.#ring, words, bits), bits);
       }
       case "oneHot": {
@@ -641,12 +722,7 @@ class ShadowRun {
       }
       case "concat": {
         const [a, b] = [this.#input(gate), this.#input(gate, 1)];
-        const join = (x: Float64Array, y: Float64Array) => Float64Array.from([...x, ...y]);
-        return {
-          values: join(a.values, b.values),
-          errors: join(a.errors, b.errors),
-          fracBits: a.fracBits,
-        };
+        return joined(a, b);
       }
       case "remask":
       case "share":
@@ -678,16 +754,27 @@ class ShadowRun {
         });
         return exact(values, gate.fracBits);
       }
-      case "cache":
+      case "cache": {
+        const rows = this.#input(gate);
+        if (gate.after === undefined) return rows;
+        const { values } = this.#states.get(gate.after)!;
+        return joined(exact(toReal(this.#ring, values, rows.fracBits), rows.fracBits), rows);
+      }
       case "exchange":
-      case "mix":
-      case "piecewise":
-      case "rope":
-      case "rowDifference":
-      case "rowSum":
-      case "scores":
       case "unmask":
-        throw new Departure(`${gate.kind} stands in a merged model`);
+        return this.#input(gate);
+      case "scores":
+        return bilinear(this.#input(gate), this.#input(gate, 1), scoreTerms(gate.dims));
+      case "mix":
+        return bilinear(this.#input(gate), this.#input(gate, 1), mixTerms(gate.dims));
+      case "piecewise":
+        return this.#piecewise(gate, this.#input(gate));
+      case "rope":
+        return turned(gate, this.#input(gate));
+      case "rowSum":
+        return overRows(this.#input(gate), gate.dims);
+      case "rowDifference":
+        return lessRow(this.#input(gate), this.#input(gate, 1), gate.dims);
       case "max":
         return maximum(this.#input(gate), gate.lengths, gate.heads);
       default:
@@ -781,8 +868,11 @@ class ShadowRun {
   #logits(gate: GateSpec & { kind: "logits" }): Shadow {
     const z = this.#linear(gate, this.#input(gate));
     if (z.fracBits - gate.shift !== gate.fracBits) throw new Departure("logits: another scale");
+    const key = gate.bias?.slice(0, gate.bias.lastIndexOf("@"));
+    const bias = key === undefined ? undefined : this.#realBias(key).data;
+    const values = z.values.map((value, i) => value + (bias?.[i % gate.columns] ?? 0));
     const errors = z.errors.map((error) => error + 2 * 2 ** -gate.fracBits);
-    return { values: z.values, errors, fracBits: gate.fracBits };
+    return { values, errors, fracBits: gate.fracBits };
   }
 
   #sum(gate: GateSpec & { kind: "sum" }): Shadow {
@@ -807,10 +897,34 @@ class ShadowRun {
     };
   }
 
+  /** A table's function, with the error that plan/tables.ts states. */
+  #piecewise(gate: GateSpec & { kind: "piecewise" }, x: Shadow): Shadow {
+    const { config } = this.#model;
+    const precision = operandBitsOf(config);
+    const { fracBits } = gate.table;
+    const half = 2 ** -(precision + 1);
+    const role = roleOf(gate.wireName);
+    if (role === "exp") return applied(x, fracBits, { of: Math.exp, error: half });
+    if (role === "reciprocal") {
+      return applied(x, fracBits, { of: (z) => 1 / z, error: half, relative: true });
+    }
+    const { activation } = config;
+    if (activation.kind === "relu") {
+      return applied(x, fracBits, { of: (u) => Math.max(u, 0), error: 0, slope: 1 });
+    }
+    const of = activation.kind === "gelu" ? plainGelu[activation.form] : plainSilu;
+    // Its argument has two bits fewer, and its error is two units of that.
+    return applied(x, fracBits, { of, error: 16 * half, slope: 1.13 });
+  }
+
   /** 1 / sqrt of the variance that V stands for, in units of the centring's kappa. */
   #spline(table: SplineTable, v: Shadow): Shadow {
-    const { hiddenSize: d, norm } = this.#model.config;
-    const kappa = d / 2 ** Math.ceil(Math.log2(d));
+    const { config } = this.#model;
+    const { hiddenSize: d, norm } = config;
+    const kappa = norm.kind === "rmsnorm" ? 1 : d / 2 ** Math.ceil(Math.log2(d));
+    // Twice the knots for every two bits more: a quarter of the chords' error.
+    const finer = 4 ** -Math.ceil((operandBitsOf(config) - OPERAND_BITS) / 2);
+    const staircase = STAIRCASE_ERROR + SPLINE_ERROR * finer;
     const added = norm.eps * kappa * kappa * d;
     const real = (x: number) => Math.sqrt(d) / Math.sqrt(Math.max(x, 0) + added);
     const unit = 2 ** (table.shift - v.fracBits);
@@ -820,11 +934,123 @@ class ShadowRun {
       const [low, high] = [value - v.errors[i]!, value + v.errors[i]!];
       const spread = Math.max(real(low) - real(value), real(value) - real(high));
       if (low < fine.low) return real(low);
-      if (high <= fine.high) return spread + real(low) * SPLINE_ERROR;
-      return spread + real(low) * STAIRCASE_ERROR + 2 ** (v.fracBits / 2 - STATE_BITS);
+      if (high <= fine.high) return spread + real(low) * SPLINE_ERROR * finer;
+      return spread + real(low) * staircase + 2 ** (v.fracBits / 2 - stateBitsOf(config));
     });
     return { values, errors, fracBits: table.fracBits };
   }
+}
+
+/** Times the values, a function of each argument with its stated error. */
+function applied(x: Shadow, fracBits: number, f: Stated): Shadow {
+  const values = x.values.map(f.of);
+  const errors = x.values.map((value, i) => {
+    const e = x.errors[i]!;
+    const spread = f.slope === undefined ? ends(f.of, value, e) : f.slope * e;
+    const stated = f.relative ? f.error * f.of(value - e) : f.error;
+    // Coefficients are integers: a table cannot be closer than a unit of its value.
+    return spread + stated + 2 ** -fracBits;
+  });
+  return { values, errors, fracBits };
+}
+
+/** A function as its table states it. */
+interface Stated {
+  readonly of: (x: number) => number;
+  readonly error: number;
+  readonly relative?: boolean;
+  /** Greatest |slope|; a monotone function has none to state. */
+  readonly slope?: number;
+}
+
+const ends = (of: Stated["of"], x: number, e: number) =>
+  Math.max(Math.abs(of(x - e) - of(x)), Math.abs(of(x + e) - of(x)));
+
+function joined(a: Shadow, b: Shadow): Shadow {
+  const join = (x: Float64Array, y: Float64Array) => Float64Array.from([...x, ...y]);
+  const [values, errors] = [join(a.values, b.values), join(a.errors, b.errors)];
+  return { values, errors, fracBits: a.fracBits };
+}
+
+/** Each term of a bilinear map: an entry of the result, of the left and of the right operand. */
+type Terms = (term: (out: number, left: number, right: number) => void) => void;
+
+/** Calls back for each score: its place, row, position and head. */
+function eachScore(
+  { rows, start, heads }: CausalDims,
+  body: (at: number, row: number, position: number, head: number) => void,
+): void {
+  let at = 0;
+  for (let row = 0; row < rows; row++) {
+    for (let j = 0; j <= start + row; j++) {
+      for (let head = 0; head < heads; head++) body(at++, row, j, head);
+    }
+  }
+}
+
+const scoreTerms =
+  (dims: CausalDims): Terms =>
+  (term) =>
+    eachScore(dims, (at, row, j, head) => {
+      const { heads, keyHeads, width } = dims;
+      const keyHead = Math.floor((head * keyHeads) / heads);
+      for (let c = 0; c < width; c++) {
+        term(at, (row * heads + head) * width + c, (j * keyHeads + keyHead) * width + c);
+      }
+    });
+
+const mixTerms =
+  (dims: CausalDims): Terms =>
+  (term) =>
+    scoreTerms(dims)((at, row, value) => term(row, at, value));
+
+function bilinear(x: Shadow, y: Shadow, terms: Terms): Shadow {
+  const [values, errors] = [[] as number[], [] as number[]];
+  terms((out, left, right) => {
+    const [a, b] = [x.values[left]!, y.values[right]!];
+    const [e, f] = [x.errors[left]!, y.errors[right]!];
+    values[out] = (values[out] ?? 0) + a * b;
+    errors[out] = (errors[out] ?? 0) + e * Math.abs(b) + f * Math.abs(a) + e * f;
+  });
+  const fracBits = x.fracBits + y.fracBits;
+  return { values: Float64Array.from(values), errors: Float64Array.from(errors), fracBits };
+}
+
+function overRows(x: Shadow, dims: CausalDims): Shadow {
+  const values = new Float64Array(dims.rows * dims.heads);
+  const errors = new Float64Array(values.length);
+  eachScore(dims, (at, row, _position, head) => {
+    values[row * dims.heads + head]! += x.values[at]!;
+    errors[row * dims.heads + head]! += x.errors[at]!;
+  });
+  return { values, errors, fracBits: x.fracBits };
+}
+
+function lessRow(x: Shadow, y: Shadow, dims: CausalDims): Shadow {
+  const [values, errors] = [x.values.slice(), x.errors.slice()];
+  eachScore(dims, (at, row, _position, head) => {
+    values[at]! -= y.values[row * dims.heads + head]!;
+    errors[at]! += y.errors[row * dims.heads + head]!;
+  });
+  return { values, errors, fracBits: x.fracBits };
+}
+
+/** Pairs of columns turned by their position's angle; sines and cosines are half a unit off. */
+function turned({ start, base, width, fracBits, columns }: Rope, x: Shadow): Shadow {
+  const half = 2 ** -(fracBits + 1);
+  const [values, errors] = [new Float64Array(x.values.length), new Float64Array(x.values.length)];
+  for (let i = 0; i < values.length; i++) {
+    const [row, c] = [Math.floor(i / columns), (i % columns) % width];
+    const angle = (start + row) * base ** (-(c - (c % 2)) / width);
+    const other = c % 2 ? i - 1 : i + 1;
+    const [cosine, sine] = [Math.cos(angle), (c % 2 ? 1 : -1) * Math.sin(angle)];
+    values[i] = cosine * x.values[i]! + sine * x.values[other]!;
+    errors[i] =
+      (Math.abs(cosine) + half) * x.errors[i]! +
+      (Math.abs(sine) + half) * x.errors[other]! +
+      half * (Math.abs(x.values[i]!) + Math.abs(x.values[other]!));
+  }
+  return { values, errors, fracBits: x.fracBits + fracBits };
 }
 
 /** Where the sloping pieces of a table end. */

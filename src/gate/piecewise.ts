@@ -14,7 +14,7 @@
 // wrap by x_k: docs/protocol.md.
 
 import { ensure } from "../errors.ts";
-import { keyLayout } from "../kernel/function-key.ts";
+import { keyBytesOf } from "../kernel/function-key.ts";
 import type { FunctionPrg } from "../kernel/ring-kernels.ts";
 import { joinBytes, packedBytes } from "../ring/pack.ts";
 import type { Place, Purpose, Randomness } from "../ring/prg.ts";
@@ -57,9 +57,14 @@ const powerPurposes = ["shareA", "shareB", "shareC"] as const satisfies readonly
 const sizeOf = (gate: Piecewise) => gate.rows * gate.columns;
 export const degreeOf = (table: PiecewiseTable) => table.coefficients[0]!.length - 1;
 
+const shapeOf = (table: PiecewiseTable) => ({
+  domainBits: table.domainBits,
+  words: degreeOf(table) + 1,
+});
+
 /** Bytes of one party's key for one entry. */
 export function piecewiseKeyBytes(table: PiecewiseTable): number {
-  return keyLayout("dcf", table.domainBits, degreeOf(table) + 1).keyBytes;
+  return keyBytesOf("dcf", shapeOf(table));
 }
 
 /** The value at v, 0 <= v < 2^u. */
@@ -219,7 +224,7 @@ export const piecewise: Gate<Piecewise> = {
       const bits = widthOf(gate, ring.bits);
       const size = sizeOf(gate);
       const dealt = context.fromDealer(gate);
-      const keysEnd = size * piecewiseKeyBytes(gate.table);
+      const keysEnd = size * ring.kernels.dcfKeyBytes(shapeOf(gate.table));
       const step = packedBytes(size, bits);
       const powers = Array.from({ length: degreeOf(gate.table) }, (_, j) => {
         const at = keysEnd + j * step;

@@ -2,7 +2,6 @@
 // gate/piecewise.ts computes online, put together of the other kernels. The native addon has a loop
 // of its own.
 
-import { keyBytesOf } from "./function-key.ts";
 import type { PiecewiseOptions, RingKernels } from "./ring-kernels.ts";
 import { interleaveInto, repeatInto, spreadInto } from "./words.ts";
 
@@ -11,7 +10,7 @@ const BATCH = 512;
 
 /** Entries from..to-1 of the same task. */
 function part(options: PiecewiseOptions, from: number, to: number): PiecewiseOptions {
-  const keyBytes = keyBytesOf("dcf", { ...options, words: options.first.length });
+  const keyBytes = options.keys.length / options.a.length;
   return {
     ...options,
     a: options.a.subarray(from, to),

@@ -7,7 +7,7 @@ import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { Model } from "../model/checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { Random } from "../model/random.ts";
-import { provenRanges, statedRanges } from "../plan/ranges.ts";
+import { provenRanges, type SeenRanges, statedRanges } from "../plan/ranges.ts";
 import type { FloatProgram } from "../run/float.ts";
 import { FloatDecoder } from "./float-decoder.ts";
 import { LOGITS } from "./plan.ts";
@@ -27,6 +27,18 @@ export function withRanges(
   kernels: FloatKernels,
   texts: readonly (readonly number[])[] = [sample(config)],
 ): ModelConfig {
+  const { wires: exact, logit } = seenRanges({ config, weights }, kernels, texts);
+  const wires = new Map([...exact].map(([name, range]) => [name, widened(range)] as const));
+  const proven = provenRanges(config, weights, kernels);
+  return { ...config, ...statedRanges(proven, { wires, logit: MARGIN * logit }) };
+}
+
+/** Least and greatest of every wire over some texts, without a margin. */
+export function seenRanges(
+  { config, weights }: Pick<Model, "config" | "weights">,
+  kernels: FloatKernels,
+  texts: readonly (readonly number[])[],
+): SeenRanges {
   const decoder = new FloatDecoder(config, weights, kernels);
   const seen = new Map<string, [number, number]>();
   let logit = 0;
@@ -40,12 +52,10 @@ export function withRanges(
       if (logits) logit = Math.max(logit, peakOf(decoder.program.values[logits.id]!));
     }
   }
-  const wires = new Map([...seen].map(([name, range]) => [name, widened(range)] as const));
-  const proven = provenRanges(config, weights, kernels);
-  return { ...config, ...statedRanges(proven, { wires, logit: MARGIN * logit }) };
+  return { wires: seen, logit };
 }
 
-function widened([least, greatest]: [number, number]): [number, number] {
+function widened([least, greatest]: readonly [number, number]): [number, number] {
   return [least / MARGIN, greatest * MARGIN];
 }
 

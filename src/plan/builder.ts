@@ -47,6 +47,11 @@ export interface OpenOptions {
   readonly magnitude: number;
   /** Bits of the opening, where more are wanted than the magnitude needs. */
   readonly leastBits?: number | undefined;
+  /**
+   * Whether the magnitude counts even where nobody has proven it: what made the wire has no more
+   * bits than it.
+   */
+  readonly narrow?: boolean | undefined;
 }
 
 export interface Builder {

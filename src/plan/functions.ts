@@ -16,6 +16,8 @@ export interface FitOptions {
   /** Error aimed at, absolute; `relative` takes it times |f|. */
   readonly error: number;
   readonly relative?: boolean | undefined;
+  /** Whether the error stays below f, so that the table of a positive f has no negative value. */
+  readonly positive?: boolean | undefined;
   readonly degree: 1 | 2 | 3;
   /** The argument: bits after the point, the word's bits, its least value as an integer. */
   readonly argument: { readonly fracBits: number; readonly bits: number; readonly least: bigint };
@@ -27,6 +29,8 @@ export interface FitOptions {
 
 /** Points of a piece at which its error is looked at. */
 const SAMPLES = 33;
+/** Of the error, what pieces aim at: between two of those points it may be a little greater. */
+const AIM = 0.98;
 
 /**
  * The fewest pieces that keep the error, found greedily from the left: each as long as it can be.
@@ -111,7 +115,9 @@ function fitPiece(options: FitOptions, at: bigint, end: bigint) {
   const count = Math.min(SAMPLES, length);
   for (let i = 0; i < count; i++) {
     const v = count === 1 ? 0 : Math.round((i * (length - 1)) / (count - 1));
-    const allowed = options.error * (options.relative ? Math.abs(wanted(v)) : scale);
+    const value = Math.abs(wanted(v));
+    const stated = options.error * (options.relative ? value : scale);
+    const allowed = AIM * (options.positive ? Math.min(stated, value) : stated);
     error = Math.max(error, Math.abs(left(v)) / Math.max(allowed, 1));
   }
   return { piece: fixed.map((value) => BigInt(value)), error };

@@ -102,7 +102,8 @@ export class AttentionLowering {
     const x = activation({ ...shared, fracBits: this.#operandBits + fracBits });
     const magnitude = Math.SQRT2 * bound(wireName);
     const leastBits = openBits + fracBits;
-    return open(x, { shift: fracBits, squares: "none", wireName, magnitude, leastBits }).wire;
+    const how = { shift: fracBits, squares: "none", wireName, magnitude, leastBits } as const;
+    return open(x, { ...how, narrow: true }).wire;
   }
 
   /** Greatest sum of a row's weights. */
@@ -170,7 +171,8 @@ export class AttentionLowering {
     const magnitude = bound(wireName);
     const shared = { wire, form: "shared", rows: 1, columns: size, fracBits } as const;
     const x = activation({ ...shared, offline: false });
-    const opened = open(x, { shift: fracBits - bits, squares: "none", wireName, magnitude });
+    const how = { shift: fracBits - bits, squares: "none", wireName, magnitude } as const;
+    const opened = open(x, { ...how, narrow: true });
     const lifted = emit({ kind: "unmask", lift: false }, [opened.wire], 1, size);
     return { bits, wire: lifted, magnitude };
   }
@@ -198,6 +200,7 @@ export class AttentionLowering {
       squares: "none",
       wireName: `${layer}.mixed`,
       magnitude: this.#mixMagnitude(layer),
+      narrow: true,
     });
     const g = this.#reciprocalSum(weights, factorBits);
     const upperBits = [upperBitsOf(y.wire), upperBitsOf(g.wire)] as const;

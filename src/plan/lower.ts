@@ -77,6 +77,9 @@ export interface StateNames {
  */
 const ACTIVATION_BITS_LESS = 2;
 
+/** Below it, bounds of a decoder's wires would leave no room for what is rounded up to a unit. */
+const LEAST_MAGNITUDE = 2 ** -4;
+
 /** Bits after the point that an activation's value has more than operands, where there is room. */
 const VALUE_BITS_MORE = 16;
 
@@ -669,7 +672,7 @@ class Lowering {
     const least = Math.max(openingBits(wireName, x.fracBits, magnitude), leastBits);
     ensure(least <= RING_BITS, "E_PLAN", `wire ${wireName} does not fit the ring`);
     // A bound that nobody has proven saves no bits: what exceeds it keeps all the room there is.
-    const openBits = this.#numbers.calibratedBounds ? RING_BITS : least;
+    const openBits = this.#numbers.calibratedBounds && !how.narrow ? RING_BITS : least;
     const { rows, columns, offline } = x;
     const body = { kind: "open", shift, openBits, squares, offline, wireName } as const;
     const wire = this.#emit(body, [x.wire], rows, columns);
@@ -834,7 +837,7 @@ class Lowering {
 
   #boundOf(name: string): number {
     const { proven, calibrated } = this.#namedRange(name);
-    return this.#bound({ proven, calibrated: calibrated[1] });
+    return Math.max(LEAST_MAGNITUDE, this.#bound({ proven, calibrated: calibrated[1] }));
   }
 
   #varianceBound(range: LayerRange): number {

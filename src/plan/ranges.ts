@@ -4,11 +4,19 @@
 
 import { ensure } from "../errors.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
-import { NORM_EXCESS, type WireRange } from "./format.ts";
+import { NORM_EXCESS, operandBitsOf, type WireRange } from "./format.ts";
 import { spectralBound } from "./spectral.ts";
 
 /** Room for the rounding of weights' products, of tables and of dither. */
 const SLACK = 1.02;
+/**
+ * What an activation may be off by, in units of an operand: its argument's unit is 4 of them, its
+ * slope at most 1.13, and its table's error 2 units of the argument.
+ */
+const ACTIVATION_UNITS = 4 * 1.13 + 8 + 1;
+
+/** A bound with that room, or where the bound is small, with what is rounded off. */
+const withRoom = (bound: number, rounding: number) => Math.max(SLACK * bound, bound + rounding);
 
 /** What of a decoder's public config its bounds depend on. */
 export interface RangedModel {
@@ -24,6 +32,7 @@ export interface RangedModel {
   readonly norm: { readonly kind: string; readonly scale: boolean };
   readonly tiedHead: boolean;
   readonly embeddingScale?: number | undefined;
+  readonly operandBits?: number | undefined;
   readonly calibratedBounds?: boolean | undefined;
   readonly ranges?: Readonly<Record<string, WireRange>> | undefined;
   readonly logitBound?: { readonly proven: number; readonly calibrated: number } | undefined;
@@ -82,8 +91,10 @@ class Bounded {
     this.#add(`${name}.attention.output`, mixed, [d, d]);
     this.#norm(`${name}.norm`);
     const u = this.#linear(`${name}.u`, innerSize);
-    let length = u.length;
-    if (block === "llama") length *= this.#linear(`${name}.gate`, innerSize).peak;
+    // |f(x)| <= |x| of every activation, but for its table's and its argument's rounding.
+    const off = ACTIVATION_UNITS * this.#unit;
+    let length = withRoom(u.length, Math.sqrt(innerSize) * off);
+    if (block === "llama") length *= withRoom(this.#linear(`${name}.gate`, innerSize).peak, off);
     this.#add(`${name}.o`, length, [innerSize, d]);
   }
 
@@ -98,6 +109,11 @@ class Bounded {
 
   #norm(name: string): void {
     this.#wires.set(name, (SLACK * this.#residual) ** 2 / this.#config.hiddenSize);
+  }
+
+  /** What an operand is rounded to. */
+  get #unit(): number {
+    return 2 ** -operandBitsOf(this.#config);
   }
 
   /** Queries, keys, values and scores; gives the length of a row of mixed values. */
@@ -115,9 +131,15 @@ class Bounded {
     const values = part("value", kvHeadCount);
     const group = headCount / kvHeadCount;
     const scale = scaledQuery ? 1 : 1 / Math.sqrt(width);
-    const scores = queries.map((length, h) => length * keys[Math.floor(h / group)]! * scale);
-    this.#wires.set(`${name}.score`, SLACK * greatest(scores));
-    return SLACK * Math.sqrt(group) * Math.hypot(...values);
+    // Queries and keys are rounded when they are opened, and once more when they are turned.
+    const off = 2 * Math.sqrt(width) * this.#unit;
+    const scores = queries.map((query, h) => {
+      const key = keys[Math.floor(h / group)]!;
+      return scale * withRoom(query * key, off * (query + key + off));
+    });
+    this.#wires.set(`${name}.score`, greatest(scores));
+    const mixed = Math.sqrt(group) * Math.hypot(...values);
+    return withRoom(mixed, 2 * Math.sqrt(hiddenSize) * this.#unit);
   }
 
   /** A linear layer behind a norm: max |entry|, and the length of a row. */

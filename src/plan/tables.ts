@@ -75,7 +75,10 @@ export function reluTable(argument: Omit<Argument, "precision">, fracBits: numbe
   }));
 }
 
-/** e^x for -2^bits < x <= 0, in units of the argument; 0 where it is below its error. */
+/**
+ * e^x for -2^bits < x <= 0, in units of the argument; 0 where it is below its error, never less, and
+ * exactly 1 at 0: a sum of weights is then 1 at the least, however many there are.
+ */
 export function expTable(argument: Argument, valueBits: number): PiecewiseTable {
   const { fracBits, bits, precision } = argument;
   return once(["exp", fracBits, bits, precision, valueBits], () => ({
@@ -85,6 +88,7 @@ export function expTable(argument: Argument, valueBits: number): PiecewiseTable 
     before: [0, 0],
     after: [1, 0],
     error: 2 ** -(precision + 1),
+    positive: true,
     degree: 2,
     argument: { fracBits, bits, least: 1n - (1n << BigInt(bits)) },
     fracBits: valueBits,

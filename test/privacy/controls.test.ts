@@ -11,6 +11,15 @@ import { packedBytes } from "../../src/ring/pack.ts";
 import type { Randomness } from "../../src/ring/prg.ts";
 import type { Ring } from "../../src/ring/ring.ts";
 import { offset } from "../../src/share/opened.ts";
+import {
+  exchangeGate,
+  oneRow,
+  piecewiseGate,
+  type Secret,
+  scoresGate,
+  sharedInputs,
+  tableOf,
+} from "./attention.ts";
 import { type Experiment, explore } from "./explore.ts";
 import { gate, matrixMap, openGate, splineGate } from "./gates.ts";
 import { type InputWire, type Message, makeTensors } from "./harness.ts";
@@ -227,5 +236,112 @@ describe("the comparison also flags", () => {
       given: one.given.map((field) => ({ ...field, words: field.words.map((word) => word >> 1n) })),
     }));
     expect(greatestDistance(entitled)).toBeGreaterThan(CLEAR);
+  });
+});
+
+describe("of the gates of attention and activations, the comparison flags", () => {
+  type Party = "client" | "server";
+
+  function experimentOf(
+    bits: number,
+    gates: Experiment<readonly Secret[]>["gates"],
+    changes: Partial<Experiment<readonly Secret[]>> & { party?: Party } = {},
+  ): Experiment<readonly Secret[]> {
+    const { party, ...rest } = changes;
+    const inputs: Experiment<readonly Secret[]>["inputs"] = (lanes, values, ring) =>
+      sharedInputs({ lanes, ring, party }, values);
+    return { bits, gates, inputs, outputs: [], ...rest };
+  }
+
+  const words = (...values: bigint[]): Secret[] => values.map((value) => [value]);
+
+  /** Masks of these gates are drawn once for all of them. */
+  const shared =
+    (gates: readonly number[]): Fault =>
+    (party, place, purpose) =>
+      purpose === "mask" && gates.includes(place.gate) ? `${party}/reused` : undefined;
+
+  const both = ["client", "server"] as const;
+
+  test.each(both)("an exchange that has one mask for two wires, to the %s", (party) => {
+    const gates = (lanes: number) => [exchangeGate(0, 2, lanes, 3), exchangeGate(1, 3, lanes, 3)];
+    const secrets = [words(0n, 0n), words(0n, 1n)];
+    const views = (fault?: Fault) =>
+      explore(experimentOf(3, gates, { party, fault }), secrets)[party];
+    expect(greatestDistance(views(shared([2, 3])))).toBeGreaterThan(CLEAR);
+    expect(greatestDistance(views())).toBe(0);
+  });
+
+  test.each(both)("an exchange of one wire without the other's mask, to the %s", (party) => {
+    const other = party === "client" ? "server" : "client";
+    const fault: Fault = (drawer, _place, purpose) =>
+      drawer === other && purpose === "mask" ? "zero" : undefined;
+    const gates = (lanes: number) => [exchangeGate(0, 1, lanes, 3)];
+    const views = explore(experimentOf(3, gates, { fault }), [words(0n), words(1n)])[party];
+    expect(greatestDistance(views)).toBeGreaterThan(CLEAR);
+  });
+
+  test.each([
+    ["the mask itself", "shareA"],
+    ["the mask's square", "shareB"],
+  ])("a piecewise polynomial of which S is dealt %s", (_name, purpose) => {
+    const gates = (lanes: number) => [
+      exchangeGate(0, 1, lanes, 2),
+      piecewiseGate(1, 2, lanes, { table: tableOf(2, 2), bits: 3 }),
+    ];
+    const changes = { party: "server", heldFunctions: "server" } as const;
+    const views = (fault?: Fault) =>
+      explore(experimentOf(3, gates, { ...changes, fault }), [words(0n), words(1n), words(2n)]);
+    expect(greatestDistance(views(zeroed(2, purpose)).server)).toBeGreaterThan(CLEAR);
+    expect(greatestDistance(views().server)).toBe(0);
+  });
+
+  test("scores whose product of masks S is dealt whole", () => {
+    const gates = (lanes: number) => [
+      exchangeGate(0, 2, lanes, 2),
+      exchangeGate(1, 3, lanes, 2),
+      scoresGate([2, 3], 4, oneRow(lanes), 2),
+    ];
+    const secrets = [words(0n, 0n), words(1n, 1n), words(1n, 2n)];
+    const experiment = experimentOf(2, gates, { party: "server", fault: zeroed(4, "shareA") });
+    expect(greatestDistance(explore(experiment, secrets).server)).toBeGreaterThan(CLEAR);
+  });
+
+  test.each(both)("a cache that keeps one mask for two rows, to the %s", (party) => {
+    const gates = (lanes: number) => [
+      exchangeGate(0, 2, lanes, 2),
+      gate("cache", { from: [2], to: 3 }, [1, lanes], { after: undefined, name: "k:1", bits: 2 }),
+      exchangeGate(1, 4, lanes, 2),
+      gate("cache", { from: [4], to: 5 }, [2, lanes], { after: "k:1", name: "k:2", bits: 2 }),
+    ];
+    const secrets = [words(0n, 0n), words(0n, 1n)];
+    const views = (fault?: Fault) =>
+      explore(experimentOf(2, gates, { party, planes: true, fault }), secrets)[party];
+    expect(greatestDistance(views(shared([2, 4])))).toBeGreaterThan(CLEAR);
+    expect(greatestDistance(views())).toBe(0);
+  });
+
+  test("an opening that sends its low bits before a piecewise polynomial, to C", () => {
+    const gates = (lanes: number) => [
+      openGate({ from: 0, to: 1 }, [1, lanes], 1, { openBits: 3, bits: 2 }),
+      piecewiseGate(1, 2, lanes, { table: tableOf(2, 1, [0n], -2n), bits: 3 }),
+    ];
+    const layout = ({ channel, gate: spec }: Message) =>
+      spec.kind === "open" && channel === "server-client"
+        ? [{ count: spec.columns, bits: 3 }]
+        : undefined;
+    const changes = {
+      party: "client",
+      heldFunctions: "client",
+      withoutShares: [1],
+      outputs: [2],
+    } as const;
+    const secrets = [words(-1n), words(0n), words(1n)];
+    const whole = explore(
+      experimentOf(3, gates, { ...changes, implementation: withUntruncated, layout }),
+      secrets,
+    );
+    expect(greatestDistance(whole.client)).toBeGreaterThan(CLEAR);
+    expect(greatestDistance(explore(experimentOf(3, gates, changes), secrets).client)).toBe(0);
   });
 });

@@ -3,6 +3,7 @@
 
 import { widthOf } from "../../src/gate/gate.ts";
 import type { GateSpec, gateOf } from "../../src/gate/index.ts";
+import { composedPiecewise } from "../../src/kernel/piecewise.ts";
 import { referenceRingKernels } from "../../src/kernel/reference.ts";
 import type {
   EvaluateManyOptions,
@@ -57,6 +58,11 @@ export interface Experiment<S> {
    * the party's shares of wires, which follow from the rest, for a statistic to find them there.
    */
   readonly sampled?: number | undefined;
+  /**
+   * Whether words of several a lane lie plane by plane, all lanes' first words before their second:
+   * as where a lane is a head of attention. Default lane by lane.
+   */
+  readonly planes?: boolean | undefined;
 }
 
 export interface Explored {
@@ -69,8 +75,8 @@ const shares: readonly Purpose[] = ["shareA", "shareB", "shareC", "shareD"];
 
 /** Both parties' views under each secret; every run is also checked against the reference. */
 export function explore<S>(experiment: Experiment<S>, secrets: readonly S[]): Explored {
-  const { sampled } = experiment;
-  const lanes = new Lanes(sampled === undefined ? undefined : { kernels, lanes: sampled });
+  const { sampled, planes = false } = experiment;
+  const lanes = new Lanes(sampled === undefined ? undefined : { kernels, lanes: sampled }, planes);
   runOnce(experiment, lanes, secrets[0]!);
   lanes.freeze();
   const client: Observation[] = [];
@@ -80,17 +86,17 @@ export function explore<S>(experiment: Experiment<S>, secrets: readonly S[]): Ex
     if (!experiment.fault && !experiment.implementation) compare(run, options);
     const given = experiment.outputs.map((wire) => ({
       name: `wire ${wire}`,
-      words: run.value(wire),
+      words: lanes.byLane(run.value(wire)),
       bits: widthOfWire(options, wire),
     }));
     if (experiment.logits) given.push(logitField(run, experiment.logits));
     const counted = { lanes: lanes.count, given };
     const seen = (party: "client" | "server") => [
       ...ownFields(lanes, `${party}/`),
-      ...inputFields(run, options, party),
-      ...messageFields(experiment, run, party),
+      ...byLane(lanes, inputFields(run, options, party)),
+      ...byLane(lanes, messageFields(experiment, run, party)),
       ...functions[party],
-      ...(sampled === undefined ? [] : shareFields(run, options, party)),
+      ...byLane(lanes, sampled === undefined ? [] : shareFields(run, options, party)),
     ];
     client.push({ ...counted, view: seen("client") });
     server.push({ ...counted, view: seen("server"), given: [] });
@@ -142,6 +148,10 @@ function compare(run: Run, options: RunOptions): void {
 
 function field(name: string, words: Words, { ring }: { ring: Ring }): Field {
   return { name, words, bits: ring.bits };
+}
+
+function byLane(lanes: Lanes, fields: readonly Field[]): Field[] {
+  return fields.map((one) => ({ ...one, words: lanes.byLane(one.words) }));
 }
 
 function logitField(run: Run, { name, bits }: { name: string; bits: number }): Field {
@@ -206,6 +216,7 @@ function messageFields<S>(
   return out;
 }
 
+const nothing = new BigUint64Array(0);
 const keysOfOneByte = ({ count }: KeyBatch) => [{ count, bits: 8 }];
 
 // ---- ideal function secret sharing -------------------------------------------------------------
@@ -218,8 +229,8 @@ interface DealtFunction {
 /**
  * Kernels whose function keys are ideal: at its k-th point a key's values are additive shares of
  * [x < alpha] payload, or [x = alpha] payload, C's part a variable. A key is one byte of zero. Keys
- * are evaluated in the order in which they were dealt, batch by batch; a batch has as many keys for
- * each lane, lane after lane.
+ * are evaluated in the order in which they were dealt, batch by batch, a batch in one call or in
+ * several; it has as many keys for each lane.
  */
 function idealFunctions(
   lanes: Lanes,
@@ -227,7 +238,13 @@ function idealFunctions(
 ) {
   const mask = (1n << BigInt(bits)) - 1n;
   const batches: DealtFunction[][] = [];
-  const makeParty = () => ({ batch: 0, fields: [] as Field[] });
+  const makeParty = () => ({
+    batch: 0,
+    key: 0,
+    first: nothing as Words,
+    seen: nothing as Words,
+    fields: [] as Field[],
+  });
   const parties = [makeParty(), makeParty()] as const;
   const deal = ({ alphas, payloads, words }: GenerateManyOptions): [Uint8Array, Uint8Array] => {
     batches.push(
@@ -241,25 +258,34 @@ function idealFunctions(
   const evaluate =
     (holds: (point: bigint, alpha: bigint) => boolean) =>
     ({ party, keys, words, points, out }: EvaluateManyOptions): void => {
-      const number = parties[party].batch++;
-      const batch = batches[number];
-      if (batch?.length !== keys.length) throw new Error("keys were not evaluated as dealt");
-      const perLane = out.length / lanes.count;
-      const pointsOfKey = points.length / keys.length;
-      const first = heldFunctions
-        ? undefined
-        : lanes.variables(`function/${number}`, bits, perLane);
+      const state = parties[party];
+      const batch = batches[state.batch];
+      if (!batch || state.key + keys.length > batch.length) {
+        throw new Error("keys were not evaluated as dealt");
+      }
+      const perKey = (points.length / keys.length) * words;
+      if (state.key === 0) {
+        const total = batch.length * perKey;
+        const name = `function/${state.batch}`;
+        state.seen = new BigUint64Array(total);
+        state.first = heldFunctions ? nothing : lanes.variables(name, bits, total / lanes.count);
+      }
       const isHeld = heldFunctions === (party === 0 ? "client" : "server");
+      const offset = state.key * perKey;
       for (let i = 0; i < out.length; i++) {
-        const point = Math.floor(i / words);
-        const { alpha, payload } = batch[Math.floor(point / pointsOfKey)]!;
-        const whole = holds(points[point]!, alpha) ? payload[i % words]! : 0n;
-        if (first) out[i] = party === 0 ? first[i]! : (whole - first[i]!) & mask;
+        const { alpha, payload } = batch[state.key + Math.floor(i / perKey)]!;
+        const whole = holds(points[Math.floor(i / words)]!, alpha) ? payload[i % words]! : 0n;
+        const first = state.first[offset + i];
+        if (first !== undefined) out[i] = party === 0 ? first : (whole - first) & mask;
         else out[i] = isHeld ? 0n : whole & mask;
       }
-      if (heldFunctions) return;
-      const name = `function values ${number}`;
-      parties[party].fields.push({ name, words: out.slice(), bits });
+      state.seen.set(out, offset);
+      state.key += keys.length;
+      if (state.key < batch.length) return;
+      const name = `function values ${state.batch}`;
+      if (!heldFunctions) state.fields.push({ name, words: lanes.byLane(state.seen), bits });
+      state.batch++;
+      state.key = 0;
     };
   const ideal: RingKernels = {
     ...kernels,
@@ -269,6 +295,7 @@ function idealFunctions(
     dpfGenerateMany: deal,
     dcfEvaluateMany: evaluate((point, alpha) => point < alpha),
     dpfEvaluateMany: evaluate((point, alpha) => point === alpha),
+    piecewise: (options) => composedPiecewise(ideal, options),
   };
   return { kernels: ideal, client: parties[0].fields, server: parties[1].fields };
 }

@@ -28,11 +28,14 @@ export class Lanes {
   count = 1;
   readonly #variables = new Map<string, Variable>();
   readonly #sampled: { readonly kernels: RingKernels; readonly lanes: number } | undefined;
+  /** Whether words of several a lane lie plane by plane: see Experiment. */
+  readonly #planes: boolean;
   #bits = 0;
   #frozen = false;
 
-  constructor(sampled?: { readonly kernels: RingKernels; readonly lanes: number }) {
+  constructor(sampled?: { readonly kernels: RingKernels; readonly lanes: number }, planes = false) {
     this.#sampled = sampled;
+    this.#planes = planes;
   }
 
   /** A uniform variable, one word a lane. Asked for again, it is the same. */
@@ -47,28 +50,37 @@ export class Lanes {
     return this.#values(name);
   }
 
-  /** Several variables a lane, lane after lane. */
+  /** Several variables a lane. */
   variables(name: string, bits: number, perLane: number): Words {
     const columns = Array.from({ length: perLane }, (_, k) => this.variable(`${name}#${k}`, bits));
     return this.interleave(columns);
   }
 
-  /** Columns of one word a lane each, put lane after lane. */
+  /** Columns of one word a lane each, put lane after lane, or one after the other as planes. */
   interleave(columns: readonly Words[]): Words {
     const width = columns.length;
     if (width === 1) return columns[0]!;
     const out = new BigUint64Array(this.count * width);
+    const [step, start] = this.#planes ? [1, this.count] : [width, 1];
     columns.forEach((column, k) => {
-      for (let lane = 0; lane < this.count; lane++) out[lane * width + k] = column[lane]!;
+      for (let lane = 0; lane < this.count; lane++) out[lane * step + k * start] = column[lane]!;
     });
     return out;
   }
 
+  /** Words as gates have them, put lane after lane. */
+  byLane(words: Words): Words {
+    const width = words.length / this.count;
+    if (!this.#planes || width === 1) return words;
+    return BigUint64Array.from(
+      words,
+      (_, i) => words[(i % width) * this.count + Math.floor(i / width)]!,
+    );
+  }
+
   /** The same words in every lane. */
   constant(words: readonly bigint[], mask: bigint): Words {
-    const out = new BigUint64Array(this.count * words.length);
-    for (let i = 0; i < out.length; i++) out[i] = words[i % words.length]! & mask;
-    return out;
+    return this.interleave(words.map((word) => new BigUint64Array(this.count).fill(word & mask)));
   }
 
   /** Names of variables that start so, in order. */

@@ -86,9 +86,20 @@ function listParts(
       if (channel === "server-client") return [{ count, bits: gate.sentBits }];
       return [{ count, bits: Math.min(ringBits, gate.shift + gate.sentBits) }];
     }
+    case "piecewise": {
+      const { domainBits, coefficients } = gate.table;
+      const words = coefficients[0]!.length;
+      const key = keys({ kind: "dcf", domainBits, words, count });
+      if (channel === "dealer-client") return key;
+      return [...key, ...new Array(words - 1).fill({ count, bits })];
+    }
+    case "exchange":
+      return [{ count, bits: Math.min(ringBits, gate.openBits) }];
     case "linear":
+    case "mix":
     case "oneHot":
     case "remask":
+    case "scores":
       return [{ count, bits }];
     case "reveal":
       return [{ count, bits: gate.wordBits }];

@@ -3,7 +3,7 @@
 // or the weights is the same to the byte; and no mask is drawn for two things.
 
 import { beforeAll, describe, expect, test } from "vitest";
-import type { GateSpec } from "../../src/gate/index.ts";
+import { type GateSpec, gateOf } from "../../src/gate/index.ts";
 import { keyLayout } from "../../src/kernel/function-key.ts";
 import { loadRingKernels } from "../../src/kernel/load-node.ts";
 import type { RingKernels } from "../../src/kernel/ring-kernels.ts";
@@ -30,6 +30,7 @@ import {
   serverJobs,
 } from "../../src/run/party.ts";
 import { Scheduler } from "../../src/run/scheduler.ts";
+import { type DecoderOptions, decoderModel } from "../decoder-model.ts";
 import { partyTensors } from "../masked-tensors.ts";
 import { type MergedOptions, mergedModel } from "../merged-model.ts";
 import { deviations, fromUniform } from "./chi-square.ts";
@@ -232,7 +233,13 @@ function partsOfKeys({ kind, domainBits, words, count: keys }: KeyBatch): Part[]
 }
 
 /** Gates whose dealt bytes are keys, many of one kind. */
-const withKeys: ReadonlySet<GateSpec["kind"]> = new Set(["argmax", "indexOneHot", "spline"]);
+const withKeys: ReadonlySet<GateSpec["kind"]> = new Set([
+  "argmax",
+  "indexOneHot",
+  "max",
+  "piecewise",
+  "spline",
+]);
 
 /** Histograms of whole and cut bytes: [bits][value]. */
 type Histograms = Map<number, Float64Array>;
@@ -292,21 +299,54 @@ function doubleDraws(dealer: readonly Draw[], party: readonly Draw[]): string[] 
   const meaning = ({ count: words, bits }: Draw) => `${words} words of ${bits} bits`;
   const known = new Map<string, string>();
   const wrong: string[] = [];
-  for (const draw of dealer) {
+  const drawn = (draws: readonly Draw[]) => draws.filter(({ count: words }) => words > 0);
+  for (const draw of drawn(dealer)) {
     if ((known.get(key(draw)) ?? meaning(draw)) !== meaning(draw)) wrong.push(key(draw));
     known.set(key(draw), meaning(draw));
   }
-  for (const draw of party) if (known.get(key(draw)) !== meaning(draw)) wrong.push(key(draw));
+  for (const draw of drawn(party))
+    if (known.get(key(draw)) !== meaning(draw)) wrong.push(key(draw));
+  return wrong;
+}
+
+/** Messages of other sizes than the gates' cost formulas say: dealt, uploaded, online in turn. */
+function misfits(sent: readonly Message[]): string[] {
+  const byGate = new Map<GateSpec, Message[]>();
+  for (const message of sent) {
+    byGate.set(message.gate, [...(byGate.get(message.gate) ?? []), message]);
+  }
+  const wrong: string[] = [];
+  for (const [gate, own] of byGate) {
+    const cost = gateOf(gate).cost(gate, RING_BITS);
+    const check = (channel: Channel, wanted: readonly number[]) => {
+      const sizes = own.filter((one) => one.channel === channel).map(({ bytes }) => bytes.length);
+      const listed = wanted.filter((size) => size > 0);
+      if (sizes.join() !== listed.join()) wrong.push(`${gate.kind} on ${channel}: ${sizes}`);
+    };
+    const onlineFrom = (from: string) =>
+      cost.online.filter((one) => one.from === from).map(({ bytes }) => bytes);
+    check("dealer-server", [cost.dealerToServer]);
+    check("dealer-client", [cost.dealerToClient]);
+    check("upload", [cost.clientToServer]);
+    check("client-server", onlineFrom("client"));
+    check("server-client", onlineFrom("server"));
+  }
   return wrong;
 }
 
 describe("transcripts of whole generations", () => {
-  const shapes: readonly (readonly [string, MergedOptions, AskedOptions])[] = [
-    ["layernorm", { ...options, ...bucket, seed: 4 }, {}],
-    ["layernorm, other weights", { ...options, ...bucket, seed: 5 }, {}],
-    ["affine", { ...options, ...bucket, seed: 4, norm: "affine" }, {}],
-    ["looked up", { ...options, ...bucket, seed: 4 }, { next: "lookup" }],
-    ["tokens shown", { ...options, ...bucket, seed: 4 }, { reveal: "token" }],
+  const merged = (changes: MergedOptions) => () =>
+    mergedModel({ ...options, ...bucket, ...changes });
+  const decoder = (changes: DecoderOptions) => () =>
+    decoderModel({ maxTokens: 4, positionCount: 10, ...changes });
+  const shapes: readonly (readonly [string, () => LocalModel, AskedOptions])[] = [
+    ["layernorm", merged({ seed: 4 }), {}],
+    ["layernorm, other weights", merged({ seed: 5 }), {}],
+    ["affine", merged({ seed: 4, norm: "affine" }), {}],
+    ["looked up", merged({ seed: 4 }), { next: "lookup" }],
+    ["tokens shown", merged({ seed: 4 }), { reveal: "token" }],
+    ["gpt2", decoder({ seed: 4, layerCount: 2 }), {}],
+    ["llama", decoder({ seed: 5, block: "llama", headCount: 4, kvHeadCount: 2 }), {}],
   ];
   const prompts = ["pub", "the"] as const;
   const runs = new Map<string, Transcript>();
@@ -314,10 +354,10 @@ describe("transcripts of whole generations", () => {
 
   beforeAll(async () => {
     kernels = await loadRingKernels();
-    for (const [name, shape, asked] of shapes) {
+    for (const [name, model, asked] of shapes) {
       for (const [index, prompt] of prompts.entries()) {
         const how = { seed: 1000 + 100 * index, ...asked };
-        const run = await generate(kernels, mergedModel(shape), prompt, how);
+        const run = await generate(kernels, model(), prompt, how);
         runs.set(`${name}, ${prompt}`, run);
       }
     }
@@ -332,8 +372,9 @@ describe("transcripts of whole generations", () => {
         for (const [kind, histograms] of kinds) expect(worst(histograms), kind).toBeLessThan(5);
       });
 
-      test(`${name}, prompt "${prompt}": no mask is drawn for two things`, () => {
-        const { draws } = runs.get(`${name}, ${prompt}`)!;
+      test(`${name}, prompt "${prompt}": no mask is drawn for two things, all sizes as costs say`, () => {
+        const { draws, sent } = runs.get(`${name}, ${prompt}`)!;
+        expect(misfits(sent)).toEqual([]);
         expect(doubleDraws(draws.dealerOfClient, draws.client)).toEqual([]);
         expect(doubleDraws(draws.dealerOfServer, draws.server)).toEqual([]);
         expect(draws.client.length).toBeGreaterThan(0);
@@ -341,34 +382,47 @@ describe("transcripts of whole generations", () => {
     }
   }
 
-  test("with the same seeds, what is dealt and uploaded is the same for every prompt", async () => {
-    const model = mergedModel(shapes[0]![1]);
-    const [a, b] = [
-      await generate(kernels, model, "pub", { seed: 9 }),
-      await generate(kernels, model, "a b", { seed: 9 }),
-    ];
-    const offline = ({ sent }: Transcript) =>
-      sent.filter(({ channel }) => channel !== "client-server" && channel !== "server-client");
-    expect(offline(a)).toEqual(offline(b));
-  });
+  const kinds = [
+    ["layernorm", shapes[0]![1]],
+    ["gpt2", shapes[5]![1]],
+    ["llama", shapes[6]![1]],
+  ] as const;
 
-  test("with the same seeds, what C is dealt and uploads is the same for all weights", async () => {
-    const model = mergedModel(shapes[0]![1]);
-    const negated = new Map(
-      [...model.weights].map(([name, { shape, data }]) => [
-        name,
-        { shape, data: data.map((value) => -value) },
-      ]),
-    );
-    const run = (weights: LocalModel["weights"]) =>
-      generate(kernels, { ...model, weights }, "pub", { seed: 9 });
-    const [a, b] = [await run(model.weights), await run(negated)];
-    // C's uploads too: they are made of C's masks and D_W alone.
-    const ofClient = ({ sent }: Transcript) =>
-      sent.filter(({ channel }) => channel === "dealer-client" || channel === "upload");
-    expect(ofClient(a).length).toBeGreaterThan(0);
-    expect(ofClient(a)).toEqual(ofClient(b));
-  });
+  test.each(kinds)(
+    "%s: the same seeds deal and upload the same for every prompt",
+    async (...given) => {
+      const model = given[1]();
+      // Of as many tokens each.
+      const [a, b] = [
+        await generate(kernels, model, "pub", { seed: 9 }),
+        await generate(kernels, model, given[0] === "layernorm" ? "a b" : "the", { seed: 9 }),
+      ];
+      const offline = ({ sent }: Transcript) =>
+        sent.filter(({ channel }) => channel !== "client-server" && channel !== "server-client");
+      expect(offline(a)).toEqual(offline(b));
+    },
+  );
+
+  test.each(kinds)(
+    "%s: the same seeds deal C the same, and C uploads it, for all weights",
+    async (...given) => {
+      const model = given[1]();
+      const negated = new Map(
+        [...model.weights].map(([name, { shape, data }]) => [
+          name,
+          { shape, data: data.map((value) => -value) },
+        ]),
+      );
+      const run = (weights: LocalModel["weights"]) =>
+        generate(kernels, { ...model, weights }, "pub", { seed: 9 });
+      const [a, b] = [await run(model.weights), await run(negated)];
+      // C's uploads too: they are made of C's masks and D_W alone.
+      const ofClient = ({ sent }: Transcript) =>
+        sent.filter(({ channel }) => channel === "dealer-client" || channel === "upload");
+      expect(ofClient(a).length).toBeGreaterThan(0);
+      expect(ofClient(a)).toEqual(ofClient(b));
+    },
+  );
 
   test("the statistic flags small values and words two bits too narrow", () => {
     const small = BigUint64Array.from({ length: 4000 }, (_, i) => BigInt(i % 13) << 24n);
