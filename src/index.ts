@@ -45,7 +45,7 @@ export { type ModelConfig, promptPositions } from "./model/config.ts";
 export { type ImportOptions, importHuggingFace, importLlama2c } from "./model/import.ts";
 export { modelWithRecipe, withRecipe } from "./model/preset.ts";
 export { encodePrompt, promptText } from "./model/prompt.ts";
-export { shapeNames } from "./model/shapes.ts";
+export { type ShapeOptions, shapeConfig, shapeNames } from "./model/shapes.ts";
 export { Client, type ClientOptions, type GenerateOptions } from "./party/client.ts";
 export type { RunOptions, SegmentProgress } from "./party/client-run.ts";
 export { Dealer, type DealerOptions } from "./party/dealer.ts";
