@@ -35,7 +35,10 @@ interface Times {
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 
 /** Bytes and round trips of all parts and of the frames around them. */
-export function totalsOf({ parts: of, framing }: Costs): Omit<CellTotal, "seconds" | "offlineSeconds"> {
+export function totalsOf({
+  parts: of,
+  framing,
+}: Costs): Omit<CellTotal, "seconds" | "offlineSeconds"> {
   const all = Object.values(of);
   return {
     onlineBytes: Math.round(sum(all.map(({ onlineBytes }) => onlineBytes)) + framing.onlineBytes),
@@ -87,8 +90,7 @@ function modelled({ network }: CellPlace, costs: Costs, rates: Rates): Times {
   const trip = rates.roundTrip[network] ?? rates.roundTrip.loopback ?? 0;
   return {
     compute,
-    seconds:
-      sum(Object.values(compute)) + lineSeconds(network, totals) + trip * totals.roundTrips,
+    seconds: sum(Object.values(compute)) + lineSeconds(network, totals) + trip * totals.roundTrips,
     offlineSeconds: modelledOffline(rates, {
       multiplyAdds: costs.multiplyAdds,
       bytes: totals.offlineBytes,

@@ -1,13 +1,7 @@
 // How long a party computes in each kind of gate, in each segment and part of the model. Watches
 // the gates' online parts; the time of messages and of the schedule is not in it.
 
-import {
-  computedPart,
-  type GateWatch,
-  type Part,
-  partsOf,
-  taskOf,
-} from "../../src/index.ts";
+import { computedPart, type GateWatch, type Part, partsOf, taskOf } from "../../src/index.ts";
 
 /** Seconds of the gates of a segment that are of one part and task. */
 export interface GateTime {

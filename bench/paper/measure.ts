@@ -20,11 +20,11 @@ import {
 } from "../../src/index.ts";
 import { promptOf } from "../measure.ts";
 import type { ProcessReport } from "../profile.ts";
+import { totalsOf } from "./cells.ts";
 import { type Costs, optionsOf, sumCosts } from "./costs.ts";
 import { type GateReport, GateTimes, type Moments } from "./gate-times.ts";
 import { type Method, PREFIX } from "./methods.ts";
 import type { Counted, Mark, Measurement, Run, Spoken } from "./result.ts";
-import { totalsOf } from "./cells.ts";
 
 /** A server that counts its gates, and a dealer. */
 export interface CountingParties {
@@ -149,7 +149,11 @@ function markOf({ segment, onlineMs, roundTrips, ...bytes }: SegmentProgress): M
 /** @throws E_INTERNAL when the run sent something else than the plan says */
 function checkCosts(
   costs: Costs,
-  sent: { readonly roundTrips: number; readonly onlineBytes: number; readonly offlineBytes: number },
+  sent: {
+    readonly roundTrips: number;
+    readonly onlineBytes: number;
+    readonly offlineBytes: number;
+  },
 ): void {
   const planned = totalsOf(costs);
   for (const key of ["roundTrips", "onlineBytes", "offlineBytes"] as const) {

@@ -26,7 +26,7 @@ function fitted(moments: readonly Readonly<Record<string, Moments>>[]): Record<s
   const rates: Record<string, Rate> = {};
   for (const task of [...tasks].sort()) {
     const found = moments.flatMap((each) => each[task] ?? []);
-    rates[task] = fit(found.reduce(added));
+    rates[task] = lineFit(found.reduce(added));
   }
   return rates;
 }
@@ -39,7 +39,7 @@ function added(a: Moments, b: Moments): Moments {
  * s = gate + unit w by least squares, neither below 0. Where all gates have the same work, time is
  * taken to grow with it.
  */
-export function fit({ n, w, s, ww, ws }: Moments): Rate {
+export function lineFit({ n, w, s, ww, ws }: Moments): Rate {
   const spread = n * ww - w * w;
   const even = { gate: 0, unit: w > 0 ? s / w : 0 };
   if (n === 0) return { gate: 0, unit: 0 };

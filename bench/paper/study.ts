@@ -211,9 +211,7 @@ class Study {
     const key = `${method.name} ${sizeName(size)} ${positions}`;
     const known = this.#configs.get(key);
     if (known) return known;
-    const made = this.#context
-      .model({ method, size, positions })
-      .then(({ model }) => model.config);
+    const made = this.#context.model({ method, size, positions }).then(({ model }) => model.config);
     this.#configs.set(key, made);
     return made;
   }
@@ -275,8 +273,7 @@ class Study {
     context.note(`${method.title}, ${sizeName(size)}, ${network}, ${kind}`);
     try {
       const { folder, model } = await context.model({ method, size, positions });
-      const prompts =
-        kind === "full" ? [PREFIX] : await this.#sampleLengths(job, model.config);
+      const prompts = kind === "full" ? [PREFIX] : await this.#sampleLengths(job, model.config);
       const busy = await busyCores();
       const measured = await context.withParties(folder, network, async (parties) => {
         const { kernels } = context;
@@ -383,7 +380,10 @@ class Study {
       const unknown = unknownTasks(rates, costs.tasks);
       const cell = modelledCell(place, costs, rates);
       if (unknown.length === 0) return cell;
-      return { ...cell, reason: `no rate is known of ${unknown.join(", ")}: they count as nothing` };
+      return {
+        ...cell,
+        reason: `no rate is known of ${unknown.join(", ")}: they count as nothing`,
+      };
     } catch (error) {
       this.#refuse(methodOf(place.method), error);
       return withoutForm(place, this.#refused.get(place.method)!);

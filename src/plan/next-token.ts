@@ -5,7 +5,7 @@
 
 import { ensure } from "../errors.ts";
 import type { GateBase, GateSpec } from "../gate/index.ts";
-import { LOGIT_BITS, RING_BITS } from "./format.ts";
+import { RING_BITS } from "./format.ts";
 
 /** Under which C finds the tokens of a head. */
 export const TOKENS = "tokens";
@@ -29,7 +29,7 @@ export interface Fed {
 
 /**
  * The gates of a head [rows, V] that opens tokens to C, from those of one that shows it logits.
- * The logits are opened with an exact truncation to the same 16 bits that C would see, with a
+ * The logits are opened with an exact truncation to the same bits that C would see, with a
  * dither that the mask hides from both, and compared as such.
  */
 export function withTokens(
@@ -39,7 +39,7 @@ export function withTokens(
   const last = gates.at(-1);
   ensure(last?.kind === "logits", "E_INTERNAL", "a head does not end in logits");
   const out = gates.slice(0, -1);
-  const { rows, columns, map, bias, shift } = last;
+  const { rows, columns, map, bias, shift, sentBits } = last;
   let [id, wire] = [last.id, last.output];
   const emit = (body: Body, inputs: readonly number[], width: number): number => {
     const output = wire++;
@@ -51,12 +51,12 @@ export function withTokens(
     const constant = { constant: bias, from: undefined, offline: true };
     logits = emit({ kind: "bias", form: "shared", ...constant }, [logits], columns);
   }
-  // |logit| < 2^(15 + shift), as the head's bound says; an unproven bound narrows no opening.
-  const openBits = calibratedBounds ? RING_BITS : Math.min(RING_BITS, shift + LOGIT_BITS + 1);
+  // |logit| < 2^(sentBits - 1 + shift), as the head's bound says; an unproven bound narrows no opening.
+  const openBits = calibratedBounds ? RING_BITS : Math.min(RING_BITS, shift + sentBits + 1);
   const wireName = last.name;
   const how = { shift, openBits, squares: "none", offline: true, wireName } as const;
   const opened = emit({ kind: "open", ...how }, [logits], columns);
-  const domainBits = LOGIT_BITS + 1;
+  const domainBits = sentBits + 1;
   const sizes = { entries: columns, domainBits, wireName };
   const index = emit({ kind: "argmax", ...sizes }, [opened], 1);
   emit({ kind: "reveal", name: TOKENS, wordBits: indexBits(columns) }, [index], 1);
