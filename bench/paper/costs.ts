@@ -127,20 +127,30 @@ function byLayer<T>(
   return out;
 }
 
+export interface StretchOptions {
+  readonly method: Pick<Method, "next">;
+  readonly size: ModelSize;
+  /** Of the text. */
+  readonly length: number;
+  /** Of the model. */
+  readonly positions: number;
+}
+
 /** Few enough tokens to plan in no time. */
 const TRIAL_POSITIONS = 8;
 
 /**
  * Costs of a stretched config, from plans of 2 and 4 layers where costs grow evenly with layers, as
- * a trial with few positions says; else from its own plan. The same figures either way.
+ * a trial with few positions says; else from its own plan. The parts' figures are the same either
+ * way; headers of frames are counted as if they grew evenly, too.
  */
 export async function stretchedCosts(
   config: ModelConfig,
-  { method, size, length }: { method: Pick<Method, "next">; size: ModelSize; length: number },
+  { method, size, length, positions }: StretchOptions,
 ): Promise<Costs> {
-  const of = (layers: number, positions: number) =>
-    costsOf(stretched(config, { ...size, layers }, length), method, positions);
-  const { layerCount } = stretched(config, size, length);
+  const of = (layers: number, until: number) =>
+    costsOf(stretched(config, { ...size, layers }, positions), method, until);
+  const { layerCount } = stretched(config, size, positions);
   const direct = () => of(layerCount, length);
   if (layerCount <= 4 || layerCount % 2 === 1) return direct();
   const factor = (layerCount - 2) / 2;
@@ -176,7 +186,6 @@ function extended(a: Costs, b: Costs, factor: number): Costs {
 function same(a: Costs, b: Costs): boolean {
   const near = (x: number, y: number) => Math.abs(x - y) < 1e-6 * Math.max(1, Math.abs(y));
   return (
-    near(a.framing.onlineBytes, b.framing.onlineBytes) &&
     near(a.multiplyAdds, b.multiplyAdds) &&
     parts.every((part) => {
       const [x, y] = [a.parts[part], b.parts[part]];

@@ -323,7 +323,9 @@ class Study {
 
   /** Evenly spaced prompts, as long as their offline bytes allow. */
   async #sampleLengths({ method, length, samples }: Job, config: ModelConfig): Promise<number[]> {
-    let most = Math.max(PREFIX, length - SAMPLE_TOKENS);
+    // The model keeps room for its usual texts.
+    const longest = config.positionCount - config.generation.maxTokens + 1;
+    let most = Math.max(PREFIX, Math.min(length - SAMPLE_TOKENS, longest));
     const { sampleBytes } = this.#settings;
     while (most > PREFIX && (await promptBytes(config, method, most)) > sampleBytes) {
       most = Math.max(PREFIX, Math.floor(0.75 * most));
@@ -405,7 +407,7 @@ class Study {
     const config = await this.#configOf(method, small.model, small.positions);
     if (isSmall && length <= small.positions) return costsOf(config, method, length);
     return this.#once(config, `${sizeName(model)} ${length}`, () =>
-      stretchedCosts(config, { method, size: model, length }),
+      stretchedCosts(config, { method, size: model, length, positions: Math.max(...lengths) }),
     );
   }
 
