@@ -115,7 +115,7 @@ export interface Cell {
   readonly how: "run" | "sampled" | "modelled" | "none";
   readonly reason?: string;
   readonly parts?: Readonly<Record<Part, PartCell>>;
-  /** What the parts leave of the total: messages, the schedule, frames; work side by side is less. */
+  /** What the parts leave of the total: messages, the schedule; less where parties overlap. */
   readonly rest?: PartCell;
   readonly total?: CellTotal;
 }

@@ -18,9 +18,9 @@ export function tables(result: PaperResult): string {
     intro(result),
     ...places.map((cells) => timeSection(cells)),
     "## Bytes and round trips",
-    "Exact, from the plans. A part's messages and their items' headers; `frames` is what surrounds " +
-      "them. A round trip counts in equal shares with the parts that the answer is for, so a part " +
-      "that only sends to the server has none.",
+    "Exact, from the plans. A part's messages and their items' headers; `frames` is what " +
+      "surrounds them. A round trip counts in equal shares with the parts that the answer is " +
+      "for, so a part that only sends to the server has none.",
     ...[...Map.groupBy(result.cells, withoutNetwork).values()].map(byteSection),
     speedUpSection(result),
     spokenSection(result),
@@ -183,8 +183,8 @@ function spokenSection({ measurements }: PaperResult): string {
   ]);
   const heads = ["first tokens", "model", "private", "in the clear", "alike"];
   return (
-    "## What the rows say\n\nRandom weights: the tokens mean nothing, but each row's should be those " +
-    "of the same recipe in the clear. After one that differs, all may.\n\n" +
+    "## What the rows say\n\nRandom weights: the tokens mean nothing, but each row's should be " +
+    "those of the same recipe in the clear. After one that differs, all may.\n\n" +
     table(heads, rows)
   );
 }
@@ -209,14 +209,15 @@ function notes({ cells }: PaperResult): string {
   }
   const lines = [
     `Every text has a private prompt of ${PREFIX} positions; the rest is generated. ` +
-      '"run" cells were run in full; "sampled" ones are steps at several lengths, the rest by ' +
-      'the cost model; "modelled" ones were not run.',
-    "A part's seconds are both parties' computation in its gates, and what the line takes for its " +
-      "round trips and bytes; `rest` is the total without them: the schedule and messages, less " +
-      "what both parties do at the same time.",
-    "The paper's columns were taken with CrypTen on a V100 with another protocol, which makes its " +
-      "correlations online: hold its totals against online and offline together. Its softmax is " +
-      "that function alone; our attention also has the products around it, or constant attention.",
+      '"run" cells were run in full; "sampled" ones are steps at several lengths, the rest ' +
+      'by the cost model; "modelled" ones were not run.',
+    "A part's seconds are both parties' computation in its gates, and what the line takes for " +
+      "its round trips and bytes; `rest` is the total without them: the schedule and messages, " +
+      "less what both parties do at the same time.",
+    "The paper's columns were taken with CrypTen on a V100 with another protocol, which makes " +
+      "its correlations online: hold its totals against online and offline together. Its " +
+      "softmax is that function alone; our attention also has the products around it, or " +
+      "constant attention.",
     ...[...reasons].map(([title, reason]) => `${title}: ${reason}.`),
   ];
   return `## Notes\n\n${lines.map((line) => `- ${line}`).join("\n")}`;
