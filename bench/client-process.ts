@@ -45,7 +45,7 @@ async function measurePrivate(task: PrivateTask): Promise<ClientAnswer> {
       profile?.reset();
     },
   });
-  return { event: "private", step, process: processReport(profile) };
+  return { event: "private", step, process: processReport({ profile }) };
 }
 
 async function measurePlain({ folder, promptTokens, tokens }: PlainTask): Promise<ClientAnswer> {

@@ -6,6 +6,7 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import type { Channel, Crc32c, RingKernels } from "../src/index.ts";
 import type { RingMatrix } from "../src/kernel/ring-kernels.ts";
+import type { GateReport, GateTimes } from "./paper/gate-times.ts";
 
 /** Milliseconds by what they went to; no time is in two entries. */
 export type Times = Readonly<Record<string, number>>;
@@ -14,6 +15,13 @@ export interface ProcessReport {
   readonly maxRssBytes: number;
   readonly cpuSeconds: number;
   readonly times?: Times;
+  readonly gates?: GateReport;
+}
+
+/** What a process may count. */
+export interface Counting {
+  readonly profile?: Profile | undefined;
+  readonly gates?: GateTimes | undefined;
 }
 
 /** Waiting for the next message of a peer, with reading and decoding it. */
@@ -134,22 +142,26 @@ function labelOf(name: keyof RingKernels, args: readonly unknown[]): string {
   }
 }
 
-export function processReport(profile?: Profile): ProcessReport {
+export function processReport({ profile, gates }: Counting = {}): ProcessReport {
   const { maxRSS, userCPUTime, systemCPUTime } = process.resourceUsage();
   return {
     maxRssBytes: 1024 * maxRSS,
     cpuSeconds: (userCPUTime + systemCPUTime) / 1e6,
     ...(profile && { times: profile.times() }),
+    ...(gates && { gates: gates.report() }),
   };
 }
 
 type Request = "report" | "reset";
 
 /** Answers whoever started this process. */
-export function answerRequests(profile?: Profile): void {
+export function answerRequests(counting: Counting = {}): void {
   process.on("message", (request: Request) => {
-    if (request === "reset") profile?.reset();
-    process.send?.(processReport(profile));
+    if (request === "reset") {
+      counting.profile?.reset();
+      counting.gates?.reset();
+    }
+    process.send?.(processReport(counting));
   });
 }
 

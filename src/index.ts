@@ -45,7 +45,7 @@ export { type ModelConfig, promptPositions } from "./model/config.ts";
 export { type ImportOptions, importHuggingFace, importLlama2c } from "./model/import.ts";
 export { modelWithRecipe, withRecipe } from "./model/preset.ts";
 export { encodePrompt, promptText } from "./model/prompt.ts";
-export { shapeNames } from "./model/shapes.ts";
+export { type ShapeOptions, shapeConfig, shapeNames } from "./model/shapes.ts";
 export { Client, type ClientOptions, type GenerateOptions } from "./party/client.ts";
 export type { RunOptions, SegmentProgress } from "./party/client-run.ts";
 export { Dealer, type DealerOptions } from "./party/dealer.ts";
@@ -66,13 +66,24 @@ export {
   planGeneration,
 } from "./party/plan.ts";
 export { type Prediction, predict } from "./party/predict.ts";
+export {
+  computedPart,
+  type PartBytes,
+  type PartPrediction,
+  predictParts,
+  type SegmentCost,
+  type Task,
+  taskOf,
+} from "./party/predict-parts.ts";
 export type { Preparer, PreparerSetup, StartPreparer } from "./party/preparer.ts";
 export { threadPreparer } from "./party/preparer-node.ts";
 export type { Generation, Mode } from "./party/report.ts";
 export { servable } from "./party/servable.ts";
 export { Server, type ServerOptions } from "./party/server.ts";
 export { type BundleStore, memoryStore } from "./party/store.ts";
+export { type Part, parts, partsOf } from "./plan/parts.ts";
 export { isMerged, type PresetName, presetNames } from "./recipe/presets.ts";
+export type { GateWatch } from "./run/party.ts";
 export { parseTrainConfig } from "./train/config.ts";
 export { type RandomModelOptions, randomModel } from "./train/random-model.ts";
 export { runStage } from "./train/stages.ts";

@@ -46,7 +46,9 @@ describe("exported names", () => {
       MergenError
       Server
       checkModelFolder
+      computedPart
       connectWebSocket
+      crc32c
       createSampler
       decodeFloat
       describeKernels
@@ -58,9 +60,13 @@ describe("exported names", () => {
       fixedBench
       floatBench
       generationOptions
+      importHuggingFace
+      importLlama2c
       insecureSecureBench
+      isMerged
       listenWebSocket
       loadConfig
+      loadCrc32c
       loadExamples
       loadFloatKernels
       loadModel
@@ -68,12 +74,17 @@ describe("exported names", () => {
       loadRingKernels
       loadTokenizer
       memoryStore
+      modelWithRecipe
       needsInputs
       networks
       numberedExamples
       parseTrainConfig
+      parts
+      partsOf
       planGeneration
       predict
+      predictParts
+      presetNames
       promptPositions
       promptText
       randomModel
@@ -82,12 +93,17 @@ describe("exported names", () => {
       saveModel
       scoreItems
       scoreOutputs
+      servable
+      shapeConfig
       shapeNames
       slotTasks
       startRelay
+      taskOf
+      testCrc32c
       testFloatKernels
       testRingKernels
-      threadPreparer"
+      threadPreparer
+      withRecipe"
     `);
   });
 
@@ -109,9 +125,11 @@ describe("exported names", () => {
       type Example
       type FloatKernels
       type FloatTiming
+      type GateWatch
       type GenerateOptions
       type Generation
       type GenerationOptions
+      type ImportOptions
       type ItemReport
       type ItemScore
       type KernelReport
@@ -124,10 +142,14 @@ describe("exported names", () => {
       type ModelConfig
       type Numbered
       type Output
+      type Part
+      type PartBytes
+      type PartPrediction
       type Plan
       type Prediction
       type Preparer
       type PreparerSetup
+      type PresetName
       type RandomModelOptions
       type ReadOptions
       type Relay
@@ -135,12 +157,15 @@ describe("exported names", () => {
       type RingKernels
       type RunOptions
       type SampleOptions
+      type SegmentCost
       type SegmentProgress
       type ServerOptions
+      type ShapeOptions
       type SlotReport
       type SlotTask
       type SlotTotals
       type StartPreparer
+      type Task
       type Transport
       type WebSocketListener"
     `);

@@ -85,3 +85,25 @@ async function underRecipe(dir: string, { recipe, work }: ModelFlags): Promise<s
   await saveModel(folder, servable(changed, await loadFloatKernels()), { int16: true });
   return folder;
 }
+
+/** A model for `bench paper`: fewer layers and words where the size says so. */
+export async function paperModelFolder({
+  work,
+  size: { shape, layers, vocabulary },
+  positions,
+  recipe,
+}: {
+  readonly work: string;
+  readonly size: { shape: string; layers?: number | undefined; vocabulary?: number | undefined };
+  readonly positions: number;
+  readonly recipe: PresetName;
+}): Promise<string> {
+  const cut = layers === undefined ? [] : [`${layers}-layers`, `${vocabulary}-words`];
+  const name = ["paper", shape, ...cut, recipe, positions, packageVersion()].join("-");
+  const folder = join(work, name);
+  if (existsSync(join(folder, "config.json"))) return folder;
+  const kernels = await loadFloatKernels();
+  const model = randomModel({ shape, layers, vocabulary, recipe, positions, seed: 1 }, kernels);
+  await saveModel(folder, servable(model, kernels), { int16: true });
+  return folder;
+}

@@ -3,7 +3,8 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Command, Option } from "commander";
-import { answerRequests, Profile } from "../../bench/profile.ts";
+import { GateTimes } from "../../bench/paper/gate-times.ts";
+import { answerRequests, type Counting, Profile } from "../../bench/profile.ts";
 import {
   Channel,
   connectWebSocket,
@@ -35,7 +36,7 @@ export interface ListenFlags {
   readonly tlsCert?: string;
   readonly timeout: number;
   readonly busyPoll: number;
-  readonly measure?: "memory" | "profile";
+  readonly measure?: "memory" | "profile" | "gates";
   readonly json?: boolean;
 }
 
@@ -52,18 +53,21 @@ export function listenOptions(command: Command, defaultPort: number): Command {
     .addOption(busyPollOption())
     .addOption(
       new Option("--measure <what>", "answer the process that started this one, in benchmarks")
-        .choices(["memory", "profile"])
+        .choices(["memory", "profile", "gates"])
         .hideHelp(),
     )
     .option("--json", "print the listening line as JSON");
 }
 
-/** Where a benchmark asks for it, answers its questions; a profile where it wants to count time. */
-export function measuring({ measure }: ListenFlags): Profile | undefined {
-  if (measure === undefined) return undefined;
-  const profile = measure === "profile" ? new Profile() : undefined;
-  answerRequests(profile);
-  return profile;
+/** Where a benchmark asks for it, answers its questions, and counts what it wants counted. */
+export function measuring({ measure }: ListenFlags): Counting {
+  if (measure === undefined) return {};
+  const counting: Counting = {
+    profile: measure === "profile" ? new Profile() : undefined,
+    gates: measure === "gates" ? new GateTimes() : undefined,
+  };
+  answerRequests(counting);
+  return counting;
 }
 
 /** Saves some 30 us of waking up each way; 0 where every core is needed by somebody else. */

@@ -9,7 +9,12 @@ import { SegmentArenas } from "../ring/memory.ts";
 import { Prg } from "../ring/prg.ts";
 import { Ring } from "../ring/ring.ts";
 import { decodeItems, ItemStore } from "../run/items.ts";
-import { type ClientSegment, type ClientStates, clientSegment } from "../run/party.ts";
+import {
+  type ClientSegment,
+  type ClientStates,
+  clientSegment,
+  type GateWatch,
+} from "../run/party.ts";
 import { Scheduler } from "../run/scheduler.ts";
 import type { Channel } from "../wire/channel.ts";
 import type { Clock } from "../wire/clock.ts";
@@ -40,6 +45,8 @@ export interface SegmentProgress {
   readonly segment: PlannedSegment["segment"];
   /** When, in milliseconds of the client's clock. */
   readonly atMs: number;
+  /** Online time so far. */
+  readonly onlineMs: number;
   readonly roundTrips: number;
   readonly sentBytes: number;
   readonly receivedBytes: number;
@@ -52,6 +59,7 @@ export interface RunClient {
   readonly timeoutMs: number;
   readonly clock: Clock;
   readonly startPreparer: StartPreparer;
+  readonly watch: GateWatch | undefined;
 }
 
 /** A session that both S and D have accepted. */
@@ -97,6 +105,8 @@ export class ClientRun {
   readonly #ready: Promise<ReadyBundle>[] = [];
   #roundTrips = 0;
   #onlineMs = 0;
+  /** When the bundle that is being used was begun. */
+  #usedFrom = 0;
   #offlineMs = 0;
   readonly #online = { sent: 0, received: 0 };
   readonly #offline = { dealt: 0, uploaded: 0 };
@@ -191,12 +201,12 @@ export class ClientRun {
     await store.take(this.#keyOf(bundle.index));
     const random = new Prg(kernels, bundle.seed);
     bundle.seed.fill(0);
-    const started = clock.now();
+    this.#usedFrom = clock.now();
     try {
       await this.#runOnline(bundle, random);
     } finally {
       random.erase();
-      this.#onlineMs += clock.now() - started;
+      this.#onlineMs += clock.now() - this.#usedFrom;
     }
   }
 
@@ -230,6 +240,7 @@ export class ClientRun {
       functionPrg,
       dealt: bundle.dealt,
       states: this.#opened,
+      watch: this.#client.watch,
       ids: this.#privateInputs(segment),
     });
   }
@@ -282,7 +293,8 @@ export class ClientRun {
     const { segment } = this.#run.plan.segments[id]!;
     const { sent: sentBytes, received: receivedBytes } = this.#online;
     const atMs = this.#client.clock.now();
-    onSegment({ segment, atMs, roundTrips: this.#roundTrips, sentBytes, receivedBytes });
+    const onlineMs = this.#onlineMs + atMs - this.#usedFrom;
+    onSegment({ segment, atMs, onlineMs, roundTrips: this.#roundTrips, sentBytes, receivedBytes });
   }
 
   #generation(dealerToServerBytes: number): Generation {

@@ -7,6 +7,7 @@ import type { RingKernels } from "../kernel/ring-kernels.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { encodePrompt } from "../model/prompt.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
+import type { GateWatch } from "../run/party.ts";
 import type { Channel } from "../wire/channel.ts";
 import { type Clock, systemClock } from "../wire/clock.ts";
 import { ClientRun, type OpenedRun, type RunOptions } from "./client-run.ts";
@@ -25,6 +26,8 @@ export interface ClientOptions {
   readonly clock?: Clock;
   /** How bundles are prepared; default on the caller's thread, each when it is needed. */
   readonly startPreparer?: StartPreparer;
+  /** Sees the gates' online parts: for measurements. */
+  readonly watch?: GateWatch | undefined;
 }
 
 export interface GenerateOptions extends RunOptions {
@@ -64,6 +67,7 @@ export class Client {
       timeoutMs: 120_000,
       clock: systemClock,
       startPreparer: inlinePreparer,
+      watch: undefined,
       ...options,
     };
   }

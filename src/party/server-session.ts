@@ -9,7 +9,7 @@ import { SegmentArenas } from "../ring/memory.ts";
 import { Prg } from "../ring/prg.ts";
 import { Ring } from "../ring/ring.ts";
 import { decodeItems, ItemStore } from "../run/items.ts";
-import { type ServerStates, serverJobs } from "../run/party.ts";
+import { type GateWatch, type ServerStates, serverJobs } from "../run/party.ts";
 import { Scheduler } from "../run/scheduler.ts";
 import type { Channel } from "../wire/channel.ts";
 import { decodeControl } from "../wire/control.ts";
@@ -25,6 +25,7 @@ export interface SessionOptions {
   readonly timeoutMs: number;
   readonly store: BundleStore;
   readonly functionPrg: FunctionPrg;
+  readonly watch: GateWatch | undefined;
 }
 
 export interface SessionPeers {
@@ -99,7 +100,7 @@ export class ServerSession {
 
   /** Takes a bundle out of the store, durably, before its first online frame; then uses it. */
   async #runBundle(index: number, segments: readonly PlannedSegment[]): Promise<void> {
-    const { store, kernels, tensors, functionPrg } = this.#options;
+    const { store, kernels, tensors, functionPrg, watch } = this.#options;
     const key = `${this.#peers.session}/${index}`;
     await this.#arrivals[index];
     const { seed, items } = decodeBundle(await store.take(`${key}/dealt`), index);
@@ -109,7 +110,7 @@ export class ServerSession {
     uploaded.add(decodeItems(await store.take(`${key}/upload`)));
     const random = new Prg(kernels, seed);
     const states = this.#states;
-    const common = { states, tensors, functionPrg, dealt, uploaded };
+    const common = { states, tensors, functionPrg, dealt, uploaded, watch };
     const jobsOf = (segment: PlannedSegment) => {
       const arena = this.#arenas.of(segment.id);
       const ring = new Ring(kernels, RING_BITS, arena);

@@ -10,6 +10,7 @@ import { checkBounds } from "../plan/bounds.ts";
 import { MaskTensors, maskedSlabs } from "../plan/masks.ts";
 import { checkRanges } from "../plan/ranges.ts";
 import { type MaskedTensor, ServerTensors } from "../plan/tensors.ts";
+import type { GateWatch } from "../run/party.ts";
 import type { Channel } from "../wire/channel.ts";
 import { frameBytes } from "../wire/frame.ts";
 import { expect, greet, tell, toHex } from "./messages.ts";
@@ -37,6 +38,8 @@ export interface ServerOptions {
   readonly timeoutMs?: number;
   /** Sessions at one time; more are refused with E_BUSY. Default 8. */
   readonly maxSessions?: number;
+  /** Sees the gates' online parts, of all sessions: for measurements. */
+  readonly watch?: GateWatch | undefined;
 }
 
 type FullOptions = Required<ServerOptions>;
@@ -76,6 +79,7 @@ export class Server {
       seeds: freshSeeds,
       timeoutMs: 120_000,
       maxSessions: 8,
+      watch: undefined,
       ...given,
       // The order of its keys is a part of the digests that all three compare.
       config: parseConfig(given.config),
@@ -156,7 +160,8 @@ export class Server {
       await tell(dealer, { type: "session", session, model, options, digest, functionPrg });
       await expect(dealer, "ready", timeoutMs);
       await tell(channel, { type: "opened", modelBytes: this.#served.maskedBytes });
-      const shared = { kernels, tensors, timeoutMs, store, functionPrg };
+      const { watch } = this.#options;
+      const shared = { kernels, tensors, timeoutMs, store, functionPrg, watch };
       await new ServerSession(shared, { channel, dealer, plan, session }).run();
     } finally {
       await dealer.close();

@@ -60,17 +60,28 @@ export function computeCost(segments: readonly NumberedSegment[], ringBits = 64)
   return { multiplyAdds };
 }
 
+/** What a gate puts into a message. */
+export interface SentItem {
+  readonly segment: number;
+  readonly gate: number;
+  /** Without the item's header. */
+  readonly bytes: number;
+}
+
 /** Groups of segments that C starts together: a group only when the one before is done. */
 export type ClientGroups = readonly (readonly NumberedSegment[])[];
 
 /**
- * The online messages of a run. S starts a group as soon as it is done with the one before; C may
+ * The online messages of a run. They are run with stand-ins of a byte; sizes are the gates'. S
+ * starts a group as soon as it is done with the one before; C may
  * start later, after it has seen logits (see party/client.ts), as the groups say.
  */
 export function onlineCost(options: {
   serverGroups: readonly (readonly NumberedSegment[])[];
   clientGroups: ClientGroups;
   ringBits?: number;
+  /** Sees what each message holds as it is sent. */
+  onMessage?: (from: "client" | "server", items: readonly SentItem[]) => void;
 }): OnlineCost {
   const ringBits = options.ringBits ?? 64;
   const client = new Feeder("client", options.clientGroups, ringBits);
@@ -85,8 +96,10 @@ export function onlineCost(options: {
     for (;;) {
       const payload = party.scheduler.takeOutbox();
       if (!payload) return;
-      sent.push(payload.length);
+      const items = party.takeSent();
+      sent.push(itemsBytes(items.map(({ bytes }) => bytes)));
       queue.push(payload);
+      options.onMessage?.(party.name, items);
       party.scheduler.advancePatient();
       party.advance();
     }
@@ -119,14 +132,17 @@ function exchangesAt(party: "client" | "server", { online, crossed }: GateCost) 
   return online.map((_, i) => online[i ^ 1]!);
 }
 
+const standIn = new Uint8Array(1);
+
 /** One party that runs groups of segments, each when the one before is done. */
 class Feeder {
   readonly scheduler = new Scheduler();
-  readonly #party: "client" | "server";
+  readonly name: "client" | "server";
   readonly #groups: readonly (readonly NumberedSegment[])[];
   readonly #ringBits: number;
   readonly #states = new Set<string>();
-  #blank = new Uint8Array(0);
+  /** What waits in the outbox, with its true sizes. */
+  #sent: SentItem[] = [];
   #next = 0;
 
   constructor(
@@ -134,15 +150,16 @@ class Feeder {
     groups: readonly (readonly NumberedSegment[])[],
     ringBits: number,
   ) {
-    this.#party = party;
+    this.name = party;
     this.#groups = groups;
     this.#ringBits = ringBits;
   }
 
-  /** A view of one buffer: payloads are copied from it. */
-  #zeros(length: number): Uint8Array {
-    if (length > this.#blank.length) this.#blank = new Uint8Array(length);
-    return this.#blank.subarray(0, length);
+  /** What the payload that was just taken stands for. */
+  takeSent(): SentItem[] {
+    const sent = this.#sent;
+    this.#sent = [];
+    return sent;
   }
 
   get finished(): boolean {
@@ -173,14 +190,18 @@ class Feeder {
         const loaded = loadedBy(gate);
         return loaded === undefined || this.#states.has(loaded);
       },
-      start: () => this.#script(gate, wires),
+      start: () => this.#script(segment.id, gate, wires),
     }));
   }
 
-  *#script(gate: GateSpec, wires: Set<number>): Online {
-    for (const { from, bytes } of exchangesAt(this.#party, costOf(gate, this.#ringBits))) {
-      if (from === this.#party) yield { send: this.#zeros(bytes) };
-      else yield { receive: bytes };
+  *#script(segment: number, gate: GateSpec, wires: Set<number>): Online {
+    for (const { from, bytes } of exchangesAt(this.name, costOf(gate, this.#ringBits))) {
+      if (from !== this.name) {
+        yield { receive: standIn.length };
+        continue;
+      }
+      this.#sent.push({ segment, gate: gate.id, bytes });
+      yield { send: standIn };
     }
     wires.add(gate.output);
     if (gate.kind === "store" || gate.kind === "cache") this.#states.add(gate.name);

@@ -4,6 +4,7 @@
 import type {
   GateBase,
   OfflineClientContext,
+  Online,
   OnlineClientContext,
   ServerContext,
   Tensors,
@@ -21,6 +22,9 @@ import type { Job } from "./scheduler.ts";
 
 export type ClientStates = Map<string, ClientWire>;
 export type ServerStates = Map<string, ServerWire>;
+
+/** Stands between a gate's online part and whoever runs it: for measurements. */
+export type GateWatch = (segment: NumberedSegment, gate: GateSpec, online: Online) => Online;
 
 /**
  * What C knows of a segment before its input exists, and needs then: wires' masks and offline
@@ -97,8 +101,9 @@ export function clientSegment(options: {
   states: ClientStates;
   /** C's private inputs by name. */
   ids?: ReadonlyMap<string, readonly number[]>;
+  watch?: GateWatch | undefined;
 }): ClientSegment {
-  const { ring, segment, wires, functionPrg } = options;
+  const { ring, segment, wires, functionPrg, watch = unwatched } = options;
   const context: OnlineClientContext = {
     ring,
     wires,
@@ -119,10 +124,12 @@ export function clientSegment(options: {
       patient: isEager(gate),
       has: (wire: number) => wires.has(wire),
       ready: () => gate.inputs.every((id) => wires.has(id)) && cached(gate, options.states),
-      start: () => gateOf(gate).client(gate, context),
+      start: () => watch(segment, gate, gateOf(gate).client(gate, context)),
     }));
   return { context, jobs };
 }
+
+const unwatched: GateWatch = (_segment, _gate, online) => online;
 
 /** The carried wires that a cache waits for and makes. */
 function carried(gate: { after: string | undefined; name: string } | undefined) {
@@ -149,8 +156,9 @@ export function serverJobs(options: {
   functionPrg: FunctionPrg;
   dealt: ItemStore;
   uploaded: ItemStore;
+  watch?: GateWatch | undefined;
 }): Job[] {
-  const { segment, states } = options;
+  const { segment, states, watch = unwatched } = options;
   const context: ServerContext = {
     ring: options.ring,
     segment: segment.id,
@@ -174,7 +182,7 @@ export function serverJobs(options: {
       gate.inputs.every((id) => context.wires.has(id)) &&
       (gate.kind !== "load" || states.has(gate.name)) &&
       cached(gate, states),
-    start: () => gateOf(gate).server(gate, context),
+    start: () => watch(segment, gate, gateOf(gate).server(gate, context)),
   }));
 }
 

@@ -22,6 +22,7 @@ import { interruptible, stopSignal } from "../network.ts";
 import { integer, nextOption, real } from "../options.ts";
 import { bytes, note, printJson, table } from "../output.ts";
 import { type Family, startParties, withFamily } from "../processes.ts";
+import { addBenchPaper } from "./bench-paper.ts";
 import { addBenchRun } from "./bench-run.ts";
 
 interface StepFlags extends ModelFlags {
@@ -45,6 +46,7 @@ export function addBench(root: Command): void {
   addBenchRun(bench);
   addStep(bench);
   addSessions(bench);
+  addBenchPaper(bench);
   addCompare(bench);
 }
 

@@ -58,7 +58,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   const log = pino({ name: "server" }, pino.destination(2));
   const stop = stopSignal();
   tlsOf(flags); // what is wrong with it should show before the model is read
-  const profile = measuring(flags);
+  const { profile, gates } = measuring(flags);
   const floatKernels = await loadFloatKernels();
   const model = servable(await loadModel(flags.model), floatKernels);
   const { config, weights, tokenizer } = model;
@@ -73,6 +73,7 @@ async function serve(flags: ServeFlags): Promise<void> {
     store: flags.bundles === undefined ? memoryStore() : await fileStore(flags.bundles),
     timeoutMs: flags.timeout * 1000,
     maxSessions: flags.maxSessions,
+    watch: gates?.watch,
   });
   await server.register();
   const serve = (channel: Channel) => {

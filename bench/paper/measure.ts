@@ -1,0 +1,224 @@
+// Runs a method's generations against a dealer and a server of their own, and counts what each part
+// of the model took. That bytes and round trips are those of the plan is checked each time.
+
+import { cpus } from "node:os";
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  type Channel,
+  Client,
+  ensure,
+  floatBench,
+  loadFloatKernels,
+  type Model,
+  type Part,
+  parts,
+  planGeneration,
+  predictParts,
+  type RingKernels,
+  type SegmentCost,
+  type SegmentProgress,
+} from "../../src/index.ts";
+import { promptOf } from "../measure.ts";
+import type { ProcessReport } from "../profile.ts";
+import { totalsOf } from "./cells.ts";
+import { type Costs, optionsOf, sumCosts } from "./costs.ts";
+import { type GateReport, GateTimes, type Moments } from "./gate-times.ts";
+import { type Method, PREFIX } from "./methods.ts";
+import type { Counted, Mark, Measurement, Run, Spoken } from "./result.ts";
+
+/** A server that counts its gates, and a dealer. */
+export interface CountingParties {
+  readonly connectServer: () => Promise<Channel>;
+  readonly connectDealer: () => Promise<Channel>;
+  /** What the server counted since the last reset. */
+  report(): Promise<ProcessReport>;
+  reset(): Promise<void>;
+}
+
+export interface MeasureOptions {
+  readonly parties: CountingParties;
+  readonly model: Model;
+  readonly method: Method;
+  readonly kernels: RingKernels;
+}
+
+/** Of a sampled run: two steps after the prompt. */
+export const SAMPLE_TOKENS = 3;
+const WARM_UP_TOKENS = 3;
+
+interface Size {
+  readonly promptTokens: number;
+  readonly tokens: number;
+}
+
+type Moment = Readonly<Record<string, Moments>>;
+
+/** Runs with a client and gate times of their own. */
+export class Runner {
+  readonly #options: MeasureOptions;
+  readonly #gates = new GateTimes();
+  readonly #client: Client;
+  readonly #moments: { client: Moment[]; server: Moment[] } = { client: [], server: [] };
+
+  constructor(options: MeasureOptions) {
+    this.#options = options;
+    this.#client = new Client({ kernels: options.kernels, watch: this.#gates.watch });
+  }
+
+  get moments(): Measurement["moments"] {
+    const { client, server } = this.#moments;
+    return { client: joined(client), server: joined(server) };
+  }
+
+  /** Loads code and matrices; counts nothing. */
+  async warmUp(): Promise<void> {
+    await this.#generate({ promptTokens: PREFIX, tokens: WARM_UP_TOKENS });
+  }
+
+  async run(size: Size): Promise<{ run: Run; text: string; tokens: readonly number[] }> {
+    const { parties, model, method } = this.#options;
+    const plan = await planGeneration(model.config, optionsOf(model.config, method, size));
+    const { segments, framing } = predictParts(plan);
+    await parties.reset();
+    this.#gates.reset();
+    const progress: SegmentProgress[] = [];
+    const generation = await this.#generate(size, (mark) => void progress.push(mark));
+    const [atClient, { gates: atServer }] = [this.#gates.report(), await parties.report()];
+    ensure(atServer, "E_INTERNAL", "the server did not count its gates");
+    this.#moments.client.push(atClient.moments);
+    this.#moments.server.push(atServer.moments);
+    const { online, offline } = generation;
+    const costs = sumCosts(segments);
+    const marks = progress.map(markOf);
+    const whole = {
+      seconds: online.seconds,
+      roundTrips: online.roundTrips,
+      onlineBytes: online.clientSentBytes + online.serverSentBytes,
+    };
+    const offlineBytes =
+      offline.dealerToServerBytes + offline.dealerToClientBytes + offline.clientToServerBytes;
+    checkCosts({ ...costs, framing }, { ...whole, offlineBytes });
+    const sides = [atClient, atServer];
+    const later = segments.filter(({ segment }) => segment.kind !== "prompt");
+    const prompt = marks.findLast(({ kind }) => kind === "prompt")!;
+    const after = {
+      seconds: whole.seconds - prompt.seconds,
+      roundTrips: whole.roundTrips - prompt.roundTrips,
+      onlineBytes: whole.onlineBytes - prompt.bytes,
+    };
+    const run: Run = {
+      ...size,
+      all: counted(segments, sides, whole),
+      steps: counted(later, sides, after),
+      offline: {
+        seconds: offline.seconds,
+        bytes: offlineBytes,
+        multiplyAdds: costs.multiplyAdds,
+      },
+      marks,
+    };
+    return { run, text: generation.text, tokens: generation.tokens };
+  }
+
+  #generate({ promptTokens, tokens }: Size, onSegment?: (progress: SegmentProgress) => void) {
+    const { parties, method } = this.#options;
+    return this.#client.generate({
+      connectServer: parties.connectServer,
+      connectDealer: parties.connectDealer,
+      prompt: promptOf(promptTokens),
+      maxTokens: tokens,
+      ignoreEnd: true,
+      next: method.next,
+      ahead: 0,
+      ...(onSegment && { onSegment }),
+    });
+  }
+}
+
+function markOf({ segment, onlineMs, roundTrips, ...bytes }: SegmentProgress): Mark {
+  return {
+    segment: segment.id,
+    kind: segment.kind,
+    start: segment.kind === "head" ? segment.states[0] : segment.start,
+    seconds: onlineMs / 1000,
+    roundTrips,
+    bytes: bytes.sentBytes + bytes.receivedBytes,
+  };
+}
+
+/** @throws E_INTERNAL when the run sent something else than the plan says */
+function checkCosts(
+  costs: Costs,
+  sent: {
+    readonly roundTrips: number;
+    readonly onlineBytes: number;
+    readonly offlineBytes: number;
+  },
+): void {
+  const planned = totalsOf(costs);
+  for (const key of ["roundTrips", "onlineBytes", "offlineBytes"] as const) {
+    const message = `${key}: ${sent[key]} were counted, ${planned[key]} follow from the plan`;
+    ensure(planned[key] === sent[key], "E_INTERNAL", message);
+  }
+}
+
+function counted(
+  segments: readonly SegmentCost[],
+  sides: readonly GateReport[],
+  whole: Omit<Counted, "compute" | "tasks">,
+): Counted {
+  const ids = new Set(segments.map(({ id }) => id));
+  const compute = Object.fromEntries(parts.map((part) => [part, 0])) as Record<Part, number>;
+  for (const { segment, part, seconds } of sides.flatMap(({ times }) => times)) {
+    if (ids.has(segment)) compute[part] += seconds;
+  }
+  return { ...whole, compute, tasks: sumCosts(segments).tasks };
+}
+
+function joined(each: readonly Moment[]): Record<string, Moments> {
+  const out: Record<string, Moments> = {};
+  for (const [task, { n, w, s, ww, ws }] of each.flatMap((moments) => Object.entries(moments))) {
+    const a = out[task] ?? { n: 0, w: 0, s: 0, ww: 0, ws: 0 };
+    out[task] = { n: a.n + n, w: a.w + w, s: a.s + s, ww: a.ww + ww, ws: a.ws + ws };
+  }
+  return out;
+}
+
+/** The same model's text in the clear, in float32. */
+export async function spokenBeside(
+  { model, method }: Pick<MeasureOptions, "model" | "method">,
+  { promptTokens, tokens: maxTokens }: Size,
+  secure: { readonly text: string; readonly tokens: readonly number[] },
+): Promise<Spoken> {
+  const bench = floatBench(model, await loadFloatKernels());
+  const { text, tokens } = await bench({
+    prompt: promptOf(promptTokens),
+    maxTokens,
+    ignoreEnd: true,
+    next: method.next,
+  });
+  return { ...secure, floatText: text, floatTokens: tokens };
+}
+
+const LOOK_MS = 200;
+
+/** Cores that were busy while this process waited. */
+export async function busyCores(): Promise<number> {
+  const before = cpuTimes();
+  await delay(LOOK_MS);
+  const after = cpuTimes();
+  const [idle, all] = [after.idle - before.idle, after.all - before.all];
+  return all > 0 ? cpus().length * (1 - idle / all) : 0;
+}
+
+function cpuTimes(): { idle: number; all: number } {
+  let [idle, all] = [0, 0];
+  for (const { times } of cpus()) {
+    idle += times.idle;
+    all += Object.values(times).reduce((sum, time) => sum + time, 0);
+  }
+  return { idle, all };
+}
+
+/** Cores of others from which on the machine is called busy. */
+export const BUSY_CORES = 0.3;

@@ -1,0 +1,453 @@
+// The study: which methods run on which networks, what is measured of them, and which cells follow.
+// What has been measured is kept after each measurement, so that a study goes on where it ended.
+
+import {
+  MergenError,
+  type Model,
+  type ModelConfig,
+  planGeneration,
+  predictParts,
+  type RingKernels,
+} from "../../src/index.ts";
+import { thisMachine } from "../machine.ts";
+import {
+  agreementOf,
+  type CellPlace,
+  modelledCell,
+  runCell,
+  sampledCell,
+  withoutForm,
+} from "./cells.ts";
+import { type Costs, costsOf, optionsOf, stretchedCosts, sumCosts } from "./costs.ts";
+import {
+  BUSY_CORES,
+  busyCores,
+  type CountingParties,
+  Runner,
+  SAMPLE_TOKENS,
+  spokenBeside,
+} from "./measure.ts";
+import { BASELINE, type Method, methodOf, PREFIX } from "./methods.ts";
+import { ratesOf, unknownTasks } from "./rates.ts";
+import {
+  type Agreement,
+  type Cell,
+  type Measurement,
+  type ModelSize,
+  type NetworkName,
+  PAPER_FORMAT,
+  type PaperResult,
+  type Rates,
+  type Run,
+  type Settings,
+  sizeName,
+} from "./result.ts";
+
+/** What the study needs of its surroundings. */
+export interface PaperContext {
+  readonly kernels: RingKernels;
+  readonly kernelsName: string;
+  /** A model with random weights, the same ones for all methods of one kind of module. */
+  model(wanted: {
+    readonly method: Method;
+    readonly size: ModelSize;
+    readonly positions: number;
+  }): Promise<{ readonly folder: string; readonly model: Model }>;
+  withParties<T>(
+    folder: string,
+    network: NetworkName,
+    work: (parties: CountingParties) => Promise<T>,
+  ): Promise<T>;
+  note(text: string): void;
+  progress(done: number, total: number): void;
+  save(result: PaperResult): Promise<void>;
+}
+
+export interface StudyOptions {
+  readonly settings: Settings;
+  readonly context: PaperContext;
+  /** Where an earlier run ended. */
+  readonly previous?: PaperResult | undefined;
+  /** In the place of rates that are measured here. */
+  readonly rates?: { readonly rates: Rates; readonly from: string } | undefined;
+  readonly remark?: string | undefined;
+}
+
+/** Layers and words of the models that a quick study runs. */
+const CUT_LAYERS = 2;
+const CUT_WORDS = 2048;
+/** Positions of a quick study's runs, and how many lengths it samples. */
+export const QUICK_POSITIONS = 16;
+const QUICK_SAMPLES = 3;
+/** Of a model that says whether a method has a secure form. */
+const TRIAL: ModelSize = { shape: "tiny" };
+const TRIAL_POSITIONS = 8;
+/** The length of the paper's tables. */
+const TABLE_LENGTH = 128;
+
+/** A shape as a quick study runs it: cut down, or itself where it is small. */
+export function cutDown(shape: string): ModelSize {
+  if (shape === "tiny" || shape === "e2e") return { shape };
+  return { shape, layers: CUT_LAYERS, vocabulary: CUT_WORDS };
+}
+
+/** The length at which sizes are compared. */
+export function tableLength({ lengths }: Pick<Settings, "lengths">): number {
+  return lengths.includes(TABLE_LENGTH) ? TABLE_LENGTH : lengths[0]!;
+}
+
+interface Job {
+  readonly method: Method;
+  readonly model: ModelSize;
+  readonly network: NetworkName;
+  readonly kind: Measurement["kind"];
+  readonly length: number;
+  /** Of the model. */
+  readonly positions: number;
+  readonly samples: number;
+}
+
+const idOf = ({ method, model, network, kind, length }: Job): string =>
+  [method.name, sizeName(model), network, kind, length].join("/");
+
+/** Runs what has not been run, and makes all cells. */
+export async function runStudy(options: StudyOptions): Promise<PaperResult> {
+  return new Study(options).run();
+}
+
+class Study {
+  readonly #options: StudyOptions;
+  readonly #settings: Settings;
+  readonly #context: PaperContext;
+  /** Why methods have no secure form. */
+  readonly #refused = new Map<string, string>();
+  readonly #measurements: Measurement[];
+  readonly #startedAt: string;
+  readonly #machine = thisMachine();
+  readonly #costs = new Map<string, Promise<Costs>>();
+  readonly #configs = new Map<string, Promise<ModelConfig>>();
+
+  constructor(options: StudyOptions) {
+    this.#options = options;
+    this.#settings = options.settings;
+    this.#context = options.context;
+    this.#measurements = [...(options.previous?.measurements ?? [])];
+    this.#startedAt = options.previous?.startedAt ?? new Date().toISOString();
+  }
+
+  async run(): Promise<PaperResult> {
+    const { context } = this.#options;
+    await this.#tryForms();
+    const jobs = this.#jobs();
+    const known = new Set(this.#measurements.map(({ id }) => id));
+    let done = jobs.filter((job) => known.has(idOf(job))).length;
+    if (done > 0) context.note(`${done} of ${jobs.length} measurements are there`);
+    context.progress(done, jobs.length);
+    for (const job of jobs) {
+      if (known.has(idOf(job)) || this.#refused.has(job.method.name)) continue;
+      await this.#take(job);
+      await context.save(this.#result([], [], undefined));
+      context.progress(++done, jobs.length);
+    }
+    const rates = this.#options.rates?.rates ?? ratesOf(this.#measurements);
+    const cells = await this.#cells(rates);
+    const result = this.#result(cells, await this.#agreements(), rates);
+    await context.save(result);
+    return result;
+  }
+
+  #result(
+    cells: readonly Cell[],
+    agreements: readonly Agreement[],
+    rates: Rates | undefined,
+  ): PaperResult {
+    const { remark, rates: given, context } = this.#options;
+    return {
+      format: PAPER_FORMAT,
+      machine: this.#machine,
+      kernels: context.kernelsName,
+      settings: this.#settings,
+      ...(remark !== undefined && { remark }),
+      startedAt: this.#startedAt,
+      busy: this.#measurements.some((each) => each.busyCores > BUSY_CORES),
+      finished: rates !== undefined,
+      measurements: this.#measurements,
+      rates,
+      ...(given && { ratesFrom: given.from }),
+      cells,
+      agreements,
+    };
+  }
+
+  get #methods(): Method[] {
+    return this.#settings.methods.map(methodOf);
+  }
+
+  // ---- what has a secure form ------------------------------------------------------------------
+
+  async #tryForms(): Promise<void> {
+    for (const method of this.#methods) await this.#tryForm(method, TRIAL, TRIAL_POSITIONS);
+  }
+
+  /** Plans a small generation of it. */
+  async #tryForm(method: Method, size: ModelSize, positions: number): Promise<void> {
+    try {
+      const config = await this.#configOf(method, size, positions);
+      await costsOf(config, method, Math.min(positions, TRIAL_POSITIONS));
+    } catch (error) {
+      this.#refuse(method, error);
+    }
+  }
+
+  /** @throws whatever it is, unless it says that there is no such plan */
+  #refuse({ name, title }: Method, error: unknown): void {
+    const planned = error instanceof MergenError && ["E_PLAN", "E_CONFIG"].includes(error.code);
+    if (!planned) throw error;
+    this.#context.note(`${title}: no secure form yet: ${error.message}`);
+    this.#refused.set(name, error.message);
+  }
+
+  #configOf(method: Method, size: ModelSize, positions: number): Promise<ModelConfig> {
+    const key = `${method.name} ${sizeName(size)} ${positions}`;
+    const known = this.#configs.get(key);
+    if (known) return known;
+    const made = this.#context.model({ method, size, positions }).then(({ model }) => model.config);
+    this.#configs.set(key, made);
+    return made;
+  }
+
+  // ---- measurements ----------------------------------------------------------------------------
+
+  /** Length and size of what a quick study runs, and of what rates are measured on. */
+  get #small() {
+    const { lengths, shapes } = this.#settings;
+    const length = Math.min(QUICK_POSITIONS, ...lengths);
+    const positions = Math.max(QUICK_POSITIONS, length);
+    return { model: cutDown(shapes[0]!), length, positions };
+  }
+
+  #jobs(): Job[] {
+    const { quick, modelOnly, networks, full, samples, shapes, lengths } = this.#settings;
+    const fitting = this.#methods.filter(({ name }) => !this.#refused.has(name));
+    if (modelOnly) return this.#rateJobs();
+    const jobs: Job[] = [];
+    if (quick) {
+      const small = { ...this.#small, samples: Math.min(samples, QUICK_SAMPLES) };
+      for (const network of networks) {
+        for (const method of fitting) {
+          const short = network !== "wan" || method.name === full;
+          if (short) jobs.push({ ...small, method, network, kind: "full" });
+          if (method.name === full) jobs.push({ ...small, method, network, kind: "sample" });
+        }
+      }
+      return jobs;
+    }
+    const positions = Math.max(...lengths);
+    for (const network of networks) {
+      for (const shape of shapes) {
+        for (const method of fitting) {
+          const common = { method, network, model: { shape }, samples, positions };
+          const isBase = shape === shapes[0];
+          const length = isBase ? positions : tableLength(this.#settings);
+          jobs.push({ ...common, kind: "sample", length });
+          if (!isBase || method.name !== full) continue;
+          jobs.push({ ...common, kind: "full", length: tableLength(this.#settings) });
+        }
+      }
+    }
+    return jobs;
+  }
+
+  /** Both kinds of modules have all kinds of gates between them. */
+  #rateJobs(): Job[] {
+    if (this.#options.rates) return [];
+    return [BASELINE, "merge"].map((name) => ({
+      ...{ ...this.#small, samples: QUICK_SAMPLES, method: methodOf(name) },
+      ...{ network: "loopback", kind: "sample" },
+    }));
+  }
+
+  async #take(job: Job): Promise<void> {
+    const { context } = this.#options;
+    const { method, model: size, network, kind, length, positions } = job;
+    context.note(`${method.title}, ${sizeName(size)}, ${network}, ${kind}`);
+    try {
+      const { folder, model } = await context.model({ method, size, positions });
+      const prompts = kind === "full" ? [PREFIX] : await this.#sampleLengths(job, model.config);
+      const busy = await busyCores();
+      const measured = await context.withParties(folder, network, async (parties) => {
+        const { kernels } = context;
+        const runner = new Runner({ parties, model, method, kernels });
+        await runner.warmUp();
+        const runs: Run[] = [];
+        let said: { text: string; tokens: readonly number[] } | undefined;
+        for (const promptTokens of prompts) {
+          const tokens = kind === "full" ? length - PREFIX : SAMPLE_TOKENS;
+          const { run, ...spoken } = await runner.run({ promptTokens, tokens });
+          runs.push(run);
+          said = spoken;
+        }
+        return { runs, said: said!, moments: runner.moments };
+      });
+      const { runs, said, moments } = measured;
+      const spoken =
+        kind === "full" && network === "loopback"
+          ? await spokenBeside({ model, method }, runs[0]!, said)
+          : undefined;
+      if (spoken) this.#noteSpoken(method, spoken);
+      this.#measurements.push({
+        id: idOf(job),
+        method: method.name,
+        model: size,
+        network,
+        kind,
+        length,
+        runs,
+        moments,
+        ...(spoken && { spoken }),
+        busyCores: busy,
+      });
+    } catch (error) {
+      this.#refuse(method, error);
+    }
+  }
+
+  #noteSpoken(method: Method, { tokens, floatTokens }: NonNullable<Measurement["spoken"]>): void {
+    const short = (ids: readonly number[]) => ids.slice(0, 8).join(" ");
+    const same = tokens.filter((token, i) => token === floatTokens[i]).length;
+    this.#context.note(
+      `  ${method.title}: tokens ${short(tokens)}; in the clear ${short(floatTokens)}; ` +
+        `${same} of ${tokens.length} alike`,
+    );
+  }
+
+  /** Evenly spaced prompts, as long as their offline bytes allow. */
+  async #sampleLengths({ method, length, samples }: Job, config: ModelConfig): Promise<number[]> {
+    // The model keeps room for its usual texts.
+    const longest = config.positionCount - config.generation.maxTokens + 1;
+    let most = Math.max(PREFIX, Math.min(length - SAMPLE_TOKENS, longest));
+    const { sampleBytes } = this.#settings;
+    while (most > PREFIX && (await promptBytes(config, method, most)) > sampleBytes) {
+      most = Math.max(PREFIX, Math.floor(0.75 * most));
+    }
+    const step = (most - PREFIX) / Math.max(1, samples - 1);
+    const all = Array.from({ length: samples }, (_, i) => Math.round(PREFIX + i * step));
+    return [...new Set(all)];
+  }
+
+  // ---- cells -----------------------------------------------------------------------------------
+
+  #found(kind: Measurement["kind"], place: CellPlace): Measurement | undefined {
+    return this.#measurements.find(
+      (each) =>
+        each.kind === kind &&
+        each.method === place.method &&
+        each.network === place.network &&
+        sizeName(each.model) === sizeName(place.model) &&
+        (kind === "sample" || each.length === place.length),
+    );
+  }
+
+  async #cells(rates: Rates): Promise<Cell[]> {
+    const { quick, modelOnly, networks, shapes, lengths } = this.#settings;
+    const places: CellPlace[] = [];
+    const add = (model: ModelSize, length: number) => {
+      for (const network of networks) {
+        for (const { name } of this.#methods) places.push({ method: name, model, length, network });
+      }
+    };
+    const small = this.#small;
+    const whole = (shape: string): ModelSize => ({ shape });
+    if (quick && !modelOnly) add(small.model, small.length);
+    for (const shape of shapes) {
+      for (const length of shape === shapes[0] ? lengths : [tableLength(this.#settings)]) {
+        const listed = quick && sizeName(small.model) === shape && small.length === length;
+        if (!listed) add(whole(shape), length);
+      }
+    }
+    const cells: Cell[] = [];
+    for (const place of places) cells.push(await this.#cell(place, rates));
+    return cells;
+  }
+
+  async #cell(place: CellPlace, rates: Rates): Promise<Cell> {
+    const refused = this.#refused.get(place.method);
+    if (refused !== undefined) return withoutForm(place, refused);
+    try {
+      const costs = await this.#costsOf(place);
+      const full = this.#found("full", place);
+      if (full) return runCell(place, costs, full);
+      const measurement = this.#found("sample", place);
+      if (measurement) return sampledCell(place, costs, { measurement, rates });
+      const unknown = unknownTasks(rates, costs.tasks);
+      const cell = modelledCell(place, costs, rates);
+      if (unknown.length === 0) return cell;
+      return {
+        ...cell,
+        reason: `no rate is known of ${unknown.join(", ")}: they count as nothing`,
+      };
+    } catch (error) {
+      this.#refuse(methodOf(place.method), error);
+      return withoutForm(place, this.#refused.get(place.method)!);
+    }
+  }
+
+  /** Exact for models that are there; else with the stated numbers of a small one. */
+  async #costsOf({ method: name, model, length }: CellPlace): Promise<Costs> {
+    const method = methodOf(name);
+    const { quick, modelOnly, lengths } = this.#settings;
+    const small = this.#small;
+    const isSmall = sizeName(model) === sizeName(small.model);
+    if (!quick && !modelOnly) {
+      const config = await this.#configOf(method, model, Math.max(...lengths));
+      return this.#once(config, `${name} ${sizeName(model)} ${length}`, () =>
+        costsOf(config, method, length),
+      );
+    }
+    const config = await this.#configOf(method, small.model, small.positions);
+    if (isSmall && length <= small.positions) return costsOf(config, method, length);
+    return this.#once(config, `${sizeName(model)} ${length}`, () =>
+      stretchedCosts(config, { method, size: model, length, positions: Math.max(...lengths) }),
+    );
+  }
+
+  /** The same costs for all networks, and for methods that differ in name alone. */
+  #once(config: ModelConfig, key: string, make: () => Promise<Costs>): Promise<Costs> {
+    const { recipe: _name, ...rest } = config;
+    const whole = `${key} ${JSON.stringify(rest)}`;
+    const known = this.#costs.get(whole);
+    if (known) return known;
+    const made = make();
+    this.#costs.set(whole, made);
+    return made;
+  }
+
+  async #agreements(): Promise<Agreement[]> {
+    const { full: method, networks } = this.#settings;
+    const found: Agreement[] = [];
+    for (const network of networks) {
+      for (const full of this.#measurements) {
+        if (full.kind !== "full" || full.method !== method || full.network !== network) continue;
+        const place = { method, model: full.model, length: full.length, network };
+        const sample = this.#found("sample", place);
+        if (!sample) continue;
+        found.push(agreementOf(place, await this.#costsOf(place), { full, sample }));
+      }
+    }
+    return found;
+  }
+}
+
+async function promptBytes(
+  config: ModelConfig,
+  method: Method,
+  promptTokens: number,
+): Promise<number> {
+  const plan = await planGeneration(
+    config,
+    optionsOf(config, method, { promptTokens, tokens: SAMPLE_TOKENS }),
+  );
+  const { segments } = predictParts(plan);
+  const { parts: of } = sumCosts(segments);
+  return Object.values(of).reduce((sum, { offlineBytes }) => sum + offlineBytes, 0);
+}
