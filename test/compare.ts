@@ -683,6 +683,7 @@ class ShadowRun {
       case "piecewise":
       case "rope":
       case "rowDifference":
+      case "rowShift":
       case "rowSum":
       case "scores":
       case "unmask":

@@ -35,9 +35,11 @@ import { type Reveal, reveal } from "./reveal.ts";
 import {
   type Rope,
   type RowDifference,
+  type RowShift,
   type RowSum,
   rope,
   rowDifference,
+  rowShift,
   rowSum,
   type Unmask,
   unmask,
@@ -67,6 +69,7 @@ export type GateSpec =
   | Reveal
   | Rope
   | RowDifference
+  | RowShift
   | RowSum
   | Scores
   | Slice
@@ -98,6 +101,7 @@ const gates: { readonly [K in GateSpec["kind"]]: Gate<Extract<GateSpec, { kind: 
   reveal,
   rope,
   rowDifference,
+  rowShift,
   rowSum,
   scores,
   slice,

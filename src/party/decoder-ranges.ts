@@ -2,12 +2,13 @@
 // what config.json states about them.
 
 import { schedule } from "../generate/schedule.ts";
-import type { Op } from "../graph/ops.ts";
+import type { AttentionForm, Op } from "../graph/ops.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { Model } from "../model/checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { Random } from "../model/random.ts";
 import { provenRanges, statedRanges } from "../plan/ranges.ts";
+import { attentionWeights } from "../run/attention-weights.ts";
 import type { FloatProgram } from "../run/float.ts";
 import { FloatDecoder } from "./float-decoder.ts";
 import { LOGITS } from "./plan.ts";
@@ -68,7 +69,9 @@ function observe({ graph, values }: FloatProgram, seen: Map<string, [number, num
     names.set(op.out, name);
     if (op.kind === "rmsNorm")
       meanSquares(values[op.x]!, op.shape.at(-1)!, (x) => note(name, x, x));
-    else if (op.kind === "linear" || op.kind === "rope" || op.kind === "matmul") {
+    else if (op.kind === "attentionWeights") {
+      sumsOf(op.form, values[op.x]!, op.shape, (x) => note(name, x, x));
+    } else if (op.kind === "linear" || op.kind === "rope" || op.kind === "matmul") {
       note(name, 0, peakOf(values[op.out]!));
     }
   }
@@ -87,6 +90,8 @@ function nameOf(op: Op, ops: readonly Op[], names: ReadonlyMap<number, string>) 
     case "splitHeads":
     case "scale":
       return names.get(op.x);
+    case "attentionWeights":
+      return names.get(op.x)?.replace(/[^.]*$/, "sum");
     case "matmul":
       return op.transposeB ? names.get(op.a)?.replace(/[^.]*$/, "score") : undefined;
     default:
@@ -100,6 +105,19 @@ function meanSquares(x: Float32Array, columns: number, note: (value: number) => 
     for (let i = at; i < at + columns; i++) sum += x[i]! * x[i]!;
     note(sum / columns);
   }
+}
+
+/** What a form of weights is divided by, of every row. */
+function sumsOf(
+  form: AttentionForm,
+  scores: Float32Array,
+  shape: readonly number[],
+  note: (value: number) => void,
+): void {
+  const [rows, columns] = [shape.at(-2)!, shape.at(-1)!];
+  const sums = new Float32Array((2 * scores.length) / columns);
+  attentionWeights(scores, form, { rows, columns }, new Float32Array(scores.length), sums);
+  for (let row = 0; row < sums.length; row += 2) note(sums[row]!);
 }
 
 function peakOf(values: Float32Array): number {

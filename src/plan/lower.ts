@@ -8,6 +8,7 @@ import type { LinearMap } from "../gate/linear.ts";
 import { openBitsOf } from "../gate/open.ts";
 import type { Graph, Tensor } from "../graph/graph.ts";
 import { type Op, type OpKind, operands } from "../graph/ops.ts";
+import { weightFormOf } from "./attention-scales.ts";
 import {
   type Activation,
   activation,
@@ -29,8 +30,8 @@ import {
   stateBitsOf,
   type WireRange,
 } from "./format.ts";
+import { lowerFunction, lowerQuad } from "./lower-activation.ts";
 import { AttentionLowering, type CausalWire, type MaskedRows } from "./lower-attention.ts";
-import { activationTable, reluTable } from "./tables.ts";
 
 /** The gates of one segment, in an order in which they can run. */
 export interface LoweredSegment {
@@ -62,15 +63,6 @@ export interface StateNames {
   readonly stores: ReadonlyMap<string, { name: string; replaces: string | undefined }>;
 }
 
-/**
- * Bits that an activation's argument has fewer than other operands: its keys are most of a plan's
- * bytes, and what it rounds off averages out over the columns that follow.
- */
-const ACTIVATION_BITS_LESS = 2;
-
-/** Bits after the point that an activation's value has more than operands, where there is room. */
-const VALUE_BITS_MORE = 16;
-
 /** Scales of a model's norms by layer or name: the same in all segments, and slow to find. */
 export type NormCache = Map<number | string, NormScales>;
 
@@ -96,6 +88,7 @@ class Lowering {
   readonly #gates: GateSpec[] = [];
   readonly #values = new Map<number, Value>();
   readonly #asClient = new Map<number, Activation>();
+  readonly #builder: Builder;
   readonly #attentionParts: AttentionLowering;
   /** Carried keys and values that have their gate. */
   readonly #cached = new Set<string>();
@@ -114,9 +107,12 @@ class Lowering {
       open: (x, how) => this.#open(x, how),
       upperBitsOf: (wire) => this.#upperBitsOf(wire),
       bound: (name) => this.#boundOf(name),
+      range: (name) => this.#namedRange(name),
+      residualRoom: () => this.#residualRoom(),
       weightBits: (name) => this.#weightBits(name),
     };
-    this.#attentionParts = new AttentionLowering(builder);
+    this.#builder = builder;
+    this.#attentionParts = new AttentionLowering(builder, weightFormOf(graph));
   }
 
   get #stateBits(): number {
@@ -180,10 +176,10 @@ class Lowering {
       case "rmsNorm":
         return this.#rmsNorm(op);
       case "gelu":
-        return this.#pointwise(op, op.form);
       case "silu":
       case "relu":
-        return this.#pointwise(op, op.kind);
+      case "piecewise":
+        return lowerFunction(this.#builder, this.#activation(op.x), op);
       case "splitHeads":
         return { ...this.#activation(op.x), heads: op.heads };
       case "mergeHeads":
@@ -196,11 +192,13 @@ class Lowering {
         return this.#value(op.x); // Which key head a query head reads follows from their numbers.
       case "matmul":
         return this.#matmul(op);
-      case "causalSoftmax": {
-        const scores = this.#value(op.x);
-        ensure(scores.role === "scores", "E_PLAN", "a softmax takes attention scores");
-        return this.#attentionParts.softmax(scores);
-      }
+      case "causalSoftmax":
+      case "attentionWeights":
+        return this.#attentionParts.weights(this.#scores(op.x));
+      case "causalCubes":
+        return this.#attentionParts.cubes(this.#scores(op.x));
+      case "causalScale":
+        return this.#attentionParts.scaled(this.#scores(op.x), this.#activation(op.factor));
       default:
         throw withoutGate(op.kind);
     }
@@ -431,6 +429,9 @@ class Lowering {
   // ---- nonlinear -------------------------------------------------------------------------------
 
   #quad(op: Op & { kind: "quad" }): Value {
+    if (this.#numbers.ranges) {
+      return lowerQuad(this.#builder, this.#activation(op.x), op.coefficients);
+    }
     const [c2, c1, c0] = op.coefficients;
     const leading = Math.log2(c2);
     ensure(Number.isInteger(leading), "E_PLAN", "quad: the leading coefficient is no power of two");
@@ -539,44 +540,6 @@ class Lowering {
     return this.#normalised(y, factor, scales, name);
   }
 
-  /** A function of each entry, by a table over all of its opened bits. */
-  #pointwise(op: Op & { x: number }, kind: "tanh" | "erf" | "silu" | "relu"): Value {
-    const x = this.#activation(op.x);
-    const name = x.name;
-    ensure(name !== undefined, "E_PLAN", `${op.kind} of no linear layer`);
-    const fracBits = operandBitsOf(this.#numbers) - ACTIVATION_BITS_LESS;
-    const { rows, columns } = x;
-    const shift = x.fracBits - fracBits;
-    const magnitude = this.#boundOf(name);
-    const opened = this.#open(x, { shift, squares: "none", wireName: name, magnitude });
-    const bits = this.#upperBitsOf(opened.wire);
-    const layer = name.replace(/\.[^.]*$/, "");
-    const precision = operandBitsOf(this.#numbers);
-    const valueBits = Math.min(
-      precision + VALUE_BITS_MORE,
-      this.#residualRoom() - this.#weightBits(`${layer}.o.weight`),
-    );
-    const table =
-      kind === "relu"
-        ? reluTable({ fracBits, bits }, valueBits)
-        : activationTable(kind, { fracBits, bits, precision }, valueBits);
-    const wire = this.#emit(
-      { kind: "piecewise", table, wireName: name },
-      [opened.wire],
-      rows,
-      columns,
-    );
-    return activation({
-      wire,
-      form: "shared",
-      rows,
-      columns,
-      fracBits: valueBits,
-      offline: false,
-      name,
-    });
-  }
-
   /** a b entry by entry: a gated activation. */
   #entryProduct(a: Activation, b: Activation): Value {
     const fracBits = operandBitsOf(this.#numbers);
@@ -590,7 +553,7 @@ class Lowering {
           shift: x.fracBits - fracBits,
           squares: "none",
           wireName: name,
-          magnitude: this.#boundOf(name),
+          magnitude: x.magnitude ?? this.#boundOf(name),
         },
       );
     }) as [Activation, Activation];
@@ -606,8 +569,15 @@ class Lowering {
       return this.#attentionParts.scores(this.#activation(op.a), this.#maskedRows(op.b));
     ensure(a.role === "weights", "E_PLAN", "a product of two activations that is no attention");
     const output = `${a.layer}.output.weight`;
-    const fracBits = Math.min(this.#stateBits + 8, this.#residualRoom() - this.#weightBits(output));
-    return this.#attentionParts.mix(a, this.#maskedRows(op.b), fracBits);
+    const room = this.#residualRoom() - this.#weightBits(output);
+    const bits = { usual: this.#stateBits + 8, room };
+    return this.#attentionParts.mix(a, this.#maskedRows(op.b), bits);
+  }
+
+  #scores(id: number): CausalWire {
+    const scores = this.#value(id);
+    ensure(scores.role === "scores", "E_PLAN", "attention weights are made of scores");
+    return scores;
   }
 
   /** Bits after the point that a summand of the residual stream may have. */
@@ -831,6 +801,10 @@ const lowered: ReadonlySet<OpKind> = new Set<OpKind>([
   "repeatHeads",
   "matmul",
   "causalSoftmax",
+  "attentionWeights",
+  "causalCubes",
+  "causalScale",
+  "piecewise",
 ]);
 
 function withoutGate(kind: OpKind): MergenError {

@@ -4,6 +4,8 @@
 
 import { ensure } from "../errors.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
+import type { ActivationSetting, AttentionSetting } from "../recipe/recipe.ts";
+import { activationBound, type RowBound } from "./activation-bounds.ts";
 import { NORM_EXCESS, type WireRange } from "./format.ts";
 import { spectralBound } from "./spectral.ts";
 
@@ -18,6 +20,9 @@ export interface RangedModel {
   readonly headCount: number;
   readonly kvHeadCount?: number | undefined;
   readonly vocabSize: number;
+  readonly positionCount: number;
+  readonly attention: AttentionSetting | "constant";
+  readonly activation: ActivationSetting;
   readonly block?: "gpt2" | "llama" | undefined;
   readonly rope?: unknown;
   readonly scaledQuery?: boolean | undefined;
@@ -50,7 +55,7 @@ export function provenRanges(
   const folded = config.norm.kind === "rmsnorm" && !config.norm.scale;
   ensure(folded, "E_MODEL", "bounds exist for decoders whose norms are folded: import the model");
   const model = new Bounded(config, weights, kernels);
-  for (let layer = 0; layer < config.layerCount; layer++) model.layer(`layers.${layer}`);
+  for (let layer = 0; layer < config.layerCount; layer++) model.layer(layer);
   return model.finish();
 }
 
@@ -75,15 +80,19 @@ class Bounded {
     this.#residual = (config.embeddingScale ?? 1) * greatest(table) + greatest(positions);
   }
 
-  layer(name: string): void {
-    const { hiddenSize: d, innerSize, block } = this.#config;
+  layer(index: number): void {
+    const { hiddenSize: d, innerSize, block, activation } = this.#config;
+    const name = `layers.${index}`;
     this.#norm(`${name}.attention.norm`);
     const mixed = this.#attention(`${name}.attention`);
     this.#add(`${name}.attention.output`, mixed, [d, d]);
     this.#norm(`${name}.norm`);
     const u = this.#linear(`${name}.u`, innerSize);
-    let length = u.length;
-    if (block === "llama") length *= this.#linear(`${name}.gate`, innerSize).peak;
+    const active = (row: RowBound) => activationBound(activation, index, row, innerSize);
+    const length =
+      block === "llama"
+        ? u.length * active(this.#linear(`${name}.gate`, innerSize)).peak
+        : active(u).length;
     this.#add(`${name}.o`, length, [innerSize, d]);
   }
 
@@ -116,8 +125,33 @@ class Bounded {
     const group = headCount / kvHeadCount;
     const scale = scaledQuery ? 1 : 1 / Math.sqrt(width);
     const scores = queries.map((length, h) => length * keys[Math.floor(h / group)]! * scale);
-    this.#wires.set(`${name}.score`, SLACK * greatest(scores));
+    const score = SLACK * greatest(scores);
+    this.#wires.set(`${name}.score`, score);
+    this.#sum(`${name}.sum`, score);
+    // Every form's weights are positive and sum to 1 or less.
     return SLACK * Math.sqrt(group) * Math.hypot(...values);
+  }
+
+  /** What weights are divided by, where the softmax's own bound does not do. */
+  #sum(name: string, score: number): void {
+    const { attention, positionCount } = this.#config;
+    if (typeof attention === "string") return;
+    switch (attention.kind) {
+      case "2quad":
+        this.#wires.set(name, SLACK * positionCount * (score + Math.abs(attention.shift)) ** 2);
+        return;
+      case "2relu":
+        this.#wires.set(name, SLACK * (positionCount * score + attention.eps));
+        return;
+      case "power":
+        this.#wires.set(name, SLACK * positionCount * score ** attention.exponent);
+        return;
+      case "softmax":
+      case "the-x":
+        return;
+      default:
+        attention satisfies never;
+    }
   }
 
   /** A linear layer behind a norm: max |entry|, and the length of a row. */

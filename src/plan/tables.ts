@@ -1,8 +1,19 @@
 // The tables of nonlinear gates of ordinary decoders, by public numbers. A plan has thousands of
 // gates and few tables: each is made once.
 
+import { ensure } from "../errors.ts";
 import type { PiecewiseTable } from "../gate/piecewise.ts";
-import { exp, type FitOptions, fitTable, geluOf, silu } from "./functions.ts";
+import type { ExpForm, PiecewisePolynomial } from "../graph/ops.ts";
+import {
+  exp,
+  expBy,
+  type FitOptions,
+  fitTable,
+  geluOf,
+  pieceAt,
+  polynomialAt,
+  silu,
+} from "./functions.ts";
 
 /** The argument of a table: a wire opened with these bits. */
 export interface Argument {
@@ -16,10 +27,14 @@ export interface Argument {
 const made = new Map<string, PiecewiseTable>();
 
 function once(key: readonly (string | number)[], make: () => FitOptions): PiecewiseTable {
+  return onceMade(key, () => fitTable(make()));
+}
+
+function onceMade(key: readonly (string | number)[], make: () => PiecewiseTable): PiecewiseTable {
   const name = key.join();
   const known = made.get(name);
   if (known) return known;
-  const table = fitTable(make());
+  const table = make();
   made.set(name, table);
   return table;
 }
@@ -107,4 +122,142 @@ export function reciprocalTable(argument: Argument, greatest: number): Piecewise
     argument: { fracBits, bits, least: 0n },
     fracBits: RECIPROCAL_BITS,
   }));
+}
+
+/** Edges as the first multiples of the argument's unit that lie on or above them. */
+function onUnits(edges: readonly number[], fracBits: number): number[] {
+  return edges.map((edge) => Math.ceil(edge * 2 ** fracBits) / 2 ** fracBits);
+}
+
+/**
+ * An activation by parts (0 before its first edge, x from its last on), over all of the argument's
+ * bits. Its polynomials have degrees up to 6; the table follows them, steps at edges included, by
+ * pieces of degree 2 with an error of 2^-precision: of the approximation itself, not of GELU.
+ */
+export function partsTable(
+  form: PiecewisePolynomial,
+  argument: Argument,
+  fracBits: number,
+): PiecewiseTable {
+  const { precision, bits } = argument;
+  const [first, last] = [form.pieces[0]!, form.pieces.at(-1)!];
+  const ends = first.every((c) => c === 0) && last.join() === "0,1";
+  ensure(ends, "E_PLAN", "an activation by parts that does not end as 0 and as x");
+  const name = JSON.stringify(form);
+  return once(["parts", name, argument.fracBits, bits, precision, fracBits], () => {
+    const edges = onUnits(form.edges, argument.fracBits);
+    return {
+      of: (x) => polynomialAt(pieceAt(form, x), x),
+      from: edges[0]!,
+      to: edges.at(-1)!,
+      before: [0, 0],
+      after: [0, 1],
+      breaks: edges,
+      error: 2 ** -precision,
+      degree: 2,
+      argument: signed(argument),
+      fracBits,
+    };
+  });
+}
+
+/**
+ * A method's own approximation of e^x for -2^bits < x <= 0, in units of the argument, clipped where
+ * the method clips: with an error of 2^-(precision + 1) against the approximation.
+ */
+export function expFormTable(form: ExpForm, argument: Argument, valueBits: number): PiecewiseTable {
+  const { fracBits, bits, precision } = argument;
+  const of = expBy(form);
+  const edges = form.kind === "limit" ? [form.least] : form.edges;
+  return once(["form", JSON.stringify(form), fracBits, bits, precision, valueBits], () => ({
+    of,
+    from: onUnits(edges, fracBits)[0]!,
+    to: 0,
+    before: [0, 0],
+    after: [of(0), 0],
+    breaks: onUnits(edges, fracBits),
+    error: 2 ** -(precision + 1),
+    degree: 2,
+    argument: { fracBits, bits, least: 1n - (1n << BigInt(bits)) },
+    fracBits: valueBits,
+  }));
+}
+
+/** max(x / 2 + 1, 0)^3, exactly, at 3 (fracBits + 1) bits. */
+export function cubeTable({ fracBits, bits }: Omit<Argument, "precision">): PiecewiseTable {
+  return onceMade(["cube", fracBits, bits], () => {
+    const { least } = signed({ fracBits, bits });
+    const knot = -(2n << BigInt(fracBits)) - least;
+    const none = [0n, 0n, 0n, 0n];
+    ensure(knot > 0n, "E_PLAN", "a cube's argument has too few bits");
+    return {
+      domainBits: bits,
+      least,
+      fracBits: 3 * (fracBits + 1),
+      knots: [0n, knot],
+      coefficients: [none, [0n, 0n, 0n, 1n]],
+    };
+  });
+}
+
+/** Steps to a factor of two beyond the range in which an inverse is exact. */
+const STEPS_PER_OCTAVE = 4;
+
+export interface InverseRange {
+  /** Between these the error is 2^-(precision + 1) of the value; below `low`, 1 / low. */
+  readonly low: number;
+  readonly high: number;
+  /** What is added to z before. */
+  readonly added: number;
+  /** Bits after the point that the value is truncated to afterwards. */
+  readonly unitBits: number;
+}
+
+/**
+ * 1 / (z + added) for 0 <= z < 2^bits in units of the argument. Beyond `high` a staircase that lies
+ * below the function, by no more than a factor of 2^(1/4) until it is under one unit: so that
+ * weights that it divides never sum to more than 1. Degree 1: a second would add 8 bytes a bit to
+ * keys, and the number of knots adds none.
+ */
+export function inverseTable(
+  argument: Argument,
+  { low, high, added, unitBits }: InverseRange,
+  fracBits: number,
+): PiecewiseTable {
+  const { bits, precision } = argument;
+  const key = ["inverse", argument.fracBits, bits, precision, low, high, added, unitBits, fracBits];
+  return onceMade(key, () => {
+    const of = (z: number) => 1 / (z + added);
+    const whole = 2 ** (fracBits - unitBits);
+    const below = (z: number) => BigInt(Math.floor((of(z) * 2 ** fracBits) / whole) * whole);
+    const table = fitTable({
+      of,
+      from: low,
+      to: high,
+      before: [of(low), 0],
+      after: [0, 0],
+      error: 2 ** -(precision + 1),
+      relative: true,
+      degree: 1,
+      argument: { fracBits: argument.fracBits, bits, least: 0n },
+      fracBits,
+    });
+    const unit = 2 ** argument.fracBits;
+    const top = 1n << BigInt(bits);
+    const [knots, coefficients] = [[...table.knots], [...table.coefficients]];
+    const start = BigInt(Math.round(high * unit));
+    if (knots.at(-1) !== start) return table; // The domain ends before.
+    for (let i = 0, at = start; at < top; i++) {
+      const end = high * 2 ** ((i + 1) / STEPS_PER_OCTAVE);
+      const value = below(end);
+      if (i === 0) coefficients[coefficients.length - 1] = [value, 0n];
+      else {
+        knots.push(at);
+        coefficients.push([value, 0n]);
+      }
+      if (value === 0n) break;
+      at = BigInt(Math.round(end * unit));
+    }
+    return { ...table, knots, coefficients };
+  });
 }
