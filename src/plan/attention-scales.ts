@@ -15,6 +15,8 @@ export interface WeightScales {
   readonly scoreBits: number;
   /** Bits after the point of weights before they are divided. */
   readonly fracBits: number;
+  /** Bits after the point of opened values. */
+  readonly valueBits: number;
   /** Greatest sum of a row's magnitudes. */
   readonly greatestSum: number;
 }
@@ -23,6 +25,8 @@ export interface WeightScales {
 const WEIGHT_BITS = 28;
 /** Fewer bits of a score than that would leave no weights. */
 const LEAST_SCORE_BITS = 3;
+/** Values keep as many bits. */
+const LEAST_VALUE_BITS = 8;
 
 /** The form of a graph's attention weights; undefined where it has none. */
 export function weightFormOf(graph: Graph): WeightForm | undefined {
@@ -53,13 +57,17 @@ export function weightScales(form: WeightForm, layer: string, builder: Builder):
   ensure(positionCount !== undefined, "E_INTERNAL", "a decoder's plan needs its positions");
   if (form.kind === "exact" || form.kind === "softmax") {
     const greatestSum = positionCount * (1 + 2 ** -7);
-    return { scoreBits: operandBits, fracBits: WEIGHT_BITS, greatestSum };
+    const valueBits = operandBits;
+    return { scoreBits: operandBits, fracBits: WEIGHT_BITS, valueBits, greatestSum };
   }
   const score = bound(`${layer}.score`);
   const greatestSum = form.kind === "the-x" ? positionCount * score : bound(`${layer}.sum`);
   // The weighted sum of values must be opened, and a sum of weights be a table's argument.
   const mixed = HEADROOM_BITS - 1 - Math.ceil(Math.log2(greatestSum * bound(`${layer}.value`)));
-  const room = Math.min(WEIGHT_BITS, mixed - operandBits);
+  // Weights are squares mostly: with a third for each of their factors, values get the last one.
+  const third = Math.max(LEAST_VALUE_BITS, Math.ceil(mixed / 3));
+  const valueBits = Math.min(operandBits, third);
+  const room = Math.min(WEIGHT_BITS, mixed - valueBits);
   const scoreBits = Math.min(operandBits, scoreRoom(form, room, layer, builder));
   ensure(
     scoreBits >= LEAST_SCORE_BITS,
@@ -68,12 +76,12 @@ export function weightScales(form: WeightForm, layer: string, builder: Builder):
   );
   switch (form.kind) {
     case "2relu":
-      return { scoreBits, fracBits: room, greatestSum };
+      return { scoreBits, fracBits: room, valueBits, greatestSum };
     case "2quad":
     case "power":
-      return { scoreBits, fracBits: 2 * lastBits(form, scoreBits, room), greatestSum };
+      return { scoreBits, fracBits: 2 * lastBits(form, scoreBits, room), valueBits, greatestSum };
     case "the-x":
-      return { scoreBits, fracBits: scoreBits, greatestSum };
+      return { scoreBits, fracBits: scoreBits, valueBits, greatestSum };
     default:
       return form satisfies never;
   }

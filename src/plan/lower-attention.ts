@@ -59,6 +59,10 @@ const INVERSE_BITS = 58;
 const ROUNDED = 2 ** -7;
 /** How far beyond the seen range of sums the fine knots reach, either way. */
 const SUM_MARGIN = 1.5;
+/** Bits of the least sum that is told from 0. */
+const SUM_BITS = 6;
+/** How far below the seen range the inverse of a sum reaches. */
+const LOW_OCTAVES = 12;
 /** A wire's bits beyond those of its magnitude: its sign, and room for rounding. */
 const SIGN_BITS = 2;
 
@@ -101,7 +105,9 @@ export class AttentionLowering {
   #openedRows(x: Activation, name: string, heads: number): MaskedRows {
     const { emit, open, bound } = this.#builder;
     const { rows, columns } = x;
-    const bits = this.#operandBits;
+    const layer = name.replace(/\.[^.]*$/, "");
+    const isValue = name.endsWith(".value");
+    const bits = isValue ? this.#scalesOf(layer).valueBits : this.#operandBits;
     const opened = open(x, {
       shift: x.fracBits - bits,
       squares: "none",
@@ -109,9 +115,8 @@ export class AttentionLowering {
       magnitude: bound(name),
     });
     const lifted = emit({ kind: "unmask", lift: true }, [opened.wire], rows, columns);
-    const layer = name.replace(/\.[^.]*$/, "");
     const made = { role: "rows", rows, columns, fracBits: bits, heads } as const;
-    const openBits = name.endsWith(".value") ? this.#mixBits(layer) : this.#scoreBits(layer);
+    const openBits = isValue ? this.#mixBits(layer) : this.#scoreBits(layer);
     if (x.rope) return { ...made, wire: this.#turned(x, { wire: lifted, openBits, heads, name }) };
     return { ...made, wire: emit({ kind: "exchange", openBits }, [lifted], rows, columns) };
   }
@@ -144,7 +149,8 @@ export class AttentionLowering {
   }
 
   #mixBits(layer: string): number {
-    const fracBits = this.#scalesOf(layer).fracBits + this.#operandBits;
+    const { fracBits: weightBits, valueBits } = this.#scalesOf(layer);
+    const fracBits = weightBits + valueBits;
     return openingBits(`${layer}.mixed`, fracBits, this.#mixMagnitude(layer));
   }
 
@@ -368,7 +374,7 @@ export class AttentionLowering {
       const most = Math.min(mixed, fracBits - 1);
       return { mixed: most, factor: Math.min(room - mixed, factor.fracBits - 1) };
     }
-    const [low, high] = this.#sumRange(layer);
+    const { low, high } = this.#sumRange(layer);
     let mixed = this.#operandBits - Math.floor(Math.log2(low));
     let bits = this.#operandBits + Math.ceil(Math.log2(high));
     const beyond = Math.max(0, mixed + bits - room);
@@ -377,13 +383,23 @@ export class AttentionLowering {
     return { mixed, factor: bits };
   }
 
-  /** Where the inverse of a row's sum is right to its last bits: where sums were seen. */
-  #sumRange(layer: string): readonly [number, number] {
+  /**
+   * Where the inverse of a row's sum is right to an operand's bits: where sums were seen. From
+   * `least` on it is right to fewer: a first position has a sum of one weight, and that may be
+   * anything.
+   */
+  #sumRange(layer: string) {
     const form = this.#form!;
     const { calibrated } = this.#builder.range(`${layer}.sum`);
-    const least = form.kind === "2relu" ? form.eps * (1 - ROUNDED) : 0;
-    const low = Math.max(least, calibrated[0] / SUM_MARGIN);
-    return [low, Math.max(2 * low, calibrated[1] * SUM_MARGIN)];
+    const units = 2 ** (SUM_BITS - this.#scalesOf(layer).fracBits);
+    if (form.kind === "2relu") {
+      const least = Math.max(units, form.eps * (1 - ROUNDED));
+      const low = Math.max(least, calibrated[0] / SUM_MARGIN);
+      return { least, low, high: Math.max(2 * low, calibrated[1] * SUM_MARGIN) };
+    }
+    const low = Math.max(2 * units, calibrated[0] / SUM_MARGIN);
+    const least = Math.max(units, low * 2 ** -LOW_OCTAVES);
+    return { least, low, high: Math.max(2 * low, calibrated[1] * SUM_MARGIN) };
   }
 
   /** One word a row and head, opened. */
@@ -425,13 +441,14 @@ export class AttentionLowering {
       const { greatestSum } = this.#scalesOf(layer);
       return { table: reciprocalTable(argument, greatestSum), greatest: 1 };
     }
-    const [low, seen] = this.#sumRange(layer);
+    const { least, low, high: seen } = this.#sumRange(layer);
     const added = form.kind === "power" ? form.eps : 0;
     // Above, an inverse that is rounded to few bits must lie below: the staircase does.
-    const high = Math.min(seen, Math.max(2 * low, ROUNDED * 2 ** factorBits));
-    const valueBits = INVERSE_BITS + Math.floor(Math.log2(low));
+    const exact = Math.max(2 * low, ROUNDED * 2 ** factorBits);
+    const high = Math.min(seen, exact, this.#scalesOf(layer).greatestSum);
+    const valueBits = INVERSE_BITS + Math.floor(Math.log2(least));
     ensure(valueBits > factorBits, "E_PLAN", `wire ${layer}.sum: its range is too wide`);
-    const range = { low, high, added, unitBits: factorBits };
-    return { table: inverseTable(argument, range, valueBits), greatest: 1 / (low + added) };
+    const range = { least, low, high, added, unitBits: factorBits };
+    return { table: inverseTable(argument, range, valueBits), greatest: 1 / (least + added) };
   }
 }

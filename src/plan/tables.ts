@@ -202,9 +202,13 @@ export function cubeTable({ fracBits, bits }: Omit<Argument, "precision">): Piec
 
 /** Steps to a factor of two beyond the range in which an inverse is exact. */
 const STEPS_PER_OCTAVE = 4;
+/** Its relative error below the range that was seen. */
+const COARSE = 2 ** -9;
 
 export interface InverseRange {
-  /** Between these the error is 2^-(precision + 1) of the value; below `low`, 1 / low. */
+  /** Below, 1 / least; from here to `low` the error is 2^-9 of the value. */
+  readonly least: number;
+  /** Between these the error is 2^-(precision + 1) of the value. */
   readonly low: number;
   readonly high: number;
   /** What is added to z before. */
@@ -221,43 +225,59 @@ export interface InverseRange {
  */
 export function inverseTable(
   argument: Argument,
-  { low, high, added, unitBits }: InverseRange,
+  { least, low, high, added, unitBits }: InverseRange,
   fracBits: number,
 ): PiecewiseTable {
   const { bits, precision } = argument;
-  const key = ["inverse", argument.fracBits, bits, precision, low, high, added, unitBits, fracBits];
+  const range = [least, low, high, added, unitBits];
+  const key = ["inverse", argument.fracBits, bits, precision, ...range, fracBits];
   return onceMade(key, () => {
     const of = (z: number) => 1 / (z + added);
-    const whole = 2 ** (fracBits - unitBits);
-    const below = (z: number) => BigInt(Math.floor((of(z) * 2 ** fracBits) / whole) * whole);
-    const table = fitTable({
-      of,
-      from: low,
-      to: high,
-      before: [of(low), 0],
-      after: [0, 0],
-      error: 2 ** -(precision + 1),
-      relative: true,
-      degree: 1,
-      argument: { fracBits: argument.fracBits, bits, least: 0n },
-      fracBits,
-    });
-    const unit = 2 ** argument.fracBits;
-    const top = 1n << BigInt(bits);
-    const [knots, coefficients] = [[...table.knots], [...table.coefficients]];
-    const start = BigInt(Math.round(high * unit));
-    if (knots.at(-1) !== start) return table; // The domain ends before.
-    for (let i = 0, at = start; at < top; i++) {
-      const end = high * 2 ** ((i + 1) / STEPS_PER_OCTAVE);
-      const value = below(end);
-      if (i === 0) coefficients[coefficients.length - 1] = [value, 0n];
-      else {
-        knots.push(at);
-        coefficients.push([value, 0n]);
-      }
-      if (value === 0n) break;
-      at = BigInt(Math.round(end * unit));
-    }
-    return { ...table, knots, coefficients };
+    const part = (from: number, to: number, error: number) =>
+      fitTable({
+        of,
+        from,
+        to,
+        before: [of(from), 0],
+        after: [0, 0],
+        error,
+        relative: true,
+        degree: 1,
+        argument: { fracBits: argument.fracBits, bits, least: 0n },
+        fracBits,
+      });
+    const coarse = part(least, low, COARSE);
+    const fine = part(low, high, 2 ** -(precision + 1));
+    const stairs = staircase(of, { bits, fracBits, unitBits, high, scale: 2 ** argument.fracBits });
+    // Each part's last piece is where the next one starts, whose first one is what lies before.
+    const knots = [coarse.knots.slice(0, -1), fine.knots.slice(1, -1), stairs.knots].flat();
+    const coefficients = [
+      coarse.coefficients.slice(0, -1),
+      fine.coefficients.slice(1, -1),
+      stairs.coefficients,
+    ].flat();
+    return { ...fine, knots, coefficients };
   });
+}
+
+/** Constants from `high` on, each the function at its right end in whole units of 2^-unitBits. */
+function staircase(
+  of: (z: number) => number,
+  options: { bits: number; fracBits: number; unitBits: number; high: number; scale: number },
+): { knots: bigint[]; coefficients: bigint[][] } {
+  const { bits, fracBits, unitBits, high, scale } = options;
+  const knots: bigint[] = [];
+  const coefficients: bigint[][] = [];
+  const whole = 1n << BigInt(fracBits - unitBits);
+  const top = 2 ** bits;
+  let last: bigint | undefined;
+  for (let i = 0; last !== 0n; i++) {
+    const at = Math.round(high * 2 ** (i / STEPS_PER_OCTAVE) * scale);
+    if (at >= top) break;
+    const value = of(high * 2 ** ((i + 1) / STEPS_PER_OCTAVE)) * 2 ** unitBits;
+    last = BigInt(Math.floor(value)) * whole;
+    knots.push(BigInt(at));
+    coefficients.push([last, 0n]);
+  }
+  return { knots, coefficients };
 }
