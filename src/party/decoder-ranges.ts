@@ -7,6 +7,7 @@ import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { Model } from "../model/checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { Random } from "../model/random.ts";
+import { streamName } from "../plan/names.ts";
 import { provenRanges, statedRanges } from "../plan/ranges.ts";
 import { attentionWeights } from "../run/attention-weights.ts";
 import type { FloatProgram } from "../run/float.ts";
@@ -15,6 +16,8 @@ import { LOGITS } from "./plan.ts";
 
 /** How far beyond the seen ranges those of other texts may lie. */
 const MARGIN = 1.25;
+/** Re-sent states of it, where the model makes any. */
+const SENT_STATES = 8;
 /** Tokens of the made-up text that a model is looked at with where no text is given. */
 const SAMPLE_TOKENS = 64;
 
@@ -33,9 +36,12 @@ export function withRanges(
   let logit = 0;
   for (const ids of texts) {
     decoder.begin();
-    const options = { promptPositions: ids.length, maxTokens: 1, chunk: 1, anchor: 1 };
+    // States that are sent again stand behind a shorter prompt.
+    const sent = config.nextToken === "resend" ? Math.min(SENT_STATES, ids.length - 1) : 0;
+    const promptPositions = ids.length - sent;
+    const options = { promptPositions, maxTokens: 1 + sent, chunk: 1, anchor: sent ? 0 : 1 };
     for (const segment of schedule(options)) {
-      decoder.run(segment, segment.kind === "prompt" ? ids : undefined);
+      decoder.run(segment, segment.kind === "prompt" ? ids.slice(0, promptPositions) : undefined);
       observe(decoder.program, seen);
       const logits = decoder.program.graph.outputs.get(LOGITS);
       if (logits) logit = Math.max(logit, peakOf(decoder.program.values[logits.id]!));
@@ -71,7 +77,13 @@ function observe({ graph, values }: FloatProgram, seen: Map<string, [number, num
       meanSquares(values[op.x]!, op.shape.at(-1)!, (x) => note(name, x, x));
     else if (op.kind === "attentionWeights") {
       sumsOf(op.form, values[op.x]!, op.shape, (x) => note(name, x, x));
-    } else if (op.kind === "linear" || op.kind === "rope" || op.kind === "matmul") {
+    } else if (
+      op.kind === "causalCubes" ||
+      op.kind === "add" ||
+      op.kind === "linear" ||
+      op.kind === "rope" ||
+      op.kind === "matmul"
+    ) {
       note(name, 0, peakOf(values[op.out]!));
     }
   }
@@ -94,6 +106,10 @@ function nameOf(op: Op, ops: readonly Op[], names: ReadonlyMap<number, string>) 
       return names.get(op.x)?.replace(/[^.]*$/, "sum");
     case "matmul":
       return op.transposeB ? names.get(op.a)?.replace(/[^.]*$/, "score") : undefined;
+    case "causalCubes":
+      return names.get(op.x)?.replace(/[^.]*$/, "cubes");
+    case "add":
+      return streamName(names.get(op.b));
     default:
       return undefined;
   }

@@ -9,7 +9,7 @@ import type { SampleOptions } from "../generate/sample.ts";
 import { bundles, type Segment, schedule } from "../generate/schedule.ts";
 import { Graph, type Tensor } from "../graph/graph.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { cacheInputs, decoder, embed, head } from "../model/decoder.ts";
+import { cacheInputs, decoder, embed, head, resent } from "../model/decoder.ts";
 import { lower, type NormCache, type StateNames } from "../plan/lower.ts";
 import { oneHotBits, withLookup, withTokens } from "../plan/next-token.ts";
 import { type MaskedTensor, maskedTensors } from "../plan/tensors.ts";
@@ -222,7 +222,7 @@ function inputOf(
   if (segment.source !== "resend") return embed(graph, config, graph.ids(IDS, [1]));
   const name = `state.${segment.index - 1}`;
   loads.set(name, name);
-  return graph.input(name, [1, config.hiddenSize]);
+  return resent(graph, config, graph.input(name, [1, config.hiddenSize]));
 }
 
 function traceHead(

@@ -32,6 +32,7 @@ import {
 } from "./format.ts";
 import { lowerFunction, lowerQuad } from "./lower-activation.ts";
 import { AttentionLowering, type CausalWire, type MaskedRows } from "./lower-attention.ts";
+import { streamName } from "./names.ts";
 
 /** The gates of one segment, in an order in which they can run. */
 export interface LoweredSegment {
@@ -356,7 +357,8 @@ class Lowering {
       columns,
     );
     const made = activation({ wire, form: "shared", rows, columns, fracBits, offline });
-    return { ...made, accumulated: true };
+    const name = streamName(second.name ?? first.name);
+    return { ...made, accumulated: true, name };
   }
 
   #addConstant(x: Activation, constant: Constant, scale?: string): Activation {
@@ -508,12 +510,8 @@ class Lowering {
 
   #rmsNorm(op: Op & { kind: "rmsNorm" }): Value {
     const name = op.name ?? "norm";
-    const x = this.#activation(op.x);
-    ensure(
-      x.form === "shared",
-      "E_PLAN",
-      `wire ${name}: a norm takes a shared wire, such as a sum`,
-    );
+    const x = this.#toShared(this.#activation(op.x));
+    ensure(x.form === "shared", "E_PLAN", `wire ${name}: a norm takes no opened wire`);
     const range = this.#namedRange(name);
     const { rows, columns } = x;
     const proven = this.#numbers.calibratedBounds ? 16 * range.calibrated[1] : range.proven;
@@ -582,6 +580,12 @@ class Lowering {
 
   /** Bits after the point that a summand of the residual stream may have. */
   #residualRoom(): number {
+    const streams = Object.entries(this.#numbers.ranges ?? {})
+      .filter(([name]) => name.endsWith("stream"))
+      .map(([, { proven, calibrated }]) => this.#bound({ proven, calibrated: calibrated[1] }));
+    if (streams.length > 0) {
+      return HEADROOM_BITS - 1 - Math.ceil(Math.log2(Math.max(...streams)));
+    }
     const squares = Object.entries(this.#numbers.ranges ?? {})
       .filter(([name]) => name.endsWith("norm"))
       .map(([, range]) =>
@@ -653,8 +657,23 @@ class Lowering {
     return client;
   }
 
+  /** A client-masked wire as shares: the sum of it and itself is it with one more bit. */
+  #toShared(x: Activation): Activation {
+    if (x.form !== "client") return x;
+    const { rows, columns, offline } = x;
+    const body = { kind: "sum", shifts: [0, 0], offline } as const;
+    const wire = this.#emit(body, [x.wire, x.wire], rows, columns);
+    return { ...x, wire, form: "shared", fracBits: x.fracBits + 1 };
+  }
+
   /** A residual sum that no norm follows, opened at the state's scale. */
   #truncatedSum(x: Activation): Activation {
+    if (this.#numbers.ranges) {
+      const wireName = x.name!;
+      const magnitude = this.#boundOf(wireName);
+      const shift = x.fracBits - this.#stateBits;
+      return this.#open(x, { shift, squares: "none", wireName, magnitude });
+    }
     const layer = Math.max(0, this.#quads - 1);
     const wireName = `layers.${layer}.o`;
     const magnitude = this.#bound(this.#range(layer).o);

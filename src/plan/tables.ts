@@ -188,15 +188,13 @@ export function cubeTable({ fracBits, bits }: Omit<Argument, "precision">): Piec
   return onceMade(["cube", fracBits, bits], () => {
     const { least } = signed({ fracBits, bits });
     const knot = -(2n << BigInt(fracBits)) - least;
-    const none = [0n, 0n, 0n, 0n];
-    ensure(knot > 0n, "E_PLAN", "a cube's argument has too few bits");
-    return {
-      domainBits: bits,
-      least,
-      fracBits: 3 * (fracBits + 1),
-      knots: [0n, knot],
-      coefficients: [none, [0n, 0n, 0n, 1n]],
-    };
+    const value = { domainBits: bits, least, fracBits: 3 * (fracBits + 1) };
+    if (knot > 0n) {
+      const none = [0n, 0n, 0n, 0n];
+      return { ...value, knots: [0n, knot], coefficients: [none, [0n, 0n, 0n, 1n]] };
+    }
+    const c = -knot; // (v + c)^3: the least argument is above -2.
+    return { ...value, knots: [0n], coefficients: [[c ** 3n, 3n * c * c, 3n * c, 1n]] };
   });
 }
 

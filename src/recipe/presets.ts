@@ -129,13 +129,6 @@ export function applyPreset<C extends PresetTarget>(config: C, name: string): C 
       `the model is ${is}, ${name} needs ${needs} weights: ${remedy}`,
     );
   }
-  const { kind, scale } = config.norm;
-  if (presets[preset].norm === "affine" && kind === "layernorm" && !scale) {
-    throw new MergenError(
-      "E_CONFIG",
-      `${name} needs norms with scale and shift, the model has none`,
-    );
-  }
   return retrained(config, preset);
 }
 
@@ -212,7 +205,10 @@ function activationOf({ activation }: Preset, config: PresetTarget): ActivationS
 function normOf({ norm }: Preset, config: PresetTarget, isMerged: boolean): PresetTarget["norm"] {
   const own = config.norm;
   if (norm === "affine")
-    return own.kind === "affine" ? own : { kind: "affine", eps: 0, scale: true };
+    // Without a scale and a shift they are in the layers that read the norm.
+    return own.kind === "affine"
+      ? own
+      : { kind: "affine", eps: 0, scale: own.scale && own.kind !== "rmsnorm" };
   const replaced = !isMerged && (own.kind === "affine" || own.kind === "batchnorm");
-  return replaced ? { kind: "layernorm", eps: 1e-5, scale: true } : own;
+  return replaced ? { kind: "layernorm", eps: 1e-5, scale: own.scale } : own;
 }
