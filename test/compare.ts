@@ -51,7 +51,7 @@ import {
   type ServerStates,
 } from "../src/run/party.ts";
 import { type Job, Scheduler } from "../src/run/scheduler.ts";
-import { valueShare } from "../src/share/opened.ts";
+import { narrowShare, valueShare } from "../src/share/opened.ts";
 import { type PartyTensors, partyTensors } from "./masked-tensors.ts";
 
 export interface CompareOptions {
@@ -367,6 +367,9 @@ function together(
   if (!c || !s) throw new Departure(`gate ${gate.id}: ${c ? "S" : "C"} does not hold it`);
   if (c.form === "shared" && s.form === "shared") return ring.add(c.share, s.share);
   if (c.form === "client" && s.form === "client") return ring.sub(s.masked, c.mask);
+  if (c.form === "opened" && s.form === "opened" && c.m.length === 0) {
+    return ring.add(narrowShare(ring, c, false), narrowShare(ring, s, true));
+  }
   if (c.form === "opened" && s.form === "opened") {
     return ring.add(valueShare(ring, c, false), valueShare(ring, s, true));
   }

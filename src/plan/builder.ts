@@ -49,6 +49,8 @@ export interface OpenOptions {
   readonly magnitude: number;
   /** Bits of the opening, where more are wanted than the magnitude needs. */
   readonly leastBits?: number | undefined;
+  /** The wire is right modulo the bits that its bound needs and no more: a product of exchanges. */
+  readonly narrow?: boolean | undefined;
 }
 
 export interface Builder {

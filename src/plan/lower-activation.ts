@@ -35,6 +35,11 @@ export function lowerFunction(builder: Builder, x: Activation, op: FunctionBody)
   const opened = builder.open(x, { shift, squares: "none", wireName: name, magnitude });
   const argument = { fracBits, bits: builder.upperBitsOf(opened.wire), precision };
   const valueBits = Math.min(precision + VALUE_BITS_MORE, roomOf(builder, name));
+  ensure(
+    valueBits >= fracBits,
+    "E_PLAN",
+    `wire ${name}: the bound of what follows leaves its activation no bits; allow calibrated bounds`,
+  );
   const table = tableOf(op, argument, valueBits);
   const body = { kind: "piecewise", table, wireName: name } as const;
   const wire = builder.emit(body, [opened.wire], rows, columns);

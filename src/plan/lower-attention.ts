@@ -61,8 +61,13 @@ const ROUNDED = 2 ** -7;
 const SUM_MARGIN = 1.5;
 /** Bits of the least sum that is told from 0. */
 const SUM_BITS = 6;
-/** How far below the seen range the inverse of a sum reaches. */
-const LOW_OCTAVES = 12;
+/** Octaves of sums in which an inverse is right to an operand's bits; more in which to fewer. */
+const octaves = { fine: 12, low: 6 };
+/** Bits of the least sum that has an inverse of its own, where the weights have as many. */
+const LEAST_SUM_BITS = 10;
+const POWER_PRECISION = 9;
+/** Sums of powers reach farther down. */
+const powerOctaves = { fine: 8, low: 14 };
 /** A wire's bits beyond those of its magnitude: its sign, and room for rounding. */
 const SIGN_BITS = 2;
 
@@ -312,7 +317,8 @@ export class AttentionLowering {
     const shared = { wire, form: "shared", rows: 1, columns: size, fracBits } as const;
     const x = activation({ ...shared, offline: false });
     const shift = fracBits - this.#scalesOf(layer).scoreBits;
-    const opened = open(x, { shift, squares, wireName, magnitude: bound(wireName) });
+    const how = { shift, squares, wireName, magnitude: bound(wireName), narrow: true } as const;
+    const opened = open(x, how);
     this.#opened.set(wire, opened);
     return opened;
   }
@@ -340,6 +346,7 @@ export class AttentionLowering {
       squares: "none",
       wireName: `${layer}.mixed`,
       magnitude: this.#mixMagnitude(layer),
+      narrow: true,
     });
     const g = this.#factor(weights, split.factor);
     const upperBits = [upperBitsOf(y.wire), upperBitsOf(g.wire)] as const;
@@ -383,6 +390,11 @@ export class AttentionLowering {
     return { mixed, factor: bits };
   }
 
+  /** Bits to which the inverse of a row's sum is right: a power's sums have too wide a range. */
+  get #sumPrecision(): number {
+    return this.#form!.kind === "power" ? POWER_PRECISION : this.#operandBits;
+  }
+
   /**
    * Where the inverse of a row's sum is right to an operand's bits: where sums were seen. From
    * `least` on it is right to fewer: a first position has a sum of one weight, and that may be
@@ -391,15 +403,22 @@ export class AttentionLowering {
   #sumRange(layer: string) {
     const form = this.#form!;
     const { calibrated } = this.#builder.range(`${layer}.sum`);
-    const units = 2 ** (SUM_BITS - this.#scalesOf(layer).fracBits);
-    if (form.kind === "2relu") {
-      const least = Math.max(units, form.eps * (1 - ROUNDED));
-      const low = Math.max(least, calibrated[0] / SUM_MARGIN);
-      return { least, low, high: Math.max(2 * low, calibrated[1] * SUM_MARGIN) };
-    }
-    const low = Math.max(2 * units, calibrated[0] / SUM_MARGIN);
-    const least = Math.max(units, low * 2 ** -LOW_OCTAVES);
-    return { least, low, high: Math.max(2 * low, calibrated[1] * SUM_MARGIN) };
+    const { fracBits, greatestSum } = this.#scalesOf(layer);
+    const high = Math.min(calibrated[1] * SUM_MARGIN, greatestSum);
+    const unit = 2 ** -fracBits;
+    const { fine, low: more } = form.kind === "power" ? powerOctaves : octaves;
+    const seen = Math.max(calibrated[0] / SUM_MARGIN, high * 2 ** -fine);
+    const low = Math.min(Math.max(seen, unit * 2 ** (SUM_BITS + more)), high / 2);
+    const below = form.kind === "2relu" ? form.eps * (1 - ROUNDED) : low * 2 ** -more;
+    const least = Math.min(low, Math.max(unit * 2 ** SUM_BITS, below));
+    // A sum keeps as many bits as its inverse's precision is worth: with more, slopes per unit of it
+    // would round to nothing.
+    const wanted = Math.max(
+      this.#sumPrecision + 3 - Math.floor(Math.log2(low)),
+      LEAST_SUM_BITS - Math.floor(Math.log2(least)),
+    );
+    const bits = Math.min(fracBits, wanted);
+    return { least, low, high, bits };
   }
 
   /** One word a row and head, opened. */
@@ -412,14 +431,11 @@ export class AttentionLowering {
       const magnitude = this.#builder.bound(wireName);
       return open(factor, { shift, squares: "none", wireName, magnitude });
     }
-    const { greatestSum } = this.#scalesOf(layer);
     const sum = emit({ kind: "rowSum", dims }, [wire], rows, heads);
-    const openBits = fracBits + Math.ceil(Math.log2(greatestSum)) + 1;
-    ensure(openBits <= RING_BITS - SIGN_BITS, "E_PLAN", `wire ${layer}.sum does not fit the ring`);
-    const argument = emit({ kind: "exchange", openBits }, [sum], rows, heads);
-    const { table, greatest } = this.#inverse(layer, { fracBits, openBits, factorBits });
+    const argument = this.#sumArgument(sum, { rows, heads, layer, fracBits });
+    const { table, greatest } = this.#inverse(layer, { ...argument, factorBits });
     const wireName = `${layer}.sum`;
-    const made = emit({ kind: "piecewise", table, wireName }, [argument], rows * heads, 1);
+    const made = emit({ kind: "piecewise", table, wireName }, [argument.wire], rows * heads, 1);
     const column = activation({
       wire: made,
       form: "shared",
@@ -432,11 +448,35 @@ export class AttentionLowering {
     return open(column, { shift, squares: "none", wireName, magnitude: 1.05 * greatest });
   }
 
+  /** A row's sum, opened as a table's argument: whole, or truncated where that is too fine. */
+  #sumArgument(
+    wire: number,
+    { layer, fracBits, ...shape }: { rows: number; heads: number; layer: string; fracBits: number },
+  ): { wire: number; fracBits: number; openBits: number } {
+    const { emit, open, upperBitsOf } = this.#builder;
+    const form = this.#form!;
+    const { greatestSum } = this.#scalesOf(layer);
+    const { rows, heads: columns } = shape;
+    const wireName = `${layer}.sum`;
+    const exact = form.kind === "exact" || form.kind === "softmax";
+    const bits = exact ? fracBits : this.#sumRange(layer).bits;
+    if (bits < fracBits) {
+      const shared = { wire, form: "shared", rows, columns, fracBits, offline: false } as const;
+      const how = { shift: fracBits - bits, squares: "none", wireName, narrow: true } as const;
+      const opened = open(activation(shared), { ...how, magnitude: greatestSum });
+      return { wire: opened.wire, fracBits: bits, openBits: upperBitsOf(opened.wire) };
+    }
+    const openBits = fracBits + Math.ceil(Math.log2(greatestSum)) + 1;
+    ensure(openBits <= RING_BITS - SIGN_BITS, "E_PLAN", `wire ${wireName} does not fit the ring`);
+    const argument = emit({ kind: "exchange", openBits }, [wire], rows, columns);
+    return { wire: argument, fracBits, openBits };
+  }
+
   /** The table of 1 / sum, and its greatest value. */
   #inverse(layer: string, bits: { fracBits: number; openBits: number; factorBits: number }) {
     const form = this.#form!;
     const { fracBits, openBits, factorBits } = bits;
-    const argument = { fracBits, bits: openBits, precision: this.#operandBits };
+    const argument = { fracBits, bits: openBits, precision: this.#sumPrecision };
     if (form.kind === "exact" || form.kind === "softmax") {
       const { greatestSum } = this.#scalesOf(layer);
       return { table: reciprocalTable(argument, greatestSum), greatest: 1 };
@@ -445,7 +485,7 @@ export class AttentionLowering {
     const added = form.kind === "power" ? form.eps : 0;
     // Above, an inverse that is rounded to few bits must lie below: the staircase does.
     const exact = Math.max(2 * low, ROUNDED * 2 ** factorBits);
-    const high = Math.min(seen, exact, this.#scalesOf(layer).greatestSum);
+    const high = Math.min(seen, exact);
     const valueBits = INVERSE_BITS + Math.floor(Math.log2(least));
     ensure(valueBits > factorBits, "E_PLAN", `wire ${layer}.sum: its range is too wide`);
     const range = { least, low, high, added, unitBits: factorBits };

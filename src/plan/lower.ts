@@ -627,7 +627,7 @@ class Lowering {
     const least = Math.max(openingBits(wireName, x.fracBits, magnitude), leastBits);
     ensure(least <= RING_BITS, "E_PLAN", `wire ${wireName} does not fit the ring`);
     // A bound that nobody has proven saves no bits: what exceeds it keeps all the room there is.
-    const openBits = this.#numbers.calibratedBounds ? RING_BITS : least;
+    const openBits = this.#numbers.calibratedBounds && !how.narrow ? RING_BITS : least;
     const { rows, columns, offline } = x;
     const body = { kind: "open", shift, openBits, squares, offline, wireName } as const;
     const wire = this.#emit(body, [x.wire], rows, columns);

@@ -151,14 +151,14 @@ class Bounded {
     const group = headCount / kvHeadCount;
     const scale = scaledQuery ? 1 : 1 / Math.sqrt(width);
     const scores = queries.map((length, h) => length * keys[Math.floor(h / group)]! * scale);
-    const score = SLACK * greatest(scores);
+    const score = limited(SLACK * greatest(scores));
     this.#wires.set(`${name}.score`, score);
     this.#sum(`${name}.sum`, score);
     const mixed = SLACK * Math.sqrt(group) * Math.hypot(...values);
     // The other forms' weights are positive and sum to 1 or less.
     const { attention } = this.#config;
     if (typeof attention === "string" || attention.kind !== "the-x") return mixed;
-    return mixed * this.#config.positionCount * score * this.#net(name, score);
+    return limited(mixed * this.#config.positionCount * score * this.#net(name, score));
   }
 
   /** THE-X's net on the sum of cubes, as intervals; gives its greatest magnitude. */
@@ -236,7 +236,7 @@ class Bounded {
     const matrix = this.#data(`${name}.weight`);
     const bias = this.#weights.get(`${name}.bias`)?.data ?? new Float32Array(0);
     const written = length * this.#sigma(matrix, rows, columns) + Math.hypot(...bias);
-    this.#residual += SLACK * written;
+    this.#residual = limited(this.#residual + SLACK * written);
     if (this.#config.norm.kind === "affine") {
       this.#wires.set(streamName(name)!, SLACK * this.#residual);
     }
@@ -258,6 +258,10 @@ class Bounded {
     return found.data;
   }
 }
+
+/** Bounds beyond this fit no ring; what nothing normalises would grow to no number at all. */
+const LIMIT = 1e60;
+const limited = (bound: number) => Math.min(bound, LIMIT);
 
 type Interval = readonly [low: number, high: number];
 

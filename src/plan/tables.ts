@@ -201,10 +201,10 @@ export function cubeTable({ fracBits, bits }: Omit<Argument, "precision">): Piec
 /** Steps to a factor of two beyond the range in which an inverse is exact. */
 const STEPS_PER_OCTAVE = 4;
 /** Its relative error below the range that was seen. */
-const COARSE = 2 ** -9;
+const COARSE = 2 ** -10;
 
 export interface InverseRange {
-  /** Below, 1 / least; from here to `low` the error is 2^-9 of the value. */
+  /** Below, 1 / least; from here to `low` the error is 2^-10 of the value. */
   readonly least: number;
   /** Between these the error is 2^-(precision + 1) of the value. */
   readonly low: number;
