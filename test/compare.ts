@@ -773,6 +773,8 @@ class ShadowRun {
         return turned(gate, this.#input(gate));
       case "rowSum":
         return overRows(this.#input(gate), gate.dims);
+      case "rowShift":
+        throw new Departure("weights of 2relu have no shadow");
       case "rowDifference":
         return lessRow(this.#input(gate), this.#input(gate, 1), gate.dims);
       case "max":

@@ -37,9 +37,11 @@ import { type Reveal, reveal } from "./reveal.ts";
 import {
   type Rope,
   type RowDifference,
+  type RowShift,
   type RowSum,
   rope,
   rowDifference,
+  rowShift,
   rowSum,
   type Unmask,
   unmask,
@@ -69,6 +71,7 @@ export type GateSpec =
   | Reveal
   | Rope
   | RowDifference
+  | RowShift
   | RowSum
   | Scores
   | Share
@@ -101,6 +104,7 @@ const gates: { readonly [K in GateSpec["kind"]]: Gate<Extract<GateSpec, { kind: 
   reveal,
   rope,
   rowDifference,
+  rowShift,
   rowSum,
   scores,
   share,

@@ -43,6 +43,14 @@ export interface RowDifference extends GateBase {
   readonly dims: CausalDims;
 }
 
+/** Scores plus one public constant for all of a row's, in units of the ring. */
+export interface RowShift extends GateBase {
+  readonly kind: "rowShift";
+  readonly dims: CausalDims;
+  /** [rows], integers. */
+  readonly constants: readonly number[];
+}
+
 /** A gate that both parties apply to their shares alike. */
 function shareGate<S extends GateBase>(map: (gate: S, ring: Ring, x: Words[]) => Words): Gate<S> {
   const evaluate = <W extends ClientWire | ServerWire>(
@@ -92,6 +100,36 @@ export const rowSum: Gate<RowSum> = shareGate((gate, ring, [x]) => rowSums(ring,
 export const rowDifference: Gate<RowDifference> = shareGate((gate, ring, [x, row]) =>
   ring.sub(x!, spreadOverRows(ring, gate.dims, row!)),
 );
+
+function shiftOf({ dims, constants }: RowShift, ring: Ring): Words {
+  const words = constants.flatMap((constant) =>
+    new Array<bigint>(dims.heads).fill(ring.residue(BigInt(constant))),
+  );
+  return spreadOverRows(ring, dims, BigUint64Array.from(words));
+}
+
+/** S adds the constants to its share. */
+export const rowShift: Gate<RowShift> = {
+  reference(gate, context) {
+    const { values } = wire(context, gate.inputs[0]!);
+    const { ring } = context;
+    context.wires.set(gate.output, { values: ring.add(values, shiftOf(gate, ring)) });
+  },
+  deal: (gate, context) => void context.wires.set(gate.output, { form: "shared" }),
+  prepare() {},
+  client: (gate, context) =>
+    local(() => {
+      const share = shareOf(context, gate.inputs[0]!);
+      context.wires.set(gate.output, { form: "shared", share });
+    }),
+  server: (gate, context) =>
+    local(() => {
+      const { ring } = context;
+      const share = ring.add(shareOf(context, gate.inputs[0]!), shiftOf(gate, ring));
+      context.wires.set(gate.output, { form: "shared", share });
+    }),
+  cost: () => noCost,
+};
 
 /** Factors of x, and of x with the columns of each pair exchanged, for one row: [width] each. */
 function turn(gate: Rope, row: number): { cosines: bigint[]; sines: bigint[] } {

@@ -116,6 +116,8 @@ const configSchema = z.strictObject({
   residual: z.boolean(),
   /** How the next input is made: looked up from the token, or the re-sent state. */
   nextToken: z.enum(["lookup", "resend"]),
+  /** A re-sent state passes a linear layer of its own: the last norm's scale and shift, folded. */
+  resendMap: z.boolean().optional(),
   /** Whether the head is the embedding table transposed. */
   tiedHead: z.boolean(),
   /** Whether an untied head has a bias. */
@@ -199,6 +201,9 @@ function misfit(config: ModelConfig): string | undefined {
   if (rope && (hiddenSize / headCount) % 2 !== 0) return "rope needs heads of an even width";
   if (attention === "constant" && (block || kvHeadCount || rope || config.scaledQuery)) {
     return "block, kvHeadCount, rope and scaledQuery are none of a merged module's";
+  }
+  if (config.resendMap && (config.nextToken !== "resend" || attention === "constant")) {
+    return "resendMap is an ordinary decoder's that re-sends its states";
   }
   if (config.headBias && config.tiedHead) return "headBias needs a head that is not tied";
   return undefined;

@@ -67,6 +67,13 @@ export function embed(graph: Graph, config: ModelConfig, ids: Tensor): Tensor {
   return scale === 1 ? rows : rows.scale(scale);
 }
 
+/** A hidden state as the next input, [..., n, d]. */
+export function resent(graph: Graph, config: ModelConfig, state: Tensor): Tensor {
+  if (!config.resendMap) return state;
+  const { hiddenSize: d } = config;
+  return state.linear(graph.weight("resend.weight", [d, d]), graph.weight("resend.bias", [d]));
+}
+
 /** Logits over the vocabulary: [..., n, d] -> [..., n, V]. */
 export function head(graph: Graph, config: ModelConfig, hidden: Tensor): Tensor {
   if (config.tiedHead) {
@@ -104,6 +111,8 @@ export function cacheInputs(
 export function weightShapes(config: ModelConfig): ReadonlyMap<string, readonly number[]> {
   const graph = new Graph();
   const x = embed(graph, config, graph.ids("ids", [1]));
-  head(graph, config, decoder(graph, config, { x, start: 0 }).hidden);
+  const { hidden } = decoder(graph, config, { x, start: 0 });
+  head(graph, config, hidden);
+  resent(graph, config, hidden);
   return graph.weights();
 }

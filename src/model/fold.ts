@@ -2,7 +2,8 @@
 // to know it: each norm's scale and shift into the layers that read the norm, and the scale of the
 // attention's scores into the queries. The function stays the same within float rounding.
 //   (x s + t) W + b = x (diag(s) W) + (b + t W)
-// LayerNorm becomes RMSNorm: see centreResidual.
+// LayerNorm becomes RMSNorm: see centreResidual. A norm of stored statistics is an affine one, and
+// of an affine norm nothing is left: its scale and shift are all there is to it.
 
 import { ensure, MergenError } from "../errors.ts";
 import type { ModelConfig } from "./config.ts";
@@ -14,14 +15,20 @@ interface Folded {
 }
 
 /**
- * The same model with RMSNorm, norm.scale false, scaledQuery true and a head of its own. The data of
+ * The same model with norm.scale false (RMSNorm, or an affine norm of nothing), scaledQuery true and
+ * a head of its own. Where states are sent again, the last norm's scale and shift become a layer
+ * that they pass before: resendMap. The data of
  * `weights` are changed in place, so that a large model is not held twice: do not use them again.
  * @throws E_MODEL when it is not an ordinary decoder, or a tensor is missing
  */
 export function foldNorms({ config, weights }: Folded): Folded {
   ensure(config.attention !== "constant", "E_MODEL", "only an ordinary decoder is folded");
   const folded = { config, weights: new Map(weights) };
-  if (config.norm.scale) foldScales(folded);
+  if (config.norm.kind === "batchnorm") foldStatistics(folded);
+  if (config.norm.scale) {
+    if (config.nextToken === "resend") addResendMap(folded);
+    foldScales(folded);
+  }
   if (!config.scaledQuery) {
     const factor = 1 / Math.sqrt(config.hiddenSize / config.headCount);
     for (let layer = 0; layer < config.layerCount; layer++) {
@@ -34,7 +41,13 @@ export function foldNorms({ config, weights }: Folded): Folded {
     weights: folded.weights,
     config: {
       ...config,
-      norm: { ...config.norm, scale: false, ...(centred && { kind: "rmsnorm" }) },
+      norm: {
+        ...config.norm,
+        scale: false,
+        ...(centred && { kind: "rmsnorm" }),
+        ...(config.norm.kind === "batchnorm" && { kind: "affine", eps: 0 }),
+      },
+      ...(config.norm.scale && config.nextToken === "resend" && { resendMap: true }),
       scaledQuery: true,
       ...(config.norm.scale && { tiedHead: false, headBias: hasShift(config) || config.headBias }),
     },
@@ -52,6 +65,43 @@ export function scaleQuery(weights: Weights, layer: number, factor: number): voi
 
 function hasShift({ norm }: ModelConfig): boolean {
   return norm.kind !== "rmsnorm";
+}
+
+/** Scale and shift of (x - mean) / sqrt(variance + eps) scale + shift. */
+function foldStatistics({ config, weights }: Folded): void {
+  const layers = Array.from({ length: config.layerCount }, (_, i) => `layers.${i}`);
+  const norms = layers.flatMap((name) => [`${name}.attention.norm`, `${name}.norm`]);
+  for (const norm of [...norms, "norm"]) {
+    const [mean, variance, scale, shift] = ["mean", "variance", "scale", "shift"].map(
+      (part) => tensorOf(weights, `${norm}.${part}`).data,
+    ) as [Float32Array, Float32Array, Float32Array, Float32Array];
+    for (let i = 0; i < scale.length; i++) {
+      scale[i]! /= Math.sqrt(variance[i]! + config.norm.eps);
+      shift[i]! -= mean[i]! * scale[i]!;
+    }
+    weights.delete(`${norm}.mean`);
+    weights.delete(`${norm}.variance`);
+  }
+}
+
+/**
+ * What a state that is sent again passes: the last norm's scale and shift, and without its mean
+ * where the residual stream has none.
+ */
+function addResendMap({ config, weights }: Folded): void {
+  const { hiddenSize: d } = config;
+  const scale = tensorOf(weights, "norm.scale").data;
+  const data = new Float32Array(d * d);
+  const bias = hasShift(config)
+    ? tensorOf(weights, "norm.shift").data.slice()
+    : new Float32Array(d);
+  for (let i = 0; i < d; i++) data[i * d + i] = scale[i]!;
+  if (config.norm.kind === "layernorm") {
+    takeMeans(data, d);
+    takeMeans(bias, d);
+  }
+  weights.set("resend.weight", { shape: [d, d], data });
+  weights.set("resend.bias", { shape: [d], data: bias });
 }
 
 function foldScales({ config, weights }: Folded): void {
@@ -84,12 +134,16 @@ function centreResidual({ config, weights }: Folded): void {
   const layers = Array.from({ length: config.layerCount }, (_, i) => `layers.${i}`);
   const written = layers.flatMap((layer) => parts.map((part) => `${layer}.${part}`));
   for (const name of ["embedding.weight", "position.weight", ...written]) {
-    const { data } = tensorOf(weights, name);
-    for (let at = 0; at < data.length; at += config.hiddenSize) {
-      const row = data.subarray(at, at + config.hiddenSize);
-      const mean = row.reduce((sum, value) => sum + value, 0) / row.length;
-      for (let i = 0; i < row.length; i++) row[i]! -= mean;
-    }
+    takeMeans(tensorOf(weights, name).data, config.hiddenSize);
+  }
+}
+
+/** Takes each row's mean off it, in place. */
+function takeMeans(data: Float32Array, columns: number): void {
+  for (let at = 0; at < data.length; at += columns) {
+    const row = data.subarray(at, at + columns);
+    const mean = row.reduce((sum, value) => sum + value, 0) / row.length;
+    for (let i = 0; i < row.length; i++) row[i]! -= mean;
   }
 }
 

@@ -122,7 +122,10 @@ function deviationOf(config: ModelConfig, name: string, shape: readonly number[]
  */
 function ordinaryDeviation(config: ModelConfig, name: string, shape: readonly number[]): number {
   const { hiddenSize, headCount, layerCount } = config;
-  if (name === "embedding.weight" || name === "position.weight") return 0.02;
+  if (name === "embedding.weight" || name === "position.weight") {
+    // What no norm scales is as wide as a norm would make it.
+    return config.norm.kind === "affine" ? Math.SQRT1_2 : 0.02;
+  }
   if (name === "head.weight") return LOGIT_DEVIATION / Math.sqrt(hiddenSize);
   const bias = name.endsWith(".bias");
   const unit = bias ? 0.02 : 1 / Math.sqrt(shape[0]!);

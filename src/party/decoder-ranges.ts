@@ -2,18 +2,22 @@
 // what config.json states about them.
 
 import { schedule } from "../generate/schedule.ts";
-import type { Op } from "../graph/ops.ts";
+import type { AttentionForm, Op } from "../graph/ops.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { Model } from "../model/checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { Random } from "../model/random.ts";
+import { streamName } from "../plan/names.ts";
 import { provenRanges, type SeenRanges, statedRanges } from "../plan/ranges.ts";
+import { attentionWeights } from "../run/attention-weights.ts";
 import type { FloatProgram } from "../run/float.ts";
 import { FloatDecoder } from "./float-decoder.ts";
 import { LOGITS } from "./plan.ts";
 
 /** How far beyond the seen ranges those of other texts may lie. */
 const MARGIN = 1.25;
+/** Re-sent states of it, where the model makes any. */
+const SENT_STATES = 8;
 /** Tokens of the made-up text that a model is looked at with where no text is given. */
 const SAMPLE_TOKENS = 64;
 
@@ -44,9 +48,12 @@ export function seenRanges(
   let logit = 0;
   for (const ids of texts) {
     decoder.begin();
-    const options = { promptPositions: ids.length, maxTokens: 1, chunk: 1, anchor: 1 };
+    // States that are sent again stand behind a shorter prompt.
+    const sent = config.nextToken === "resend" ? Math.min(SENT_STATES, ids.length - 1) : 0;
+    const promptPositions = ids.length - sent;
+    const options = { promptPositions, maxTokens: 1 + sent, chunk: 1, anchor: sent ? 0 : 1 };
     for (const segment of schedule(options)) {
-      decoder.run(segment, segment.kind === "prompt" ? ids : undefined);
+      decoder.run(segment, segment.kind === "prompt" ? ids.slice(0, promptPositions) : undefined);
       observe(decoder.program, seen);
       const logits = decoder.program.graph.outputs.get(LOGITS);
       if (logits) logit = Math.max(logit, peakOf(decoder.program.values[logits.id]!));
@@ -78,7 +85,15 @@ function observe({ graph, values }: FloatProgram, seen: Map<string, [number, num
     names.set(op.out, name);
     if (op.kind === "rmsNorm")
       meanSquares(values[op.x]!, op.shape.at(-1)!, (x) => note(name, x, x));
-    else if (op.kind === "linear" || op.kind === "rope" || op.kind === "matmul") {
+    else if (op.kind === "attentionWeights") {
+      sumsOf(op.form, values[op.x]!, op.shape, (x) => note(name, x, x));
+    } else if (
+      op.kind === "causalCubes" ||
+      op.kind === "add" ||
+      op.kind === "linear" ||
+      op.kind === "rope" ||
+      op.kind === "matmul"
+    ) {
       note(name, 0, peakOf(values[op.out]!));
     }
   }
@@ -97,8 +112,14 @@ function nameOf(op: Op, ops: readonly Op[], names: ReadonlyMap<number, string>) 
     case "splitHeads":
     case "scale":
       return names.get(op.x);
+    case "attentionWeights":
+      return names.get(op.x)?.replace(/[^.]*$/, "sum");
     case "matmul":
       return op.transposeB ? names.get(op.a)?.replace(/[^.]*$/, "score") : undefined;
+    case "causalCubes":
+      return names.get(op.x)?.replace(/[^.]*$/, "cubes");
+    case "add":
+      return streamName(names.get(op.b));
     default:
       return undefined;
   }
@@ -110,6 +131,19 @@ function meanSquares(x: Float32Array, columns: number, note: (value: number) => 
     for (let i = at; i < at + columns; i++) sum += x[i]! * x[i]!;
     note(sum / columns);
   }
+}
+
+/** What a form of weights is divided by, of every row. */
+function sumsOf(
+  form: AttentionForm,
+  scores: Float32Array,
+  shape: readonly number[],
+  note: (value: number) => void,
+): void {
+  const [rows, columns] = [shape.at(-2)!, shape.at(-1)!];
+  const sums = new Float32Array((2 * scores.length) / columns);
+  attentionWeights(scores, form, { rows, columns }, new Float32Array(scores.length), sums);
+  for (let row = 0; row < sums.length; row += 2) note(sums[row]!);
 }
 
 function peakOf(values: Float32Array): number {

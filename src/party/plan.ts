@@ -15,7 +15,7 @@ import {
 } from "../generate/schedule.ts";
 import { Graph, type Tensor } from "../graph/graph.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { cacheInputs, decoder, embed, head } from "../model/decoder.ts";
+import { cacheInputs, decoder, embed, head, resent } from "../model/decoder.ts";
 import {
   type LoweringCache,
   lower,
@@ -264,7 +264,7 @@ function inputOf(
   if (segment.source !== "resend") return embed(graph, config, graph.ids(IDS, [1]));
   const name = `state.${segment.index - 1}`;
   loads.set(name, name);
-  return graph.input(name, [1, config.hiddenSize]);
+  return resent(graph, config, graph.input(name, [1, config.hiddenSize]));
 }
 
 function traceHead(

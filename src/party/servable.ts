@@ -14,7 +14,7 @@ import { traceSegment } from "./plan.ts";
 
 /**
  * The model with folded norms, weights on the int16 grid and stated ranges; itself where it has
- * them. Weights may be changed in place. Cost: see withRanges.
+ * them. An affine norm's model may come with calibratedBounds. Weights may be changed in place. Cost: see withRanges.
  * @throws E_MODEL when the model's norms cannot be folded
  */
 export function servable<M extends Pick<Model, "config" | "weights">>(
@@ -22,13 +22,22 @@ export function servable<M extends Pick<Model, "config" | "weights">>(
   kernels: FloatKernels,
 ): M {
   const { norm, attention, scaledQuery, ranges, weightFracBits } = model.config;
-  const normalises = norm.kind === "layernorm" || norm.kind === "rmsnorm";
-  if (attention === "constant" || !normalises) return model;
-  const folded = norm.kind === "rmsnorm" && !norm.scale && scaledQuery === true;
+  if (attention === "constant") return model;
+  const kind = norm.kind === "rmsnorm" || norm.kind === "affine";
+  const folded = kind && !norm.scale && scaledQuery === true;
   if (folded && weightFracBits && ranges) return model;
   const plain = folded ? model : { ...model, ...foldNorms(model) };
   const whole = folded && weightFracBits ? plain : { ...plain, ...roundToColumnGrid(plain) };
-  return { ...whole, config: withOperandBits(withRanges(whole, kernels)) };
+  return { ...whole, config: withOperandBits(withFittingBounds(withRanges(whole, kernels))) };
+}
+
+/**
+ * What no norm scales grows from layer to layer: where proven bounds do not fit the ring, such a
+ * model is planned with calibrated ones, and says so.
+ */
+function withFittingBounds(config: ModelConfig): ModelConfig {
+  if (config.norm.kind !== "affine" || config.calibratedBounds || fits(config)) return config;
+  return { ...config, calibratedBounds: true };
 }
 
 /** Below so many columns what operands round off averages out over too few. */

@@ -2,7 +2,7 @@
 // gates behind one another.
 
 import type { GateSpec } from "../gate/index.ts";
-import type { Numbers } from "./format.ts";
+import type { Numbers, WireRange } from "./format.ts";
 
 /** A tensor on its way through the plan. */
 export interface Activation {
@@ -22,6 +22,8 @@ export interface Activation {
   readonly heads?: number | undefined;
   /** Rotary positions that are yet to be applied. */
   readonly rope?: { readonly start: number; readonly base: number } | undefined;
+  /** Its bound, where that is not the one of its name: max |x|, real units. */
+  readonly magnitude?: number | undefined;
 }
 
 export type ActivationFields = Pick<
@@ -48,8 +50,8 @@ export interface OpenOptions {
   /** Bits of the opening, where more are wanted than the magnitude needs. */
   readonly leastBits?: number | undefined;
   /**
-   * Whether the magnitude counts even where nobody has proven it: what made the wire has no more
-   * bits than it.
+   * Whether the magnitude counts even where nobody has proven it: what made the wire, a product of
+   * exchanges, has no more bits than it.
    */
   readonly narrow?: boolean | undefined;
 }
@@ -64,6 +66,10 @@ export interface Builder {
   upperBitsOf(wire: number): number;
   /** The magnitude that the plan relies on: proven, or calibrated with a factor of 4 by request. */
   bound(name: string): number;
+  /** What is stated of a wire. */
+  range(name: string): WireRange;
+  /** Bits after the point that a summand of the residual stream may have. */
+  residualRoom(): number;
   /** Bits after the point of a weight's grid. */
   weightBits(name: string): number;
 }

@@ -4,6 +4,7 @@
 
 import { ensure } from "../errors.ts";
 import type { PiecewiseTable } from "../gate/piecewise.ts";
+import type { ExpForm, PiecewisePolynomial } from "../graph/ops.ts";
 
 export interface FitOptions {
   readonly of: (x: number) => number;
@@ -195,3 +196,27 @@ export const geluOf = {
 } as const;
 
 export const silu = (x: number): number => x * sigmoid(x);
+
+/** The piece of a function by parts that holds at x. */
+export function pieceAt({ edges, pieces }: PiecewisePolynomial, x: number): readonly number[] {
+  let i = 0;
+  while (i < edges.length && x >= edges[i]!) i++;
+  return pieces[i]!;
+}
+
+/** A polynomial, coefficients constant first. */
+export function polynomialAt(piece: readonly number[], x: number): number {
+  return piece.reduceRight((sum, c) => sum * x + c, 0);
+}
+
+/** An approximation of e^x for x <= 0, as its authors define it. */
+export function expBy(form: ExpForm): (x: number) => number {
+  if (form.kind === "piecewise") return (x) => polynomialAt(pieceAt(form, x), x);
+  const { least, doublings } = form;
+  return (x) => {
+    if (x < least) return 0;
+    let value = 1 + x * 2 ** -doublings;
+    for (let i = 0; i < doublings; i++) value *= value;
+    return value;
+  };
+}

@@ -8,6 +8,7 @@ import type { LinearMap } from "../gate/linear.ts";
 import { openBitsOf } from "../gate/open.ts";
 import type { Graph, Tensor } from "../graph/graph.ts";
 import { type Op, type OpKind, operands } from "../graph/ops.ts";
+import { weightFormOf } from "./attention-scales.ts";
 import {
   type Activation,
   activation,
@@ -29,8 +30,9 @@ import {
   stateBitsOf,
   type WireRange,
 } from "./format.ts";
+import { lowerFunction, lowerQuad } from "./lower-activation.ts";
 import { AttentionLowering, type CausalWire, type MaskedRows } from "./lower-attention.ts";
-import { activationTable, reluTable } from "./tables.ts";
+import { streamName } from "./names.ts";
 
 /** The gates of one segment, in an order in which they can run. */
 export interface LoweredSegment {
@@ -71,17 +73,8 @@ export interface StateNames {
   readonly stores: ReadonlyMap<string, StoreTarget>;
 }
 
-/**
- * Bits that an activation's argument has fewer than other operands: its keys are most of a plan's
- * bytes, and what it rounds off averages out over the columns that follow.
- */
-const ACTIVATION_BITS_LESS = 2;
-
 /** Below it, bounds of a decoder's wires would leave no room for what is rounded up to a unit. */
 const LEAST_MAGNITUDE = 2 ** -4;
-
-/** Bits after the point that an activation's value has more than operands, where there is room. */
-const VALUE_BITS_MORE = 16;
 
 /** What segments of one model share. */
 export interface LoweringCache {
@@ -115,6 +108,7 @@ class Lowering {
   readonly #gates: GateSpec[] = [];
   readonly #values = new Map<number, Value>();
   readonly #asClient = new Map<number, Activation>();
+  readonly #builder: Builder;
   readonly #attentionParts: AttentionLowering;
   /** Carried keys and values that have their gate. */
   readonly #cached = new Set<string>();
@@ -133,9 +127,12 @@ class Lowering {
       open: (x, how) => this.#open(x, how),
       upperBitsOf: (wire) => this.#upperBitsOf(wire),
       bound: (name) => this.#boundOf(name),
+      range: (name) => this.#namedRange(name),
+      residualRoom: () => this.#residualRoom(),
       weightBits: (name) => this.#weightBits(name),
     };
-    this.#attentionParts = new AttentionLowering(builder);
+    this.#builder = builder;
+    this.#attentionParts = new AttentionLowering(builder, weightFormOf(graph));
   }
 
   get #stateBits(): number {
@@ -199,10 +196,10 @@ class Lowering {
       case "rmsNorm":
         return this.#rmsNorm(op);
       case "gelu":
-        return this.#pointwise(op, op.form);
       case "silu":
       case "relu":
-        return this.#pointwise(op, op.kind);
+      case "piecewise":
+        return lowerFunction(this.#builder, this.#activation(op.x), op);
       case "splitHeads":
         return { ...this.#activation(op.x), heads: op.heads };
       case "mergeHeads":
@@ -215,11 +212,13 @@ class Lowering {
         return this.#value(op.x); // Which key head a query head reads follows from their numbers.
       case "matmul":
         return this.#matmul(op);
-      case "causalSoftmax": {
-        const scores = this.#value(op.x);
-        ensure(scores.role === "scores", "E_PLAN", "a softmax takes attention scores");
-        return this.#attentionParts.softmax(scores);
-      }
+      case "causalSoftmax":
+      case "attentionWeights":
+        return this.#attentionParts.weights(this.#scores(op.x));
+      case "causalCubes":
+        return this.#attentionParts.cubes(this.#scores(op.x));
+      case "causalScale":
+        return this.#attentionParts.scaled(this.#scores(op.x), this.#activation(op.factor));
       default:
         throw withoutGate(op.kind);
     }
@@ -377,7 +376,8 @@ class Lowering {
       columns,
     );
     const made = activation({ wire, form: "shared", rows, columns, fracBits, offline });
-    return { ...made, accumulated: true };
+    const name = streamName(second.name ?? first.name);
+    return { ...made, accumulated: true, name };
   }
 
   #addConstant(x: Activation, constant: Constant, scale?: string): Activation {
@@ -450,6 +450,9 @@ class Lowering {
   // ---- nonlinear -------------------------------------------------------------------------------
 
   #quad(op: Op & { kind: "quad" }): Value {
+    if (this.#numbers.ranges) {
+      return lowerQuad(this.#builder, this.#activation(op.x), op.coefficients);
+    }
     const [c2, c1, c0] = op.coefficients;
     const leading = Math.log2(c2);
     ensure(Number.isInteger(leading), "E_PLAN", "quad: the leading coefficient is no power of two");
@@ -526,12 +529,8 @@ class Lowering {
 
   #rmsNorm(op: Op & { kind: "rmsNorm" }): Value {
     const name = op.name ?? "norm";
-    const x = this.#shared(this.#activation(op.x));
-    ensure(
-      x.form === "shared",
-      "E_PLAN",
-      `wire ${name}: a norm takes a shared wire, such as a sum`,
-    );
+    const x = this.#toShared(this.#activation(op.x));
+    ensure(x.form === "shared", "E_PLAN", `wire ${name}: a norm takes no opened wire`);
     const range = this.#namedRange(name);
     const { rows, columns } = x;
     const proven = this.#numbers.calibratedBounds ? 16 * range.calibrated[1] : range.proven;
@@ -558,44 +557,6 @@ class Lowering {
     return this.#normalised(y, factor, scales, name);
   }
 
-  /** A function of each entry, by a table over all of its opened bits. */
-  #pointwise(op: Op & { x: number }, kind: "tanh" | "erf" | "silu" | "relu"): Value {
-    const x = this.#activation(op.x);
-    const name = x.name;
-    ensure(name !== undefined, "E_PLAN", `${op.kind} of no linear layer`);
-    const fracBits = operandBitsOf(this.#numbers) - ACTIVATION_BITS_LESS;
-    const { rows, columns } = x;
-    const shift = x.fracBits - fracBits;
-    const magnitude = this.#boundOf(name);
-    const opened = this.#open(x, { shift, squares: "none", wireName: name, magnitude });
-    const bits = this.#upperBitsOf(opened.wire);
-    const layer = name.replace(/\.[^.]*$/, "");
-    const precision = operandBitsOf(this.#numbers);
-    const valueBits = Math.min(
-      precision + VALUE_BITS_MORE,
-      this.#residualRoom() - this.#weightBits(`${layer}.o.weight`),
-    );
-    const table =
-      kind === "relu"
-        ? reluTable({ fracBits, bits }, valueBits)
-        : activationTable(kind, { fracBits, bits, precision: fracBits - 1 }, valueBits);
-    const wire = this.#emit(
-      { kind: "piecewise", table, wireName: name },
-      [opened.wire],
-      rows,
-      columns,
-    );
-    return activation({
-      wire,
-      form: "shared",
-      rows,
-      columns,
-      fracBits: valueBits,
-      offline: false,
-      name,
-    });
-  }
-
   /** a b entry by entry: a gated activation. */
   #entryProduct(a: Activation, b: Activation): Value {
     const fracBits = operandBitsOf(this.#numbers);
@@ -609,7 +570,7 @@ class Lowering {
           shift: x.fracBits - fracBits,
           squares: "none",
           wireName: name,
-          magnitude: this.#boundOf(name),
+          magnitude: x.magnitude ?? this.#boundOf(name),
         },
       );
     }) as [Activation, Activation];
@@ -625,12 +586,25 @@ class Lowering {
       return this.#attentionParts.scores(this.#activation(op.a), this.#maskedRows(op.b));
     ensure(a.role === "weights", "E_PLAN", "a product of two activations that is no attention");
     const output = `${a.layer}.output.weight`;
-    const fracBits = Math.min(this.#stateBits + 8, this.#residualRoom() - this.#weightBits(output));
-    return this.#attentionParts.mix(a, this.#maskedRows(op.b), fracBits);
+    const room = this.#residualRoom() - this.#weightBits(output);
+    const bits = { usual: this.#stateBits + 8, room };
+    return this.#attentionParts.mix(a, this.#maskedRows(op.b), bits);
+  }
+
+  #scores(id: number): CausalWire {
+    const scores = this.#value(id);
+    ensure(scores.role === "scores", "E_PLAN", "attention weights are made of scores");
+    return scores;
   }
 
   /** Bits after the point that a summand of the residual stream may have. */
   #residualRoom(): number {
+    const streams = Object.entries(this.#numbers.ranges ?? {})
+      .filter(([name]) => name.endsWith("stream"))
+      .map(([, { proven, calibrated }]) => this.#bound({ proven, calibrated: calibrated[1] }));
+    if (streams.length > 0) {
+      return HEADROOM_BITS - 1 - Math.ceil(Math.log2(Math.max(...streams)));
+    }
     const squares = Object.entries(this.#numbers.ranges ?? {})
       .filter(([name]) => name.endsWith("norm"))
       .map(([, range]) =>
@@ -686,13 +660,6 @@ class Lowering {
     return openBitsOf(gate, RING_BITS) - gate.shift;
   }
 
-  /** A client-masked wire as a shared one. */
-  #shared(x: Activation): Activation {
-    if (x.form !== "client") return x;
-    const wire = this.#emit({ kind: "share" }, [x.wire], x.rows, x.columns);
-    return { ...x, wire, form: "shared" };
-  }
-
   // ---- conversions -----------------------------------------------------------------------------
 
   /** The wire under C's mask; a residual sum is truncated to the state's scale on the way. */
@@ -709,8 +676,23 @@ class Lowering {
     return client;
   }
 
+  /** A client-masked wire as shares: the sum of it and itself is it with one more bit. */
+  #toShared(x: Activation): Activation {
+    if (x.form !== "client") return x;
+    const { rows, columns, offline } = x;
+    const body = { kind: "sum", shifts: [0, 0], offline } as const;
+    const wire = this.#emit(body, [x.wire, x.wire], rows, columns);
+    return { ...x, wire, form: "shared", fracBits: x.fracBits + 1 };
+  }
+
   /** A residual sum that no norm follows, opened at the state's scale. */
   #truncatedSum(x: Activation): Activation {
+    if (this.#numbers.ranges) {
+      const wireName = x.name!;
+      const magnitude = this.#boundOf(wireName);
+      const shift = x.fracBits - this.#stateBits;
+      return this.#open(x, { shift, squares: "none", wireName, magnitude });
+    }
     const layer = Math.max(0, this.#quads - 1);
     const wireName = `layers.${layer}.o`;
     const magnitude = this.#bound(this.#range(layer).o);
@@ -871,6 +853,10 @@ const lowered: ReadonlySet<OpKind> = new Set<OpKind>([
   "repeatHeads",
   "matmul",
   "causalSoftmax",
+  "attentionWeights",
+  "causalCubes",
+  "causalScale",
+  "piecewise",
 ]);
 
 function withoutGate(kind: OpKind): MergenError {

@@ -28,8 +28,14 @@ export interface Fed {
 }
 
 /**
+ * Bits that logits have fewer when they are compared than when C sees them: what they cost in keys
+ * for each word of the vocabulary is more than what they tell apart.
+ */
+const COMPARED_BITS_LESS = 2;
+
+/**
  * The gates of a head [rows, V] that opens tokens to C, from those of one that shows it logits.
- * The logits are opened with an exact truncation to the same bits that C would see, with a dither
+ * The logits are opened with an exact truncation to two bits fewer than C would see, with a dither
  * that the mask hides from both, and compared as such.
  */
 export function withTokens(
@@ -39,7 +45,9 @@ export function withTokens(
   const last = gates.at(-1);
   ensure(last?.kind === "logits", "E_INTERNAL", "a head does not end in logits");
   const out = gates.slice(0, -1);
-  const { rows, columns, map, bias, shift, sentBits } = last;
+  const { rows, columns, map, bias } = last;
+  const sentBits = last.sentBits - COMPARED_BITS_LESS;
+  const shift = last.shift + COMPARED_BITS_LESS;
   let [id, wire] = [last.id, last.output];
   const emit = (body: Body, inputs: readonly number[], width: number): number => {
     const output = wire++;

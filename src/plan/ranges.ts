@@ -4,7 +4,10 @@
 
 import { ensure } from "../errors.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
+import type { ActivationSetting, AttentionSetting } from "../recipe/recipe.ts";
+import { activationBound, type RowBound } from "./activation-bounds.ts";
 import { NORM_EXCESS, operandBitsOf, type WireRange } from "./format.ts";
+import { streamName } from "./names.ts";
 import { spectralBound } from "./spectral.ts";
 
 /** Room for the rounding of weights' products, of tables and of dither. */
@@ -26,10 +29,15 @@ export interface RangedModel {
   readonly headCount: number;
   readonly kvHeadCount?: number | undefined;
   readonly vocabSize: number;
+  readonly positionCount: number;
+  readonly attention: AttentionSetting | "constant";
+  readonly activation: ActivationSetting;
   readonly block?: "gpt2" | "llama" | undefined;
   readonly rope?: unknown;
   readonly scaledQuery?: boolean | undefined;
   readonly norm: { readonly kind: string; readonly scale: boolean };
+  readonly nextToken: "lookup" | "resend";
+  readonly resendMap?: boolean | undefined;
   readonly tiedHead: boolean;
   readonly embeddingScale?: number | undefined;
   readonly operandBits?: number | undefined;
@@ -56,10 +64,10 @@ export function provenRanges(
   weights: RangedWeights,
   kernels?: FloatKernels,
 ): ProvenRanges {
-  const folded = config.norm.kind === "rmsnorm" && !config.norm.scale;
+  const folded = ["rmsnorm", "affine"].includes(config.norm.kind) && !config.norm.scale;
   ensure(folded, "E_MODEL", "bounds exist for decoders whose norms are folded: import the model");
   const model = new Bounded(config, weights, kernels);
-  for (let layer = 0; layer < config.layerCount; layer++) model.layer(`layers.${layer}`);
+  for (let layer = 0; layer < config.layerCount; layer++) model.layer(layer);
   return model.finish();
 }
 
@@ -68,8 +76,6 @@ class Bounded {
   readonly #weights: RangedWeights;
   readonly #kernels: FloatKernels | undefined;
   readonly #wires = new Map<string, number>();
-  /** Length of a norm's output. */
-  readonly #normed: number;
   /** Length of the residual stream. */
   #residual: number;
 
@@ -78,23 +84,52 @@ class Bounded {
     this.#weights = weights;
     this.#kernels = kernels;
     const d = config.hiddenSize;
-    this.#normed = NORM_EXCESS * Math.sqrt(d);
     const table = rowNorms(this.#data("embedding.weight"), d);
     const positions = config.rope ? [0] : rowNorms(this.#data("position.weight"), d);
     this.#residual = (config.embeddingScale ?? 1) * greatest(table) + greatest(positions);
+    if (config.nextToken === "resend") {
+      const sent = this.#resent();
+      this.#residual = Math.max(this.#residual, sent + greatest(positions));
+    }
   }
 
-  layer(name: string): void {
-    const { hiddenSize: d, innerSize, block } = this.#config;
+  /** Length of what a linear layer reads. */
+  get #normed(): number {
+    const { norm, hiddenSize } = this.#config;
+    if (norm.kind === "affine") return SLACK * this.#residual;
+    return NORM_EXCESS * Math.sqrt(hiddenSize);
+  }
+
+  /** Length of a re-sent state as an input. */
+  #resent(): number {
+    const { norm, resendMap, hiddenSize: d } = this.#config;
+    ensure(
+      norm.kind !== "affine",
+      "E_MODEL",
+      "no bound of a state that nothing normalises follows from weights once it is sent again",
+    );
+    if (!resendMap) return this.#normed;
+    const bias = this.#data("resend.bias");
+    const scaled = this.#normed * this.#sigma(this.#data("resend.weight"), d, d);
+    return SLACK * (scaled + Math.hypot(...bias));
+  }
+
+  layer(index: number): void {
+    const { hiddenSize: d, innerSize, block, activation } = this.#config;
+    const name = `layers.${index}`;
     this.#norm(`${name}.attention.norm`);
     const mixed = this.#attention(`${name}.attention`);
     this.#add(`${name}.attention.output`, mixed, [d, d]);
     this.#norm(`${name}.norm`);
     const u = this.#linear(`${name}.u`, innerSize);
-    // |f(x)| <= |x| of every activation, but for its table's and its argument's rounding.
+    const active = (row: RowBound) => activationBound(activation, index, row, innerSize);
+    // What the table and its argument's rounding may add.
     const off = ACTIVATION_UNITS * this.#unit;
-    let length = withRoom(u.length, Math.sqrt(innerSize) * off);
-    if (block === "llama") length *= withRoom(this.#linear(`${name}.gate`, innerSize).peak, off);
+    const length =
+      block === "llama"
+        ? withRoom(u.length, Math.sqrt(innerSize) * off) *
+          withRoom(active(this.#linear(`${name}.gate`, innerSize)).peak, off)
+        : withRoom(active(u).length, Math.sqrt(innerSize) * off);
     this.#add(`${name}.o`, length, [innerSize, d]);
   }
 
@@ -108,6 +143,7 @@ class Bounded {
   }
 
   #norm(name: string): void {
+    if (this.#config.norm.kind === "affine") return;
     this.#wires.set(name, (SLACK * this.#residual) ** 2 / this.#config.hiddenSize);
   }
 
@@ -137,9 +173,56 @@ class Bounded {
       const key = keys[Math.floor(h / group)]!;
       return scale * withRoom(query * key, off * (query + key + off));
     });
-    this.#wires.set(`${name}.score`, greatest(scores));
-    const mixed = Math.sqrt(group) * Math.hypot(...values);
-    return withRoom(mixed, 2 * Math.sqrt(hiddenSize) * this.#unit);
+    const score = limited(greatest(scores));
+    this.#wires.set(`${name}.score`, score);
+    this.#sum(`${name}.sum`, score);
+    const rounded = 2 * Math.sqrt(hiddenSize) * this.#unit;
+    const mixed = withRoom(Math.sqrt(group) * Math.hypot(...values), rounded);
+    // The other forms' weights are positive and sum to 1 or less.
+    const { attention } = this.#config;
+    if (typeof attention === "string" || attention.kind !== "the-x") return mixed;
+    return limited(mixed * this.#config.positionCount * score * this.#net(name, score));
+  }
+
+  /** THE-X's net on the sum of cubes, as intervals; gives its greatest magnitude. */
+  #net(name: string, score: number): number {
+    const { positionCount } = this.#config;
+    const cubes = SLACK * positionCount * (score / 2 + 1) ** 3;
+    this.#wires.set(`${name}.cubes`, cubes);
+    let inputs: Interval[] = [[0, cubes]];
+    for (const part of ["reciprocal.0", "reciprocal.1", "reciprocal.2"]) {
+      const outputs = intervals(
+        inputs,
+        this.#data(`${name}.${part}.weight`),
+        this.#data(`${name}.${part}.bias`),
+      );
+      const peak = greatest(outputs.flat().map(Math.abs));
+      this.#wires.set(`${name}.${part}`, SLACK * peak);
+      inputs = outputs.map(([low, high]) => [Math.max(low, 0), Math.max(high, 0)]);
+    }
+    return this.#wires.get(`${name}.reciprocal.2`)!;
+  }
+
+  /** What weights are divided by, where the softmax's own bound does not do. */
+  #sum(name: string, score: number): void {
+    const { attention, positionCount } = this.#config;
+    if (typeof attention === "string") return;
+    switch (attention.kind) {
+      case "2quad":
+        this.#wires.set(name, SLACK * positionCount * (score + Math.abs(attention.shift)) ** 2);
+        return;
+      case "2relu":
+        this.#wires.set(name, SLACK * (positionCount * score + attention.eps));
+        return;
+      case "power":
+        this.#wires.set(name, SLACK * positionCount * score ** attention.exponent);
+        return;
+      case "softmax":
+      case "the-x":
+        return;
+      default:
+        attention satisfies never;
+    }
   }
 
   /** A linear layer behind a norm: max |entry|, and the length of a row. */
@@ -176,7 +259,10 @@ class Bounded {
     const matrix = this.#data(`${name}.weight`);
     const bias = this.#weights.get(`${name}.bias`)?.data ?? new Float32Array(0);
     const written = length * this.#sigma(matrix, rows, columns) + Math.hypot(...bias);
-    this.#residual += SLACK * written;
+    this.#residual = limited(this.#residual + SLACK * written);
+    if (this.#config.norm.kind === "affine") {
+      this.#wires.set(streamName(name)!, SLACK * this.#residual);
+    }
   }
 
   #sigma(matrix: Float32Array, rows: number, columns: number): number {
@@ -194,6 +280,25 @@ class Bounded {
     ensure(found, "E_MODEL", `the model has no tensor ${name}`);
     return found.data;
   }
+}
+
+/** Bounds beyond this fit no ring; what nothing normalises would grow to no number at all. */
+const LIMIT = 1e60;
+const limited = (bound: number) => Math.min(bound, LIMIT);
+
+type Interval = readonly [low: number, high: number];
+
+/** What a linear layer [inner, outer] makes of entries that lie in intervals. */
+function intervals(x: readonly Interval[], matrix: Float32Array, bias: Float32Array): Interval[] {
+  return Array.from(bias, (base, k) => {
+    let [low, high] = [base, base];
+    for (const [i, [least, most]] of x.entries()) {
+      const w = matrix[i * bias.length + k]!;
+      low += Math.min(w * least, w * most);
+      high += Math.max(w * least, w * most);
+    }
+    return [low, high];
+  });
 }
 
 /** What was seen of a model's wires: least and greatest, by name. */

@@ -1,8 +1,19 @@
 // The tables of nonlinear gates of ordinary decoders, by public numbers. A plan has thousands of
 // gates and few tables: each is made once.
 
+import { ensure } from "../errors.ts";
 import type { PiecewiseTable } from "../gate/piecewise.ts";
-import { exp, type FitOptions, fitTable, geluOf, silu } from "./functions.ts";
+import type { ExpForm, PiecewisePolynomial } from "../graph/ops.ts";
+import {
+  exp,
+  expBy,
+  type FitOptions,
+  fitTable,
+  geluOf,
+  pieceAt,
+  polynomialAt,
+  silu,
+} from "./functions.ts";
 
 /** The argument of a table: a wire opened with these bits. */
 export interface Argument {
@@ -16,10 +27,14 @@ export interface Argument {
 const made = new Map<string, PiecewiseTable>();
 
 function once(key: readonly (string | number)[], make: () => FitOptions): PiecewiseTable {
+  return onceMade(key, () => fitTable(make()));
+}
+
+function onceMade(key: readonly (string | number)[], make: () => PiecewiseTable): PiecewiseTable {
   const name = key.join();
   const known = made.get(name);
   if (known) return known;
-  const table = fitTable(make());
+  const table = make();
   made.set(name, table);
   return table;
 }
@@ -111,4 +126,160 @@ export function reciprocalTable(argument: Argument, greatest: number): Piecewise
     argument: { fracBits, bits, least: 0n },
     fracBits: RECIPROCAL_BITS,
   }));
+}
+
+/** Edges as the first multiples of the argument's unit that lie on or above them. */
+function onUnits(edges: readonly number[], fracBits: number): number[] {
+  return edges.map((edge) => Math.ceil(edge * 2 ** fracBits) / 2 ** fracBits);
+}
+
+/**
+ * An activation by parts (0 before its first edge, x from its last on), over all of the argument's
+ * bits. Its polynomials have degrees up to 6; the table follows them, steps at edges included, by
+ * pieces of degree 2 with an error of 2^-precision: of the approximation itself, not of GELU.
+ */
+export function partsTable(
+  form: PiecewisePolynomial,
+  argument: Argument,
+  fracBits: number,
+): PiecewiseTable {
+  const { precision, bits } = argument;
+  const [first, last] = [form.pieces[0]!, form.pieces.at(-1)!];
+  const ends = first.every((c) => c === 0) && last.join() === "0,1";
+  ensure(ends, "E_PLAN", "an activation by parts that does not end as 0 and as x");
+  const name = JSON.stringify(form);
+  return once(["parts", name, argument.fracBits, bits, precision, fracBits], () => {
+    const edges = onUnits(form.edges, argument.fracBits);
+    return {
+      of: (x) => polynomialAt(pieceAt(form, x), x),
+      from: edges[0]!,
+      to: edges.at(-1)!,
+      before: [0, 0],
+      after: [0, 1],
+      breaks: edges,
+      error: 2 ** -precision,
+      degree: 2,
+      argument: signed(argument),
+      fracBits,
+    };
+  });
+}
+
+/**
+ * A method's own approximation of e^x for -2^bits < x <= 0, in units of the argument, clipped where
+ * the method clips: with an error of 2^-(precision + 1) against the approximation.
+ */
+export function expFormTable(form: ExpForm, argument: Argument, valueBits: number): PiecewiseTable {
+  const { fracBits, bits, precision } = argument;
+  const of = expBy(form);
+  const edges = form.kind === "limit" ? [form.least] : form.edges;
+  return once(["form", JSON.stringify(form), fracBits, bits, precision, valueBits], () => ({
+    of,
+    from: onUnits(edges, fracBits)[0]!,
+    to: 0,
+    before: [0, 0],
+    after: [of(0), 0],
+    breaks: onUnits(edges, fracBits),
+    error: 2 ** -(precision + 1),
+    degree: 2,
+    argument: { fracBits, bits, least: 1n - (1n << BigInt(bits)) },
+    fracBits: valueBits,
+  }));
+}
+
+/** max(x / 2 + 1, 0)^3, exactly, at 3 (fracBits + 1) bits. */
+export function cubeTable({ fracBits, bits }: Omit<Argument, "precision">): PiecewiseTable {
+  return onceMade(["cube", fracBits, bits], () => {
+    const { least } = signed({ fracBits, bits });
+    const knot = -(2n << BigInt(fracBits)) - least;
+    const value = { domainBits: bits, least, fracBits: 3 * (fracBits + 1) };
+    if (knot > 0n) {
+      const none = [0n, 0n, 0n, 0n];
+      return { ...value, knots: [0n, knot], coefficients: [none, [0n, 0n, 0n, 1n]] };
+    }
+    const c = -knot; // (v + c)^3: the least argument is above -2.
+    return { ...value, knots: [0n], coefficients: [[c ** 3n, 3n * c * c, 3n * c, 1n]] };
+  });
+}
+
+/** Steps to a factor of two beyond the range in which an inverse is exact. */
+const STEPS_PER_OCTAVE = 4;
+/** Its relative error below the range that was seen. */
+const COARSE = 2 ** -10;
+
+export interface InverseRange {
+  /** Below, 1 / least; from here to `low` the error is 2^-10 of the value. */
+  readonly least: number;
+  /** Between these the error is 2^-(precision + 1) of the value. */
+  readonly low: number;
+  readonly high: number;
+  /** What is added to z before. */
+  readonly added: number;
+  /** Bits after the point that the value is truncated to afterwards. */
+  readonly unitBits: number;
+}
+
+/**
+ * 1 / (z + added) for 0 <= z < 2^bits in units of the argument. Beyond `high` a staircase that lies
+ * below the function, by no more than a factor of 2^(1/4) until it is under one unit: so that
+ * weights that it divides never sum to more than 1. Degree 1: a second would add 8 bytes a bit to
+ * keys, and the number of knots adds none.
+ */
+export function inverseTable(
+  argument: Argument,
+  { least, low, high, added, unitBits }: InverseRange,
+  fracBits: number,
+): PiecewiseTable {
+  const { bits, precision } = argument;
+  const range = [least, low, high, added, unitBits];
+  const key = ["inverse", argument.fracBits, bits, precision, ...range, fracBits];
+  return onceMade(key, () => {
+    const of = (z: number) => 1 / (z + added);
+    const part = (from: number, to: number, error: number) =>
+      fitTable({
+        of,
+        from,
+        to,
+        before: [of(from), 0],
+        after: [0, 0],
+        error,
+        relative: true,
+        degree: 1,
+        argument: { fracBits: argument.fracBits, bits, least: 0n },
+        fracBits,
+      });
+    const coarse = part(least, low, COARSE);
+    const fine = part(low, high, 2 ** -(precision + 1));
+    const stairs = staircase(of, { bits, fracBits, unitBits, high, scale: 2 ** argument.fracBits });
+    // Each part's last piece is where the next one starts, whose first one is what lies before.
+    const knots = [coarse.knots.slice(0, -1), fine.knots.slice(1, -1), stairs.knots].flat();
+    const coefficients = [
+      coarse.coefficients.slice(0, -1),
+      fine.coefficients.slice(1, -1),
+      stairs.coefficients,
+    ].flat();
+    return { ...fine, knots, coefficients };
+  });
+}
+
+/** Constants from `high` on, each the function at its right end in whole units of 2^-unitBits. */
+function staircase(
+  of: (z: number) => number,
+  options: { bits: number; fracBits: number; unitBits: number; high: number; scale: number },
+): { knots: bigint[]; coefficients: bigint[][] } {
+  const { bits, fracBits, unitBits, high, scale } = options;
+  const knots: bigint[] = [];
+  const coefficients: bigint[][] = [];
+  const whole = 1n << BigInt(fracBits - unitBits);
+  const top = 2 ** bits;
+  let last: bigint | undefined;
+  for (let i = 0; last !== 0n; i++) {
+    const at = Math.round(high * 2 ** (i / STEPS_PER_OCTAVE) * scale);
+    if (at >= top) break;
+    const value = of(high * 2 ** ((i + 1) / STEPS_PER_OCTAVE)) * 2 ** unitBits;
+    last = BigInt(Math.floor(value)) * whole;
+    knots.push(BigInt(at));
+    coefficients.push([last, 0n]);
+  }
+  return { knots, coefficients };
 }

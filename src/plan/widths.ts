@@ -42,6 +42,7 @@ function neededInputs(gate: GateSpec, bits: number): number[] {
     case "remask":
     case "rope":
     case "rowDifference":
+    case "rowShift":
     case "rowSum":
     case "scores":
     case "share":

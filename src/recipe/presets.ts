@@ -222,7 +222,10 @@ function approximationOf(
 function normOf({ norm }: Preset, config: PresetTarget, isMerged: boolean): PresetTarget["norm"] {
   const own = config.norm;
   if (norm === "affine")
-    return own.kind === "affine" ? own : { kind: "affine", eps: 0, scale: true };
+    // Without a scale and a shift they are in the layers that read the norm.
+    return own.kind === "affine"
+      ? own
+      : { kind: "affine", eps: 0, scale: own.scale && own.kind !== "rmsnorm" };
   const replaced = !isMerged && (own.kind === "affine" || own.kind === "batchnorm");
-  return replaced ? { kind: "layernorm", eps: 1e-5, scale: true } : own;
+  return replaced ? { kind: "layernorm", eps: 1e-5, scale: own.scale } : own;
 }

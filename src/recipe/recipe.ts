@@ -127,12 +127,12 @@ function piecesOf({ name, of }: ActivationSetting & { kind: "piecewise" }) {
 
 /**
  * The norm that the settings name and, where learned, scale and shift (rmsnorm has no shift); scale
- * and shift alone (affine); or stored statistics, scale and shift (batchnorm).
+ * and shift alone (affine; nothing at all once they are folded into what reads it); or stored statistics, scale and shift (batchnorm).
  */
 export function norm(graph: Graph, settings: RecipeSettings, x: Tensor, name: string): Tensor {
   const { kind, scale } = settings.norm;
   const normed = normalised(graph, settings, x, name);
-  if ((kind === "layernorm" || kind === "rmsnorm") && !scale) return normed;
+  if (kind !== "batchnorm" && !scale) return normed;
   const d = settings.hiddenSize;
   const scaled = normed.mul(graph.weight(`${name}.scale`, [d]));
   return kind === "rmsnorm" ? scaled : scaled.add(graph.weight(`${name}.shift`, [d]));
