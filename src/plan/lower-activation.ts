@@ -35,7 +35,7 @@ export function lowerFunction(builder: Builder, x: Activation, op: FunctionBody)
   const opened = builder.open(x, { shift, squares: "none", wireName: name, magnitude });
   // A table finer than its argument would be knots for nothing; where operands are finer than usual,
   // somebody has asked for it.
-  const right = net || precision > OPERAND_BITS ? precision : fracBits - 1;
+  const right = net || precision > OPERAND_BITS ? precision : fracBits - 0;
   const argument = { fracBits, bits: builder.upperBitsOf(opened.wire), precision: right };
   const valueBits = Math.min(precision + VALUE_BITS_MORE, roomOf(builder, name));
   ensure(
