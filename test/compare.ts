@@ -38,7 +38,7 @@ import {
   traceSegment,
 } from "../src/party/plan.ts";
 import { bundleLabels, insecureSeeds, WEIGHTS_LABEL } from "../src/party/seeds.ts";
-import { OPERAND_BITS, operandBitsOf, stateBitsOf } from "../src/plan/format.ts";
+import { operandBitsOf, stateBitsOf } from "../src/plan/format.ts";
 import { TOKENS } from "../src/plan/next-token.ts";
 import { Arena } from "../src/ring/memory.ts";
 import { Prg } from "../src/ring/prg.ts";
@@ -401,7 +401,7 @@ interface Shadow {
 /** What rsqrt is right to, over the calibrated range: the table and its argument's truncation. */
 export const SPLINE_ERROR = 2.5e-4;
 /** Beyond it, on the staircase of two steps an octave; a unit of the factor comes on top. */
-const STAIRCASE_ERROR = 1 - 2 ** -0.25;
+const STAIRCASE_ERROR = 1 - 2 ** -0.25 + SPLINE_ERROR;
 /** Double arithmetic of one gate, relative to the greatest entry. */
 const ROUNDING = 2 ** -44;
 /** Float32 arithmetic of one segment, relative to the greatest entry. */
@@ -428,6 +428,7 @@ export async function compareFloatFixed(options: CompareOptions): Promise<FloatC
   const states: FixedStates = new Map();
   const tokens: number[] = [];
   const totals = { wires: 0, matched: 0, squares: 0, logits: 0 };
+  const scales: Scales = new Map();
   for (const [index, segments] of plan.bundles.entries()) {
     const labels = bundleLabels("generation/0", index);
     const parties = {
@@ -437,9 +438,9 @@ export async function compareFloatFixed(options: CompareOptions): Promise<FloatC
     };
     for (const segment of segments) {
       const ids = idsOf(segment, prompt, tokens);
-      const float = floatRun(model, segment, states, ids, ring);
-      const shadows = new ShadowRun(model, ring, states, ids);
-      const alone = new ShadowRun(model, ring, states, ids);
+      const float = floatRun(model, segment, { states, scales, ids, ring });
+      const before = { states: new Map(states), scales, ids, ring };
+      const [shadows, alone] = [new ShadowRun(model, before), new ShadowRun(model, before)];
       const revealed = new Map<string, Int32Array>();
       const logits = runFixed({
         ring,
@@ -452,6 +453,7 @@ export async function compareFloatFixed(options: CompareOptions): Promise<FloatC
         observe: (gate, context) => {
           const name = nameOf(segment, gate);
           const shadow = shadows.follow(gate, context);
+          if (gate.kind === "store") scales.set(gate.name, shadows.scaleOf(gate));
           if (!shadow) return;
           totals.wires++;
           check(name, ring, gate, context, alone.follow(gate, context)!);
@@ -516,6 +518,17 @@ function checkFloat(name: string, shadow: Shadow, values: Float32Array) {
   });
 }
 
+/** Bits after the point of carried wires that are no states: what goes on to further layers. */
+type Scales = Map<string, number>;
+
+/** What a segment starts from. */
+interface Before {
+  readonly states: FixedStates;
+  readonly scales: Scales;
+  readonly ids: ReadonlyMap<string, readonly number[]>;
+  readonly ring: Ring;
+}
+
 interface FloatTensors {
   readonly program: FloatProgram;
   /** Float values by the number of the gate that makes the same tensor. */
@@ -525,9 +538,7 @@ interface FloatTensors {
 function floatRun(
   { config, weights }: LocalModel,
   segment: PlannedSegment,
-  states: FixedStates,
-  ids: ReadonlyMap<string, readonly number[]>,
-  ring: Ring,
+  { states, scales, ids, ring }: Before,
 ): FloatTensors {
   const { graph, names } = traceSegment(config, segment.segment);
   const program = new FloatProgram(graph, floatReference);
@@ -537,7 +548,7 @@ function floatRun(
     const { values } = states.get(name)!;
     // Keys and values lie row by row, the graph's by heads.
     const isCache = name.startsWith("cache.") && config.attention !== "constant";
-    const bits = isCache ? operandBitsOf(config) : stateBitsOf(config);
+    const bits = isCache ? operandBitsOf(config) : (scales.get(name) ?? stateBitsOf(config));
     const real = Float32Array.from(toReal(ring, values, bits));
     inputs.set(input, isCache ? byHeads(real, config) : real);
   }
@@ -647,19 +658,21 @@ class ShadowRun {
   readonly #model: LocalModel;
   readonly #ring: Ring;
   readonly #states: FixedStates;
+  readonly #scales: Scales;
   readonly #ids: ReadonlyMap<string, readonly number[]>;
   readonly #wires = new Map<number, Shadow>();
 
-  constructor(
-    model: LocalModel,
-    ring: Ring,
-    states: FixedStates,
-    ids: ReadonlyMap<string, readonly number[]>,
-  ) {
+  constructor(model: LocalModel, { ring, states, scales, ids }: Before) {
     this.#model = model;
     this.#ring = ring;
-    this.#states = new Map(states);
+    this.#states = states;
+    this.#scales = scales;
     this.#ids = ids;
+  }
+
+  /** Bits after the point of what a gate reads. */
+  scaleOf(gate: GateSpec): number {
+    return this.#input(gate).fracBits;
   }
 
   /** The gate's output; nothing for one that has none. */
@@ -703,7 +716,7 @@ class ShadowRun {
         const words = this.#states.get(gate.name)!.values;
         // A one-hot row has its 1 where it has anything.
         const isRow = gate.name.startsWith("token.");
-        const stateBits = stateBitsOf(this.#model.config);
+        const stateBits = this.#scales.get(gate.name) ?? stateBitsOf(this.#model.config);
         const bits = isRow ? Math.log2(Math.max(...Array.from(words, Number))) : stateBits;
         return exact(toReal(this.#ring, words, bits), bits);
       }
@@ -924,9 +937,6 @@ class ShadowRun {
     const { config } = this.#model;
     const { hiddenSize: d, norm } = config;
     const kappa = norm.kind === "rmsnorm" ? 1 : d / 2 ** Math.ceil(Math.log2(d));
-    // Twice the knots for every two bits more: a quarter of the chords' error.
-    const finer = 4 ** -Math.ceil((operandBitsOf(config) - OPERAND_BITS) / 2);
-    const staircase = STAIRCASE_ERROR + SPLINE_ERROR * finer;
     const added = norm.eps * kappa * kappa * d;
     const real = (x: number) => Math.sqrt(d) / Math.sqrt(Math.max(x, 0) + added);
     const unit = 2 ** (table.shift - v.fracBits);
@@ -936,8 +946,8 @@ class ShadowRun {
       const [low, high] = [value - v.errors[i]!, value + v.errors[i]!];
       const spread = Math.max(real(low) - real(value), real(value) - real(high));
       if (low < fine.low) return real(low);
-      if (high <= fine.high) return spread + real(low) * SPLINE_ERROR * finer;
-      return spread + real(low) * staircase + 2 ** (v.fracBits / 2 - stateBitsOf(config));
+      if (high <= fine.high) return spread + real(low) * SPLINE_ERROR;
+      return spread + real(low) * STAIRCASE_ERROR + 2 ** (v.fracBits / 2 - stateBitsOf(config));
     });
     return { values, errors, fracBits: table.fracBits };
   }
