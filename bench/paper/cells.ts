@@ -1,8 +1,9 @@
 // Cells of the tables, from costs that are exact and times that were measured, scaled or modelled.
 
 import { type Part, parts } from "../../src/index.ts";
+import { median } from "../rows.ts";
 import type { Costs } from "./costs.ts";
-import { computeSeconds, lineSeconds, ratesOf } from "./rates.ts";
+import { computeSeconds, lineSeconds, perRoundTrip, ratesOf } from "./rates.ts";
 import type {
   Agreement,
   Cell,
@@ -127,13 +128,8 @@ export function sampledCell(
     }),
   ) as Record<Part, number>;
   const { network } = place;
-  const trips = sum(runs.map(({ steps }) => steps.roundTrips));
-  const left = sum(
-    runs.map(
-      ({ steps }) =>
-        steps.seconds - lineSeconds(network, steps) - sum(Object.values(steps.compute)),
-    ),
-  );
+  // The median: a run that was held up counts no more than another.
+  const trips = runs.flatMap(({ steps }) => perRoundTrip(network, steps) ?? []);
   const totals = totalsOf(costs);
   const offlineTook = sum(runs.map(({ offline }) => offline.seconds));
   const offlineSaid = sum(runs.map(({ offline }) => modelledOffline(rates, offline)));
@@ -142,7 +138,7 @@ export function sampledCell(
   const seconds =
     sum(Object.values(compute)) +
     lineSeconds(network, totals) +
-    (trips > 0 ? left / trips : 0) * totals.roundTrips;
+    (trips.length > 0 ? median(trips) : 0) * totals.roundTrips;
   const offlineSeconds = offlineSaid > 0 ? offline * (offlineTook / offlineSaid) : offlineTook;
   return cellOf(place, "sampled", costs, { compute, seconds, offlineSeconds });
 }

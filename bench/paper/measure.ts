@@ -25,6 +25,7 @@ import { type Costs, optionsOf, sumCosts } from "./costs.ts";
 import { type GateReport, GateTimes, type Moments } from "./gate-times.ts";
 import { type Method, PREFIX } from "./methods.ts";
 import type { Counted, Mark, Measurement, Run, Spoken } from "./result.ts";
+import { StallWatch } from "./stall.ts";
 
 /** A server that counts its gates, and a dealer. */
 export interface CountingParties {
@@ -45,6 +46,7 @@ export interface MeasureOptions {
 /** Of a sampled run: two steps after the prompt. */
 export const SAMPLE_TOKENS = 3;
 const WARM_UP_TOKENS = 3;
+const MOST_ATTEMPTS = 4;
 
 interface Size {
   readonly promptTokens: number;
@@ -75,7 +77,21 @@ export class Runner {
     await this.#generate({ promptTokens: PREFIX, tokens: WARM_UP_TOKENS });
   }
 
+  /** A run that was held up is taken again, a few times. */
   async run(size: Size): Promise<{ run: Run; text: string; tokens: readonly number[] }> {
+    for (let attempt = 1; ; attempt++) {
+      const watch = new StallWatch();
+      const taken = await this.#run(size).finally(() => watch.close());
+      const { seconds: stalledSeconds } = watch;
+      if (stalledSeconds > 0 && attempt < MOST_ATTEMPTS) continue;
+      const { run, text, tokens, atClient, atServer } = taken;
+      this.#moments.client.push(atClient.moments);
+      this.#moments.server.push(atServer.moments);
+      return { run: { ...run, stalledSeconds }, text, tokens };
+    }
+  }
+
+  async #run(size: Size) {
     const { parties, model, method } = this.#options;
     const plan = await planGeneration(model.config, optionsOf(model.config, method, size));
     const { segments, framing } = predictParts(plan);
@@ -85,8 +101,6 @@ export class Runner {
     const generation = await this.#generate(size, (mark) => void progress.push(mark));
     const [atClient, { gates: atServer }] = [this.#gates.report(), await parties.report()];
     ensure(atServer, "E_INTERNAL", "the server did not count its gates");
-    this.#moments.client.push(atClient.moments);
-    this.#moments.server.push(atServer.moments);
     const { online, offline } = generation;
     const costs = sumCosts(segments);
     const marks = progress.map(markOf);
@@ -106,7 +120,7 @@ export class Runner {
       roundTrips: whole.roundTrips - prompt.roundTrips,
       onlineBytes: whole.onlineBytes - prompt.bytes,
     };
-    const run: Run = {
+    const run = {
       ...size,
       all: counted(segments, sides, whole),
       steps: counted(later, sides, after),
@@ -117,7 +131,8 @@ export class Runner {
       },
       marks,
     };
-    return { run, text: generation.text, tokens: generation.tokens };
+    const { text, tokens } = generation;
+    return { run, text, tokens, atClient, atServer };
   }
 
   #generate({ promptTokens, tokens }: Size, onSegment?: (progress: SegmentProgress) => void) {

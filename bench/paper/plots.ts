@@ -1,5 +1,7 @@
-// The paper's Figure 4 of our figures: seconds by length, and by size of the model. Vega is loaded
-// here alone, when a plot is made.
+// The paper's Figure 4 of our figures: seconds by length, and by size of the model, as
+// specifications for Vega-Lite.
+
+import type { TopLevelSpec } from "vega-lite";
 
 import { shapeConfig } from "../../src/index.ts";
 import { methodOf } from "./methods.ts";
@@ -8,7 +10,7 @@ import { tableLength } from "./study.ts";
 
 export interface Plot {
   readonly name: string;
-  readonly svg: string;
+  readonly spec: TopLevelSpec;
 }
 
 /** One point of a plot. */
@@ -21,7 +23,7 @@ interface Point {
 }
 
 /** Plots that have points: figure-lengths and figure-sizes. */
-export async function plots({ cells, settings }: PaperResult): Promise<Plot[]> {
+export function plots({ cells, settings }: PaperResult): Plot[] {
   const { shapes } = settings;
   const base = cells.filter(({ model }) => sizeName(model) === shapes[0]);
   const sized = cells.filter(
@@ -35,9 +37,7 @@ export async function plots({ cells, settings }: PaperResult): Promise<Plot[]> {
       points: pointsOf(sized, ({ model }) => millionParameters(model.shape)),
     },
   ].filter(({ points }) => points.length > 0);
-  return Promise.all(
-    drawn.map(async ({ name, x, points }) => ({ name, svg: await draw(points, x, settings) })),
-  );
+  return drawn.map(({ name, x, points }) => ({ name, spec: specOf(points, x, settings) }));
 }
 
 function pointsOf(cells: readonly Cell[], x: (cell: Cell) => number): Point[] {
@@ -57,13 +57,12 @@ export function millionParameters(shape: string): number {
   return ((vocabSize + positionCount) * d + layerCount * block + 2 * d) / 1e6;
 }
 
-async function draw(
+function specOf(
   points: readonly Point[],
   x: string,
   { networks }: Pick<PaperResult["settings"], "networks">,
-): Promise<string> {
-  const [vega, { compile }] = await Promise.all([import("vega"), import("vega-lite")]);
-  const { spec } = compile({
+): TopLevelSpec {
+  return {
     data: { values: points.map((point) => ({ ...point })) },
     facet: { column: { field: "network", type: "nominal", sort: [...networks], title: null } },
     spec: {
@@ -81,11 +80,5 @@ async function draw(
         color: { field: "method", type: "nominal", title: null },
       },
     },
-  });
-  const view = new vega.View(vega.parse(spec), { renderer: "none" });
-  try {
-    return await view.toSVG();
-  } finally {
-    view.finalize();
-  }
+  };
 }

@@ -5,6 +5,7 @@ import { type Part, parts, type Task } from "../../src/index.ts";
 import type { Moments } from "./gate-times.ts";
 import { computeSeconds, lineFit, lineSeconds, ratesOf, unknownTasks } from "./rates.ts";
 import type { Counted, Measurement, Rates, Run } from "./result.ts";
+import { isStall } from "./stall.ts";
 
 const momentsOf = (points: readonly (readonly [w: number, s: number])[]): Moments =>
   points.reduce(
@@ -51,6 +52,12 @@ describe("a line through gates' times", () => {
   });
 });
 
+it("a late tick is a stall where the process did not compute", () => {
+  expect(isStall(5000, 100)).toBe(true);
+  expect(isStall(5000, 4900)).toBe(false);
+  expect(isStall(300, 0)).toBe(false);
+});
+
 describe("rates of measurements", () => {
   const nothing = Object.fromEntries(parts.map((part) => [part, 0])) as Record<Part, number>;
   const run = (multiplyAdds: number, bytes: number): Run => {
@@ -63,7 +70,7 @@ describe("rates of measurements", () => {
     };
     const seconds = 2e-3 * multiplyAdds + 3e-3 * bytes;
     return {
-      ...{ promptTokens: 4, tokens: 3, all, steps: all, marks: [] },
+      ...{ promptTokens: 4, tokens: 3, all, steps: all, marks: [], stalledSeconds: 0 },
       offline: { seconds, bytes, multiplyAdds },
     };
   };

@@ -1,8 +1,9 @@
 // From measured gates to what gates of other sizes will take.
 
 import { networks, type Part, parts, type Task } from "../../src/index.ts";
+import { median } from "../rows.ts";
 import type { Moments } from "./gate-times.ts";
-import type { Measurement, NetworkName, Rate, Rates, Run } from "./result.ts";
+import type { Counted, Measurement, NetworkName, Rate, Rates, Run } from "./result.ts";
 
 /** Rates of all that was measured. */
 export function ratesOf(measurements: readonly Measurement[]): Rates {
@@ -62,12 +63,15 @@ export function lineSeconds(
 const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
 
 function roundTripSeconds(network: NetworkName, runs: readonly Run[]): number | undefined {
-  const trips = total(runs.map(({ all }) => all.roundTrips));
-  if (trips === 0) return undefined;
-  const left = runs.map(
-    ({ all }) => all.seconds - lineSeconds(network, all) - total(Object.values(all.compute)),
-  );
-  return total(left) / trips;
+  const found = runs.flatMap(({ all }) => perRoundTrip(network, all) ?? []);
+  return found.length > 0 ? median(found) : undefined;
+}
+
+/** What computing and the line leave of the time of these segments, by their round trips. */
+export function perRoundTrip(network: NetworkName, of: Counted): number | undefined {
+  if (of.roundTrips === 0) return undefined;
+  const left = of.seconds - lineSeconds(network, of) - total(Object.values(of.compute));
+  return left / of.roundTrips;
 }
 
 /** Least squares without a constant, neither below 0. */

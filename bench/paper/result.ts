@@ -65,6 +65,8 @@ export interface Run {
     readonly multiplyAdds: number;
   };
   readonly marks: readonly Mark[];
+  /** For how long the client was held up: above 0 where it was so in every attempt. */
+  readonly stalledSeconds: number;
 }
 
 /** What a row says, beside what the same model says in the clear. */

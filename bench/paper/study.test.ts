@@ -2,6 +2,7 @@
 // that its tables and plots can be read.
 
 import { beforeAll, describe, expect, it } from "vitest";
+import { svgOf } from "../../apps/cli/svg.ts";
 import {
   loadFloatKernels,
   loadRingKernels,
@@ -192,13 +193,13 @@ describe("a report", () => {
   });
 
   it("has plots that are whole documents, with a mark for each cell", async () => {
-    const drawn = await plots(result);
+    const drawn = plots(result);
     expect(drawn.map(({ name }) => name)).toEqual(["figure-lengths", "figure-sizes"]);
-    for (const { svg } of drawn) expect(openTags(svg)).toEqual([]);
-    const [lengths] = drawn;
-    expect(lengths!.svg).toContain("MERGE");
-    expect(lengths!.svg).not.toContain("THE-X");
-    expect(lengths!.svg.match(/aria-roledescription="point"/g)).toHaveLength(8);
+    const [lengths, sizes] = await Promise.all(drawn.map(({ spec }) => svgOf(spec)));
+    for (const svg of [lengths!, sizes!]) expect(openTags(svg)).toEqual([]);
+    expect(lengths).toContain("MERGE");
+    expect(lengths).not.toContain("THE-X");
+    expect(lengths!.match(/aria-roledescription="point"/g)).toHaveLength(8);
   });
 });
 

@@ -35,6 +35,8 @@ const withoutNetwork = ({ model, length }: Cell) => `${sizeName(model)}, ${lengt
 
 function intro(result: PaperResult): string {
   const { machine, kernels, startedAt, settings, remark, busy, finished, ratesFrom } = result;
+  const runs = result.measurements.flatMap((each) => each.runs);
+  const stalled = runs.filter(({ stalledSeconds }) => stalledSeconds > 0).length;
   return table(
     ["", ""],
     [
@@ -48,6 +50,7 @@ function intro(result: PaperResult): string {
         `${startedAt}${settings.quick ? ", quick" : ""}${finished ? "" : ", not finished"}`,
       ],
       ["others on the machine", busy ? "yes: seconds are noisy" : "no"],
+      ...(stalled > 0 ? [["runs that were held up each time", String(stalled)]] : []),
       ...(ratesFrom === undefined ? [] : [["rates of modelled cells from", ratesFrom]]),
       ...(remark === undefined ? [] : [["remark", remark]]),
     ],

@@ -5,12 +5,16 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { errorOf, rejectionOf } from "../../test/errors.ts";
 import { mergedModel } from "../../test/merged-model.ts";
 import { createWorld } from "../../test/parties.ts";
+import { loadFloatKernels } from "../kernel/float-load.ts";
 import { loadRingKernels } from "../kernel/load-node.ts";
 import type { RingKernels } from "../kernel/ring-kernels.ts";
+import { OPERAND_BITS } from "../plan/format.ts";
 import { TOKENS } from "../plan/next-token.ts";
+import { randomModel } from "../train/random-model.ts";
 import { fixedBench } from "./local.ts";
 import { Picker } from "./picker.ts";
 import { generationOptions, planGeneration } from "./plan.ts";
+import { servable } from "./servable.ts";
 
 const model = mergedModel({ seed: 35, maxTokens: 8, anchor: 2, chunk: 3, spread: 2 });
 const prompt = "pub";
@@ -133,4 +137,16 @@ describe("a plan that looks up", () => {
       expect(await tensorsOf(asked)).toEqual(usual);
     }
   });
+});
+
+it("a model with finer operands, and so finer logits, finds the tokens that C would pick", async () => {
+  const floats = await loadFloatKernels();
+  const options = { shape: "tiny", recipe: "vanilla", positions: 16, seed: 1 } as const;
+  const fine = servable(randomModel(options, floats), floats);
+  expect(fine.config.operandBits).toBeGreaterThan(OPERAND_BITS);
+  const bench = fixedBench(fine, kernels, 1);
+  const asked = { prompt: "aaaa", maxTokens: 4, ignoreEnd: true };
+  const picked = await bench({ ...asked, next: "client" });
+  const found = await bench({ ...asked, next: "lookup" });
+  expect(found.tokens).toEqual(picked.tokens);
 });

@@ -65,7 +65,7 @@ function costOf(gate: GateSpec) {
   return { ...noCost, ...gateOf(gate).cost(gate, RING_BITS) };
 }
 
-/** The part that a gate's computation and dealt bytes count with: a product with the head is one. */
+/** The part that a gate's computation and dealt bytes count with: a head's product is linear. */
 export function computedPart(gate: GateSpec, part: Part): Part {
   return gate.kind === "logits" ? "linear" : part;
 }

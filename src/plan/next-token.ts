@@ -59,7 +59,7 @@ export function withTokens(
     const constant = { constant: bias, from: undefined, offline: true };
     logits = emit({ kind: "bias", form: "shared", ...constant }, [logits], columns);
   }
-  // |logit| < 2^(sentBits - 1 + shift), as the head's bound says; an unproven bound narrows no opening.
+  // |logit| < 2^(sentBits - 1 + shift), as the head's bound says; unproven, it narrows no opening.
   const openBits = calibratedBounds ? RING_BITS : Math.min(RING_BITS, shift + sentBits + 1);
   const wireName = last.name;
   const how = { shift, openBits, squares: "none", offline: true, wireName } as const;

@@ -1,11 +1,11 @@
-// Which part of a transformer each gate belongs to: the columns of tables that say where the cost of
-// a private text lies. It follows from kinds of gates, names of wires, and who reads whom.
+// Which part of a transformer each gate belongs to: the columns of tables that say where the cost
+// of a private text lies. It follows from kinds of gates, names of wires, and who reads whom.
 
 import type { GateSpec } from "../gate/index.ts";
 
 /**
  * embed: ids, the table's product, positions. linear: products with weights, sums. attention: from
- * queries, keys and values to the weighted sum, or constant attention. next: from a head's product
+ * queries, keys and values to the weighted sum, or constant attention. next: from a head's logits
  * to the token that is shown, and its one-hot row.
  */
 export const parts = ["embed", "linear", "attention", "activation", "norm", "next"] as const;
@@ -15,7 +15,7 @@ export type Part = (typeof parts)[number];
 /**
  * The part of each of a segment's gates, by number. What only brings a wire into another form
  * (re-masking, joining rows) belongs to what reads it, all else without a part of its own to what
- * it reads. A gate that multiplies by the head and shows the logits is "next".
+ * it reads.
  */
 export function partsOf(gates: readonly GateSpec[]): ReadonlyMap<number, Part> {
   const byGate = new Map<number, Part>();

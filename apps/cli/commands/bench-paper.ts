@@ -29,6 +29,7 @@ import { interruptible, stopSignal } from "../network.ts";
 import { integer } from "../options.ts";
 import { note, Progress } from "../output.ts";
 import { startParties, withFamily } from "../processes.ts";
+import { svgOf } from "../svg.ts";
 
 interface PaperFlags {
   readonly out: string;
@@ -134,8 +135,8 @@ async function paper(flags: PaperFlags): Promise<void> {
     const result = await interruptible(signal, study);
     const text = tables(result);
     await writeWhole(join(flags.out, "table.md"), text);
-    for (const { name, svg } of await plots(result)) {
-      await writeWhole(join(flags.out, `${name}.svg`), svg);
+    for (const { name, spec } of plots(result)) {
+      await writeWhole(join(flags.out, `${name}.svg`), await svgOf(spec));
     }
     process.stdout.write(text);
   } finally {
