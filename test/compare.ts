@@ -518,6 +518,22 @@ function checkFloat(name: string, shadow: Shadow, values: Float32Array) {
   });
 }
 
+type DecoderGate = Extract<
+  GateSpec,
+  {
+    kind:
+      | "cache"
+      | "exchange"
+      | "mix"
+      | "piecewise"
+      | "rope"
+      | "rowDifference"
+      | "rowSum"
+      | "scores"
+      | "unmask";
+  }
+>;
+
 /** Bits after the point of carried wires that are no states: what goes on to further layers. */
 type Scales = Map<string, number>;
 
@@ -567,7 +583,7 @@ function byHeads(values: Float32Array, config: LocalModel["config"]): Float32Arr
   });
 }
 
-/** Scores [heads, rows, positions] as gates lay them out: row by row what each sees, heads inside. */
+/** Scores [heads, rows, positions] as gates lay them out: row by row what each sees. */
 function causally(values: Float32Array, { rows, start, heads }: CausalDims): Float32Array {
   const out: number[] = [];
   for (let row = 0; row < rows; row++) {
@@ -767,6 +783,26 @@ class ShadowRun {
         });
         return exact(values, gate.fracBits);
       }
+      case "cache":
+      case "exchange":
+      case "mix":
+      case "piecewise":
+      case "rope":
+      case "rowDifference":
+      case "rowSum":
+      case "scores":
+      case "unmask":
+        return this.#ofDecoder(gate);
+      case "max":
+        return maximum(this.#input(gate), gate.lengths, gate.heads);
+      default:
+        return gate satisfies never;
+    }
+  }
+
+  /** Gates that only ordinary decoders have. */
+  #ofDecoder(gate: DecoderGate): Shadow {
+    switch (gate.kind) {
       case "cache": {
         const rows = this.#input(gate);
         if (gate.after === undefined) return rows;
@@ -788,8 +824,6 @@ class ShadowRun {
         return overRows(this.#input(gate), gate.dims);
       case "rowDifference":
         return lessRow(this.#input(gate), this.#input(gate, 1), gate.dims);
-      case "max":
-        return maximum(this.#input(gate), gate.lengths, gate.heads);
       default:
         return gate satisfies never;
     }

@@ -47,6 +47,7 @@ describe("exported names", () => {
       Server
       checkModelFolder
       connectWebSocket
+      crc32c
       createSampler
       decodeFloat
       describeKernels
@@ -58,9 +59,13 @@ describe("exported names", () => {
       fixedBench
       floatBench
       generationOptions
+      importHuggingFace
+      importLlama2c
       insecureSecureBench
+      isMerged
       listenWebSocket
       loadConfig
+      loadCrc32c
       loadExamples
       loadFloatKernels
       loadModel
@@ -68,12 +73,14 @@ describe("exported names", () => {
       loadRingKernels
       loadTokenizer
       memoryStore
+      modelWithRecipe
       needsInputs
       networks
       numberedExamples
       parseTrainConfig
       planGeneration
       predict
+      presetNames
       promptPositions
       promptText
       randomModel
@@ -82,12 +89,15 @@ describe("exported names", () => {
       saveModel
       scoreItems
       scoreOutputs
+      servable
       shapeNames
       slotTasks
       startRelay
+      testCrc32c
       testFloatKernels
       testRingKernels
-      threadPreparer"
+      threadPreparer
+      withRecipe"
     `);
   });
 
@@ -112,6 +122,7 @@ describe("exported names", () => {
       type GenerateOptions
       type Generation
       type GenerationOptions
+      type ImportOptions
       type ItemReport
       type ItemScore
       type KernelReport
@@ -128,6 +139,7 @@ describe("exported names", () => {
       type Prediction
       type Preparer
       type PreparerSetup
+      type PresetName
       type RandomModelOptions
       type ReadOptions
       type Relay

@@ -29,8 +29,8 @@ export interface Fed {
 
 /**
  * The gates of a head [rows, V] that opens tokens to C, from those of one that shows it logits.
- * The logits are opened with an exact truncation to the same bits that C would see, with a dither
- * that the mask hides from both, and compared as such.
+ * The logits are opened with an exact truncation to the bits that C would see, with a dither that
+ * the mask hides from both, and compared as such.
  */
 export function withTokens(
   gates: readonly GateSpec[],
@@ -51,7 +51,7 @@ export function withTokens(
     const constant = { constant: bias, from: undefined, offline: true };
     logits = emit({ kind: "bias", form: "shared", ...constant }, [logits], columns);
   }
-  // |logit| < 2^(sentBits - 1 + shift), as the head's bound says; an unproven bound narrows no opening.
+  // |logit| < 2^(sentBits - 1 + shift) by the head's bound; an unproven one narrows no opening.
   const openBits = calibratedBounds ? RING_BITS : Math.min(RING_BITS, shift + sentBits + 1);
   const wireName = last.name;
   const how = { shift, openBits, squares: "none", offline: true, wireName } as const;
