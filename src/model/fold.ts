@@ -15,7 +15,8 @@ interface Folded {
 
 /**
  * The same model with RMSNorm, norm.scale false, scaledQuery true and a head of its own. The data
- * of `weights` are changed in place, so that a large model is not held twice: do not use them again.
+ * of `weights` are changed in place, so that a large model is not held twice: do not use them
+ * again.
  * @throws E_MODEL when it is not an ordinary decoder, or a tensor is missing
  */
 export function foldNorms({ config, weights }: Folded): Folded {
