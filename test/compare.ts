@@ -524,6 +524,7 @@ type DecoderGate = Extract<
     kind:
       | "cache"
       | "exchange"
+      | "max"
       | "mix"
       | "piecewise"
       | "rope"
@@ -743,16 +744,10 @@ class ShadowRun {
         });
         return exact(values, gate.fracBits);
       }
-      case "slice": {
-        const x = this.#input(gate);
-        const cut = (a: Float64Array) =>
-          a.slice(gate.from * gate.columns, (gate.from + gate.rows) * gate.columns);
-        return { values: cut(x.values), errors: cut(x.errors), fracBits: x.fracBits };
-      }
-      case "concat": {
-        const [a, b] = [this.#input(gate), this.#input(gate, 1)];
-        return joined(a, b);
-      }
+      case "slice":
+        return rowsOf(this.#input(gate), gate);
+      case "concat":
+        return joined(this.#input(gate), this.#input(gate, 1));
       case "remask":
       case "share":
         return this.#input(gate);
@@ -785,6 +780,7 @@ class ShadowRun {
       }
       case "cache":
       case "exchange":
+      case "max":
       case "mix":
       case "piecewise":
       case "rope":
@@ -793,8 +789,6 @@ class ShadowRun {
       case "scores":
       case "unmask":
         return this.#ofDecoder(gate);
-      case "max":
-        return maximum(this.#input(gate), gate.lengths, gate.heads);
       default:
         return gate satisfies never;
     }
@@ -803,6 +797,8 @@ class ShadowRun {
   /** Gates that only ordinary decoders have. */
   #ofDecoder(gate: DecoderGate): Shadow {
     switch (gate.kind) {
+      case "max":
+        return maximum(this.#input(gate), gate.lengths, gate.heads);
       case "cache": {
         const rows = this.#input(gate);
         if (gate.after === undefined) return rows;
@@ -1009,6 +1005,12 @@ interface Stated {
 
 const ends = (of: Stated["of"], x: number, e: number) =>
   Math.max(Math.abs(of(x - e) - of(x)), Math.abs(of(x + e) - of(x)));
+
+function rowsOf(x: Shadow, gate: GateSpec & { kind: "slice" }): Shadow {
+  const { from, rows, columns } = gate;
+  const cut = (a: Float64Array) => a.slice(from * columns, (from + rows) * columns);
+  return { values: cut(x.values), errors: cut(x.errors), fracBits: x.fracBits };
+}
 
 function joined(a: Shadow, b: Shadow): Shadow {
   const join = (x: Float64Array, y: Float64Array) => Float64Array.from([...x, ...y]);

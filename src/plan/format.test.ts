@@ -207,7 +207,8 @@ describe.each([
     expect([kappa, growth]).toEqual([1, 0]);
     for (const v of points) {
       expect(normed(v) / Math.sqrt(columns), `v = ${v}`).toBeLessThan(NORM_EXCESS);
-      expect(valueAt(table, v), `v = ${v}`).toBeGreaterThan(0);
+      // Far beyond what was seen it may be less than a unit, and then 0.
+      expect(valueAt(table, v), `v = ${v}`).toBeGreaterThanOrEqual(0);
     }
   });
 
