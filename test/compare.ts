@@ -518,6 +518,23 @@ function checkFloat(name: string, shadow: Shadow, values: Float32Array) {
   });
 }
 
+type DecoderGate = Extract<
+  GateSpec,
+  {
+    kind:
+      | "cache"
+      | "exchange"
+      | "max"
+      | "mix"
+      | "piecewise"
+      | "rope"
+      | "rowDifference"
+      | "rowSum"
+      | "scores"
+      | "unmask";
+  }
+>;
+
 /** Bits after the point of carried wires that are no states: what goes on to further layers. */
 type Scales = Map<string, number>;
 
@@ -567,7 +584,7 @@ function byHeads(values: Float32Array, config: LocalModel["config"]): Float32Arr
   });
 }
 
-/** Scores [heads, rows, positions] as gates lay them out: row by row what each sees, heads inside. */
+/** Scores [heads, rows, positions] as gates lay them out: row by row what each sees. */
 function causally(values: Float32Array, { rows, start, heads }: CausalDims): Float32Array {
   const out: number[] = [];
   for (let row = 0; row < rows; row++) {
@@ -727,16 +744,10 @@ class ShadowRun {
         });
         return exact(values, gate.fracBits);
       }
-      case "slice": {
-        const x = this.#input(gate);
-        const cut = (a: Float64Array) =>
-          a.slice(gate.from * gate.columns, (gate.from + gate.rows) * gate.columns);
-        return { values: cut(x.values), errors: cut(x.errors), fracBits: x.fracBits };
-      }
-      case "concat": {
-        const [a, b] = [this.#input(gate), this.#input(gate, 1)];
-        return joined(a, b);
-      }
+      case "slice":
+        return rowsOf(this.#input(gate), gate);
+      case "concat":
+        return joined(this.#input(gate), this.#input(gate, 1));
       case "remask":
       case "share":
         return this.#input(gate);
@@ -767,6 +778,27 @@ class ShadowRun {
         });
         return exact(values, gate.fracBits);
       }
+      case "cache":
+      case "exchange":
+      case "max":
+      case "mix":
+      case "piecewise":
+      case "rope":
+      case "rowDifference":
+      case "rowSum":
+      case "scores":
+      case "unmask":
+        return this.#ofDecoder(gate);
+      default:
+        return gate satisfies never;
+    }
+  }
+
+  /** Gates that only ordinary decoders have. */
+  #ofDecoder(gate: DecoderGate): Shadow {
+    switch (gate.kind) {
+      case "max":
+        return maximum(this.#input(gate), gate.lengths, gate.heads);
       case "cache": {
         const rows = this.#input(gate);
         if (gate.after === undefined) return rows;
@@ -790,8 +822,6 @@ class ShadowRun {
         throw new Departure("weights of 2relu have no shadow");
       case "rowDifference":
         return lessRow(this.#input(gate), this.#input(gate, 1), gate.dims);
-      case "max":
-        return maximum(this.#input(gate), gate.lengths, gate.heads);
       default:
         return gate satisfies never;
     }
@@ -977,6 +1007,12 @@ interface Stated {
 
 const ends = (of: Stated["of"], x: number, e: number) =>
   Math.max(Math.abs(of(x - e) - of(x)), Math.abs(of(x + e) - of(x)));
+
+function rowsOf(x: Shadow, gate: GateSpec & { kind: "slice" }): Shadow {
+  const { from, rows, columns } = gate;
+  const cut = (a: Float64Array) => a.slice(from * columns, (from + rows) * columns);
+  return { values: cut(x.values), errors: cut(x.errors), fracBits: x.fracBits };
+}
 
 function joined(a: Shadow, b: Shadow): Shadow {
   const join = (x: Float64Array, y: Float64Array) => Float64Array.from([...x, ...y]);

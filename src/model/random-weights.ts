@@ -177,7 +177,8 @@ function centreOutput(
   const mean = activationMean(config);
   if (mean === undefined) return;
   const matrix = weights.get(`layers.${layer}.o.weight`)!.data;
-  const bias = weights.get(`layers.${layer}.o.bias`)!.data;
+  const bias = weights.get(`layers.${layer}.o.bias`)?.data;
+  if (!bias) return; // A Llama block has none.
   const bits = config.weightFracBits![`layers.${layer}.o.bias`]!;
   const sums = new Float64Array(d);
   for (let at = 0; at < matrix.length; at += d) {

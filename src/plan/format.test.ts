@@ -179,3 +179,60 @@ describe("the width of an opening", () => {
     expect(openingBits("x", 50, 2 ** 12 * (1 - 2 ** -8))).toBe(64);
   });
 });
+
+describe.each([
+  { columns: 8, proven: 4000, calibrated: [0.2, 3], bits: 12 },
+  { columns: 64, proven: 1e6, calibrated: [1e-3, 40], bits: 15 },
+  { columns: 768, proven: 1e8, calibrated: [0.05, 400], bits: 12 },
+  { columns: 2, proven: 1.5, calibrated: [0.9, 1.1], bits: 13 },
+] as const)("RMSNorm from the least to the greatest proven mean square, %j", (given) => {
+  const { columns, proven, calibrated, bits } = given;
+  const how = { centred: false, bits };
+  const eps = 1e-5;
+  const { table, operandBits, factorBits, kappa, growth } = normScales(
+    "norm",
+    columns,
+    eps,
+    { proven, calibrated },
+    how,
+  );
+  const unit = 2 ** (-2 * operandBits); // of a sum of squares
+  const points = argumentsOf(table, columns);
+  const factorUnit = 2 ** (table.fracBits - factorBits);
+  /** Whole units of the factor are not rounded when it is opened, others up by less than one. */
+  const factor = (v: bigint) => Math.ceil(valueAt(table, v) / factorUnit) * 2 ** -factorBits;
+  const normed = (v: bigint) => factor(v) * Math.sqrt(Number(v) * unit);
+
+  it("is never longer than it is planned for", () => {
+    expect([kappa, growth]).toEqual([1, 0]);
+    for (const v of points) {
+      expect(normed(v) / Math.sqrt(columns), `v = ${v}`).toBeLessThan(NORM_EXCESS);
+      // Far beyond what was seen it may be less than a unit, and then 0.
+      expect(valueAt(table, v), `v = ${v}`).toBeGreaterThanOrEqual(0);
+    }
+  });
+
+  it("reaches the greatest proven mean square, and is right where it was seen", () => {
+    const last = (1n << BigInt(table.domainBits)) - 1n;
+    expect(Number(last) * unit).toBeGreaterThanOrEqual(0.999 * columns * proven);
+    const [low, high] = calibrated.map((square) => (columns * square) / unit);
+    for (const v of points.filter((point) => Number(point) > low! && Number(point) < high!)) {
+      const exact = Math.sqrt(columns / (Number(v) * unit + columns * eps));
+      const error = Math.abs(valueAt(table, v) / 2 ** table.fracBits / exact - 1);
+      expect(error, `v = ${v}`).toBeLessThan(SPLINE_ERROR);
+    }
+  });
+
+  it("beyond, is a staircase on or below the function, less than an octave of it", () => {
+    for (const v of points.filter(
+      (point) => Number(point) * unit > 1.6 * columns * calibrated[1],
+    )) {
+      const exact = Math.sqrt(columns / (Number(v) * unit + columns * eps));
+      const value = valueAt(table, v) / 2 ** table.fracBits;
+      expect(value, `v = ${v}`).toBeLessThanOrEqual(exact * (1 + SPLINE_ERROR));
+      expect(value, `v = ${v}`).toBeGreaterThan(
+        exact * (2 ** -0.25 - SPLINE_ERROR) - 2 ** -factorBits,
+      );
+    }
+  });
+});

@@ -1,6 +1,7 @@
-// Bounds of an ordinary decoder's wires that follow from its weights alone: every linear layer reads
-// a norm's output, which is as long as the square root of its columns, or a weighted mean of values.
-// The planner turns them into widths; the server checks them against its weights before it serves.
+// Bounds of an ordinary decoder's wires that follow from its weights alone: every linear layer
+// reads a norm's output, which is as long as the square root of its columns, or a weighted mean of
+// values. The planner turns them into widths; the server checks them against its weights before it
+// serves.
 
 import { ensure } from "../errors.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";

@@ -91,8 +91,8 @@ export function reluTable(argument: Omit<Argument, "precision">, fracBits: numbe
 }
 
 /**
- * e^x for -2^bits < x <= 0, in units of the argument; 0 where it is below its error, never less, and
- * exactly 1 at 0: a sum of weights is then 1 at the least, however many there are.
+ * e^x for -2^bits < x <= 0, in units of the argument; 0 where it is below its error, never less,
+ * and exactly 1 at 0: a sum of weights is then 1 at the least, however many there are.
  */
 export function expTable(argument: Argument, valueBits: number): PiecewiseTable {
   const { fracBits, bits, precision } = argument;
