@@ -17,7 +17,7 @@ beforeAll(async () => {
 afterAll(() => folder.dispose());
 
 const rows = ["--methods", "vanilla", "merge"];
-const small = ["--shapes", "tiny", "--lengths", "8", "--networks", "loopback", "--samples", "2"];
+const small = ["--shapes", "tiny", "--lengths", "10", "--networks", "loopback", "--samples", "2"];
 
 const study = (out: string, ...args: string[]) =>
   mergen(["bench", "paper", "--out", folder.path(out), ...args, ...work]);
@@ -31,7 +31,7 @@ describe("a quick study", () => {
     const run = await study("quick", "--quick", "--remark", "a test", ...rows, ...small);
     expect(run.status, run.stderr).toBe(0);
     expect(run.stderr).toMatch(/^MERGE, tiny, loopback, sample$/m);
-    expect(run.stderr).toMatch(/MERGE: tokens [\d ]+; in the clear [\d ]+; 4 of 4 alike/);
+    expect(run.stderr).toMatch(/MERGE: tokens [\d ]+; in the clear [\d ]+; 6 of 6 alike/);
     expect((await readdir(folder.path("quick"))).sort()).toEqual([
       "figure-lengths.svg",
       "figure-sizes.svg",
@@ -42,12 +42,12 @@ describe("a quick study", () => {
     const result = await resultOf("quick");
     expect(result).toMatchObject({ format: "mergen-paper-1", finished: true, remark: "a test" });
     expect(result.measurements.map(({ id }) => id)).toEqual([
-      "vanilla/tiny/loopback/full/8",
-      "merge/tiny/loopback/full/8",
-      "merge/tiny/loopback/sample/8",
+      "vanilla/tiny/loopback/full/10",
+      "merge/tiny/loopback/full/10",
+      "merge/tiny/loopback/sample/10",
     ]);
     for (const { kind, runs, spoken } of result.measurements) {
-      expect(runs.length).toBe(kind === "full" ? 1 : 2);
+      expect(runs.map(({ promptTokens }) => promptTokens)).toEqual(kind === "full" ? [4] : [4, 5]);
       expect(spoken?.tokens).toEqual(spoken?.floatTokens);
       for (const { marks } of runs) expect(marks.at(-1)!.seconds).toBeGreaterThan(0);
     }

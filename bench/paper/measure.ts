@@ -43,9 +43,9 @@ export interface MeasureOptions {
   readonly kernels: RingKernels;
 }
 
-/** Of a sampled run: two steps after the prompt. */
-export const SAMPLE_TOKENS = 3;
-const WARM_UP_TOKENS = 3;
+/** Of a sampled run: four steps after the prompt. */
+export const SAMPLE_TOKENS = 5;
+const WARM_UP_TOKENS = 6;
 const MOST_ATTEMPTS = 4;
 
 interface Size {
@@ -74,7 +74,8 @@ export class Runner {
 
   /** Loads code and matrices; counts nothing. */
   async warmUp(): Promise<void> {
-    await this.#generate({ promptTokens: PREFIX, tokens: WARM_UP_TOKENS });
+    const room = this.#options.model.config.positionCount - PREFIX + 1;
+    await this.#generate({ promptTokens: PREFIX, tokens: Math.min(WARM_UP_TOKENS, room) });
   }
 
   /** A run that was held up is taken again, a few times. */

@@ -282,7 +282,8 @@ class Study {
         const runs: Run[] = [];
         let said: { text: string; tokens: readonly number[] } | undefined;
         for (const promptTokens of prompts) {
-          const tokens = kind === "full" ? length - PREFIX : SAMPLE_TOKENS;
+          const room = Math.min(SAMPLE_TOKENS, positions - promptTokens + 1);
+          const tokens = kind === "full" ? length - PREFIX : room;
           const { run, ...spoken } = await runner.run({ promptTokens, tokens });
           runs.push(run);
           said = spoken;
@@ -443,10 +444,7 @@ async function promptBytes(
   method: Method,
   promptTokens: number,
 ): Promise<number> {
-  const plan = await planGeneration(
-    config,
-    optionsOf(config, method, { promptTokens, tokens: SAMPLE_TOKENS }),
-  );
+  const plan = await planGeneration(config, optionsOf(config, method, { promptTokens, tokens: 2 }));
   const { segments } = predictParts(plan);
   const { parts: of } = sumCosts(segments);
   return Object.values(of).reduce((sum, { offlineBytes }) => sum + offlineBytes, 0);
