@@ -30,6 +30,7 @@ export { createSampler, type SampleOptions } from "./generate/sample.ts";
 export { loadCrc32c } from "./kernel/crc-load.ts";
 export type { FloatKernels } from "./kernel/float-kernels.ts";
 export { loadFloatKernels } from "./kernel/float-load.ts";
+export { keyLayout } from "./kernel/function-key.ts";
 export { describeKernels, type KernelReport, loadRingKernels } from "./kernel/load-node.ts";
 export type { RingKernels } from "./kernel/ring-kernels.ts";
 export { testCrc32c, testFloatKernels, testRingKernels } from "./kernel/self-test.ts";
@@ -45,7 +46,7 @@ export { type ModelConfig, promptPositions } from "./model/config.ts";
 export { type ImportOptions, importHuggingFace, importLlama2c } from "./model/import.ts";
 export { modelWithRecipe, withRecipe } from "./model/preset.ts";
 export { encodePrompt, promptText } from "./model/prompt.ts";
-export { shapeNames } from "./model/shapes.ts";
+export { shapeConfig, shapeNames } from "./model/shapes.ts";
 export { Client, type ClientOptions, type GenerateOptions } from "./party/client.ts";
 export type { RunOptions, SegmentProgress } from "./party/client-run.ts";
 export { Dealer, type DealerOptions } from "./party/dealer.ts";
@@ -58,6 +59,7 @@ export {
   type LocalBench,
   type LocalOptions,
 } from "./party/local.ts";
+export { type LogitError, logitError } from "./party/logit-error.ts";
 export {
   type AskedOptions,
   type GenerationOptions,
