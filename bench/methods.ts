@@ -46,7 +46,7 @@ export async function methodsPage(): Promise<string> {
 const introduction = [
   "# Methods",
   "",
-  "Made by `npm run methods` (`bench/methods.ts`); a test compares this page with what it would make.",
+  "Made by `npm run methods` (`bench/methods.ts`); a test checks that this page is what it makes.",
   "",
   "Each recipe names the functions that a system's authors compute, on this repository's protocol.",
   "`float`, `fixed` and `secure` run for every one of them; `secure` gives the words of `fixed`.",
@@ -56,21 +56,22 @@ const introduction = [
   "- bounds: proven from the weights, or calibrated ones with a factor of 4, where overflow is",
   "  possible and silent (`calibratedBounds` in `config.json`)",
   `- costs: of the token at position ${POSITIONS} of a model of GPT-2's shape, by the plan's cost`,
-  "  formulas, for assumed ranges (`assumed` in `bench/methods.ts`); a model's own ranges move them",
-  "  by some percent",
+  "  formulas, for assumed ranges (`assumed` in `bench/methods.ts`); a model's own ranges move",
+  "  them by some percent",
   "- lookup, client, resend: what makes a step's input by default; here the client looks up",
 ];
 
 const notes = [
-  "A llama block (gated activation, RMSNorm, rotary positions) takes the same attention weights and",
-  "activations; a norm without statistics needs biases to fold its shift into, which it lacks.",
+  "A llama block (gated activation, RMSNorm, rotary positions) takes the same attention weights",
+  "and activations; an affine norm needs biases to fold its shift into, which such a block lacks.",
   "",
   "- 2quad, 2relu, power: the sum of a row's weights is divided by once, after the weighted sum of",
   "  values. Its inverse is a table of degree 1: right to an operand's bits where sums were seen,",
   "  to 2^-10 (power: 2^-9) some octaves below, and a staircase from below beyond. A sum below all",
   "  that counts as the least one: its weights then add up to less than 1.",
   "- 2relu: a row whose scores are all near 0 is divided by eps, and their rounding with it.",
-  "- power: of exponent 2, 4 or 8. Proven ranges of sums are wide, and leave scores few bits.",
+  "- power: of exponent 2, 4 or 8. Proven ranges of sums are wide, and leave scores few bits: rows",
+  "  of small scores lose their weights. With calibrated bounds the error is below 3e-2.",
   "- the-x: nothing normalises, so proven bounds soon fit no ring: such a model is planned with",
   "  calibrated bounds where they do not. Its net T has server weights and runs as linear layers.",
   "- puma, east, bolt: tables follow the published pieces, clips and steps included, by pieces of",
@@ -162,7 +163,8 @@ async function tokenCost(recipe: PresetName) {
 async function supportTable(): Promise<string[]> {
   const kernels = { ring: await loadRingKernels(), float: await loadFloatKernels() };
   const rows = [
-    "| recipe | module | float | fixed, secure | error | bounds | next | trips | online | offline |",
+    "| recipe | module | float | fixed, secure | error | bounds | next | trips | online |" +
+      " offline |",
   ];
   rows.push("|---|---|---|---|---|---|---|---|---|---|");
   for (const recipe of presetNames) {

@@ -47,6 +47,7 @@ describe("exported names", () => {
       Server
       checkModelFolder
       connectWebSocket
+      crc32c
       createSampler
       decodeFloat
       describeKernels
@@ -58,22 +59,30 @@ describe("exported names", () => {
       fixedBench
       floatBench
       generationOptions
+      importHuggingFace
+      importLlama2c
       insecureSecureBench
+      isMerged
+      keyLayout
       listenWebSocket
       loadConfig
+      loadCrc32c
       loadExamples
       loadFloatKernels
       loadModel
       loadOutputs
       loadRingKernels
       loadTokenizer
+      logitError
       memoryStore
+      modelWithRecipe
       needsInputs
       networks
       numberedExamples
       parseTrainConfig
       planGeneration
       predict
+      presetNames
       promptPositions
       promptText
       randomModel
@@ -82,12 +91,16 @@ describe("exported names", () => {
       saveModel
       scoreItems
       scoreOutputs
+      servable
+      shapeConfig
       shapeNames
       slotTasks
       startRelay
+      testCrc32c
       testFloatKernels
       testRingKernels
-      threadPreparer"
+      threadPreparer
+      withRecipe"
     `);
   });
 
@@ -112,12 +125,14 @@ describe("exported names", () => {
       type GenerateOptions
       type Generation
       type GenerationOptions
+      type ImportOptions
       type ItemReport
       type ItemScore
       type KernelReport
       type LinkOptions
       type LocalBench
       type LocalOptions
+      type LogitError
       type MatchScore
       type Mode
       type Model
@@ -128,6 +143,7 @@ describe("exported names", () => {
       type Prediction
       type Preparer
       type PreparerSetup
+      type PresetName
       type RandomModelOptions
       type ReadOptions
       type Relay

@@ -412,8 +412,8 @@ export class AttentionLowering {
     const low = Math.min(Math.max(seen, unit * 2 ** SUM_BITS), high / 2);
     const below = form.kind === "2relu" ? form.eps * (1 - ROUNDED) : low * 2 ** -more;
     const least = Math.min(low, Math.max(unit * 2 ** SUM_BITS, below));
-    // A sum keeps as many bits as its inverse's precision is worth: with more, slopes per unit of it
-    // would round to nothing.
+    // A sum keeps as many bits as its inverse's precision is worth: with more, slopes per unit of
+    // it would round to nothing.
     const wanted = Math.max(
       this.#sumPrecision + 3 - Math.floor(Math.log2(low)),
       LEAST_SUM_BITS - Math.floor(Math.log2(least)),

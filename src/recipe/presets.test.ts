@@ -135,15 +135,19 @@ describe("presets of one module", () => {
 });
 
 describe("refusals", () => {
-  it("of an unknown name, of weights of the other module, of norms without a scale", () => {
+  it("of an unknown name, and of weights of the other module", () => {
     expect(errorOf("E_CONFIG", () => applyPreset(ordinary, "toString")).message).toContain("puma");
     for (const name of ["merge", "merge-mm"]) {
       expect(errorOf("E_CONFIG", () => applyPreset(ordinary, name)).message).toContain("adapt");
     }
     errorOf("E_CONFIG", () => applyPreset(mergedConfig, "merge-er"));
     errorOf("E_CONFIG", () => studentPreset(mergedConfig, "puma"));
+  });
+
+  it("norms without a scale become affine ones of nothing: it is in what reads them", () => {
     const bare = { ...ordinary, norm: { kind: "layernorm", eps: 0, scale: false } as const };
-    errorOf("E_CONFIG", () => applyPreset(bare, "the-x"));
+    expect(applyPreset(bare, "the-x").norm).toEqual({ kind: "affine", eps: 0, scale: false });
+    expect(applyPreset(ordinary, "the-x").norm.scale).toBe(true);
   });
 });
 
