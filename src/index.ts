@@ -30,6 +30,7 @@ export { createSampler, type SampleOptions } from "./generate/sample.ts";
 export { loadCrc32c } from "./kernel/crc-load.ts";
 export type { FloatKernels } from "./kernel/float-kernels.ts";
 export { loadFloatKernels } from "./kernel/float-load.ts";
+export { keyLayout } from "./kernel/function-key.ts";
 export { describeKernels, type KernelReport, loadRingKernels } from "./kernel/load-node.ts";
 export type { RingKernels } from "./kernel/ring-kernels.ts";
 export { testCrc32c, testFloatKernels, testRingKernels } from "./kernel/self-test.ts";
@@ -58,6 +59,7 @@ export {
   type LocalBench,
   type LocalOptions,
 } from "./party/local.ts";
+export { type LogitError, logitError } from "./party/logit-error.ts";
 export {
   type AskedOptions,
   type GenerationOptions,

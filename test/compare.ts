@@ -529,6 +529,7 @@ type DecoderGate = Extract<
       | "piecewise"
       | "rope"
       | "rowDifference"
+      | "rowShift"
       | "rowSum"
       | "scores"
       | "unmask";
@@ -785,6 +786,7 @@ class ShadowRun {
       case "piecewise":
       case "rope":
       case "rowDifference":
+      case "rowShift":
       case "rowSum":
       case "scores":
       case "unmask":

@@ -64,6 +64,7 @@ describe("exported names", () => {
       importLlama2c
       insecureSecureBench
       isMerged
+      keyLayout
       listenWebSocket
       loadConfig
       loadCrc32c
@@ -73,6 +74,7 @@ describe("exported names", () => {
       loadOutputs
       loadRingKernels
       loadTokenizer
+      logitError
       memoryStore
       modelWithRecipe
       needsInputs
@@ -136,6 +138,7 @@ describe("exported names", () => {
       type LinkOptions
       type LocalBench
       type LocalOptions
+      type LogitError
       type MatchScore
       type Mode
       type Model

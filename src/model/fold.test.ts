@@ -6,7 +6,7 @@ import { floatReference } from "../kernel/float-reference.ts";
 import { runFloat } from "../run/float.ts";
 import { checkWeights } from "./check-weights.ts";
 import type { ModelConfig } from "./config.ts";
-import { decoder, embed, head, weightShapes } from "./decoder.ts";
+import { decoder, embed, head, resent, weightShapes } from "./decoder.ts";
 import { foldNorms } from "./fold.ts";
 import { Random } from "./random.ts";
 import type { Weights } from "./safetensors.ts";
@@ -40,6 +40,7 @@ function someWeights(config: ModelConfig): Weights {
     const mean = name.endsWith(".scale") ? 0.7 : 0;
     const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
     for (let i = 0; i < data.length; i++) data[i] = mean + 0.3 * random.normal();
+    if (name.endsWith(".variance")) data.set(data.map((value) => 0.5 + Math.abs(value)));
     weights.set(name, { shape, data });
   }
   return weights;
@@ -48,7 +49,11 @@ function someWeights(config: ModelConfig): Weights {
 function logitsOf(config: ModelConfig, weights: Weights): Float32Array {
   const graph = new Graph();
   const x = embed(graph, config, graph.ids("ids", [5]));
-  graph.output("logits", head(graph, config, decoder(graph, config, { x, start: 0 }).hidden));
+  const { hidden, caches } = decoder(graph, config, { x, start: 0 });
+  // One more state behind it where states are sent again.
+  const sent = config.nextToken === "resend" && resent(graph, config, hidden.sliceRows(4, 5));
+  const last = sent ? decoder(graph, config, { x: sent, start: 5, caches }).hidden : hidden;
+  graph.output("logits", head(graph, config, last));
   const given = new Map([...weights].map(([name, { data }]) => [name, data]));
   const inputs = new Map([["ids", Int32Array.of(3, 9, 260, 9, 77)]]);
   return runFloat(graph, { weights: given, inputs, kernels: floatReference }).get("logits")!;
@@ -60,6 +65,17 @@ const variants: [name: string, config: ModelConfig][] = [
   ["one with a bias in its head", { ...vanilla, tiedHead: false, headBias: true }],
   ["one without norm scales", { ...vanilla, norm: { ...vanilla.norm, scale: false } }],
   ["one whose queries are scaled", { ...vanilla, scaledQuery: true }],
+  ["affine norms", { ...vanilla, norm: { kind: "affine", eps: 0, scale: true } }],
+  ["norms of stored statistics", { ...vanilla, norm: { ...vanilla.norm, kind: "batchnorm" } }],
+  ["states that are sent again", { ...vanilla, nextToken: "resend" }],
+  [
+    "affine states that are sent again",
+    {
+      ...vanilla,
+      nextToken: "resend",
+      norm: { kind: "affine", eps: 0, scale: true },
+    },
+  ],
   ["llama", llama],
   ["llama with a head", { ...llama, tiedHead: false }],
 ];

@@ -14,7 +14,8 @@ import { traceSegment } from "./plan.ts";
 
 /**
  * The model with folded norms, weights on the int16 grid and stated ranges; itself where it has
- * them. An affine norm's model may come with calibratedBounds. Weights may be changed in place. Cost: see withRanges.
+ * them. An affine norm's model may come with calibratedBounds. Weights may be changed in place.
+ * Cost: see withRanges.
  * @throws E_MODEL when the model's norms cannot be folded
  */
 export function servable<M extends Pick<Model, "config" | "weights">>(

@@ -41,7 +41,7 @@ export function lowerFunction(builder: Builder, x: Activation, op: FunctionBody)
   ensure(
     valueBits >= fracBits,
     "E_PLAN",
-    `wire ${name}: the bound of what follows leaves its activation no bits; allow calibrated bounds`,
+    `wire ${name}: the bound of what follows leaves its activation no bits`,
   );
   const table = tableOf(op, argument, valueBits);
   const body = { kind: "piecewise", table, wireName: name } as const;

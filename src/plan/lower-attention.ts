@@ -65,9 +65,9 @@ const SUM_BITS = 6;
 const octaves = { fine: 12, low: 6 };
 /** Bits of the least sum that has an inverse of its own, where the weights have as many. */
 const LEAST_SUM_BITS = 10;
-const POWER_PRECISION = 9;
+const POWER_PRECISION = 8;
 /** Sums of powers reach farther down. */
-const powerOctaves = { fine: 8, low: 14 };
+const powerOctaves = { fine: 8, low: 22 };
 /** A wire's bits beyond those of its magnitude: its sign, and room for rounding. */
 const SIGN_BITS = 2;
 
@@ -382,8 +382,9 @@ export class AttentionLowering {
       const most = Math.min(mixed, fracBits - 1);
       return { mixed: most, factor: Math.min(room - mixed, factor.fracBits - 1) };
     }
-    const { low, high } = this.#sumRange(layer);
-    let mixed = this.#operandBits - Math.floor(Math.log2(low));
+    const { least, low, high } = this.#sumRange(layer);
+    const divisor = form.kind === "power" ? least : low;
+    let mixed = this.#operandBits - Math.floor(Math.log2(divisor));
     let bits = this.#operandBits + Math.ceil(Math.log2(high));
     const beyond = Math.max(0, mixed + bits - room);
     mixed = Math.min(mixed - Math.ceil(beyond / 2), fracBits - 1);
@@ -409,11 +410,11 @@ export class AttentionLowering {
     const unit = 2 ** -fracBits;
     const { fine, low: more } = form.kind === "power" ? powerOctaves : octaves;
     const seen = Math.max(calibrated[0] / SUM_MARGIN, high * 2 ** -fine);
-    const low = Math.min(Math.max(seen, unit * 2 ** (SUM_BITS + more)), high / 2);
+    const low = Math.min(Math.max(seen, unit * 2 ** SUM_BITS), high / 2);
     const below = form.kind === "2relu" ? form.eps * (1 - ROUNDED) : low * 2 ** -more;
     const least = Math.min(low, Math.max(unit * 2 ** SUM_BITS, below));
-    // A sum keeps as many bits as its inverse's precision is worth: with more, slopes per unit of it
-    // would round to nothing.
+    // A sum keeps as many bits as its inverse's precision is worth: with more, slopes per unit of
+    // it would round to nothing.
     const wanted = Math.max(
       this.#sumPrecision + 3 - Math.floor(Math.log2(low)),
       LEAST_SUM_BITS - Math.floor(Math.log2(least)),

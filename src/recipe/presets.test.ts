@@ -150,6 +150,12 @@ describe("refusals", () => {
     errorOf("E_CONFIG", () => applyPreset(silu, "vanilla"));
     expect(applyPreset(silu, "puma").activation).toEqual(silu.activation);
   });
+
+  it("norms without a scale become affine ones of nothing: it is in what reads them", () => {
+    const bare = { ...ordinary, norm: { kind: "layernorm", eps: 0, scale: false } as const };
+    expect(applyPreset(bare, "the-x").norm).toEqual({ kind: "affine", eps: 0, scale: false });
+    expect(applyPreset(ordinary, "the-x").norm.scale).toBe(true);
+  });
 });
 
 describe("THE-X's net at the start", () => {

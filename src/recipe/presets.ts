@@ -19,6 +19,8 @@ export interface PresetTarget extends RecipeSettings {
   };
   readonly wireBounds?: readonly unknown[] | undefined;
   readonly logitBound?: unknown;
+  readonly ranges?: unknown;
+  readonly operandBits?: unknown;
 }
 
 interface Preset {
@@ -159,7 +161,7 @@ function merged<C extends PresetTarget>(config: C): C {
 
 function retrained<C extends PresetTarget>(config: C, name: PresetName): C {
   const preset: Preset = presets[name];
-  const { wireBounds, logitBound, ...rest } = config;
+  const { wireBounds, logitBound, ranges, operandBits, ...rest } = config;
   const parts = {
     attention:
       isExact(preset.attention) && isExact(config.attention) ? config.attention : preset.attention,
@@ -167,7 +169,10 @@ function retrained<C extends PresetTarget>(config: C, name: PresetName): C {
     norm: normOf(preset, config, isMerged(name)),
   };
   const old = { attention: config.attention, activation: config.activation, norm: config.norm };
-  const kept = JSON.stringify(parts) === JSON.stringify(old) ? { wireBounds, logitBound } : {};
+  const kept =
+    JSON.stringify(parts) === JSON.stringify(old)
+      ? { wireBounds, logitBound, ranges, operandBits }
+      : {};
   const { nextToken } = preset;
   const anchor = nextToken === "lookup" ? 1 : 0;
   const generation =

@@ -127,7 +127,8 @@ function piecesOf({ name, of }: ActivationSetting & { kind: "piecewise" }) {
 
 /**
  * The norm that the settings name and, where learned, scale and shift (rmsnorm has no shift); scale
- * and shift alone (affine; nothing at all once they are folded into what reads it); or stored statistics, scale and shift (batchnorm).
+ * and shift alone (affine; nothing at all once they are folded into what reads it); or stored
+ * statistics, scale and shift (batchnorm).
  */
 export function norm(graph: Graph, settings: RecipeSettings, x: Tensor, name: string): Tensor {
   const { kind, scale } = settings.norm;
