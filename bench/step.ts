@@ -58,8 +58,8 @@ function offlineBytesOf(offline: Generation["offline"]): number {
 const bytesOf = (mark: SegmentProgress) => mark.sentBytes + mark.receivedBytes;
 
 /**
- * Generates once to warm up, once for one token, and once to measure. All bundles are prepared before
- * the first online message, so that the two phases are measured apart.
+ * Generates once to warm up, once for one token, and once to measure. All bundles are prepared
+ * before the first online message, so that the two phases are measured apart.
  */
 export async function measureStep(options: StepOptions): Promise<StepReport> {
   const { client, connectServer, connectDealer, prompt, tokens, warmUpTokens } = options;

@@ -36,141 +36,63 @@ function exportedNames(entry: string): string[] {
 
 const isType = (name: string) => name.startsWith("type ");
 
+/** Three names a line. */
+const inLines = (names: readonly string[]) =>
+  names.map((name, i) => name + (i % 3 === 2 ? "\n" : ", ")).join("");
+
 describe("exported names", () => {
   it("of src/index.ts: values", () => {
     const names = exportedNames("src/index.ts").filter((name) => !isType(name));
-    expect(names.join("\n")).toMatchInlineSnapshot(`
-      "Channel
-      Client
-      Dealer
-      MergenError
-      Server
-      checkModelFolder
-      computedPart
-      connectWebSocket
-      crc32c
-      createSampler
-      decodeFloat
-      describeKernels
-      encodePrompt
-      ensure
-      errorCodes
-      evaluate
-      fileStore
-      fixedBench
-      floatBench
-      generationOptions
-      importHuggingFace
-      importLlama2c
-      insecureSecureBench
-      isMerged
-      keyLayout
-      listenWebSocket
-      loadConfig
-      loadCrc32c
-      loadExamples
-      loadFloatKernels
-      loadModel
-      loadOutputs
-      loadRingKernels
-      loadTokenizer
-      logitError
-      memoryStore
-      modelWithRecipe
-      needsInputs
-      networks
-      numberedExamples
-      parseTrainConfig
-      parts
-      partsOf
-      planGeneration
-      predict
-      predictParts
-      presetNames
-      promptPositions
-      promptText
-      randomModel
-      readExamples
-      runStage
-      saveModel
-      scoreItems
-      scoreOutputs
-      servable
-      shapeConfig
-      shapeNames
-      slotTasks
-      startRelay
-      taskOf
-      testCrc32c
-      testFloatKernels
-      testRingKernels
-      threadPreparer
-      withRecipe"
+    expect(inLines(names)).toMatchInlineSnapshot(`
+      "Channel, Client, Dealer
+      MergenError, Server, checkModelFolder
+      computedPart, connectWebSocket, crc32c
+      createSampler, decodeFloat, describeKernels
+      encodePrompt, ensure, errorCodes
+      evaluate, fileStore, fixedBench
+      floatBench, generationOptions, importHuggingFace
+      importLlama2c, insecureSecureBench, isMerged
+      keyLayout, listenWebSocket, loadConfig
+      loadCrc32c, loadExamples, loadFloatKernels
+      loadModel, loadOutputs, loadRingKernels
+      loadTokenizer, logitError, memoryStore
+      modelWithRecipe, needsInputs, networks
+      numberedExamples, parseTrainConfig, parts
+      partsOf, planGeneration, predict
+      predictParts, presetNames, promptPositions
+      promptText, randomModel, readExamples
+      runStage, saveModel, scoreItems
+      scoreOutputs, servable, shapeConfig
+      shapeNames, slotTasks, startRelay
+      taskOf, testCrc32c, testFloatKernels
+      testRingKernels, threadPreparer, withRecipe
+      "
     `);
   });
 
   it("of src/index.ts: types", () => {
     const names = exportedNames("src/index.ts").filter((name) => isType(name));
-    expect(names.join("\n")).toMatchInlineSnapshot(`
-      "type AskedOptions
-      type BundleStore
-      type ChannelOptions
-      type ClientOptions
-      type CorpusScore
-      type Crc32c
-      type DealerOptions
-      type DecodeFloatOptions
-      type Draft
-      type ErrorCode
-      type EvaluateOptions
-      type EvaluationReport
-      type Example
-      type FloatKernels
-      type FloatTiming
-      type GateWatch
-      type GenerateOptions
-      type Generation
-      type GenerationOptions
-      type ImportOptions
-      type ItemReport
-      type ItemScore
-      type KernelReport
-      type LinkOptions
-      type LocalBench
-      type LocalOptions
-      type LogitError
-      type MatchScore
-      type Mode
-      type Model
-      type ModelConfig
-      type Numbered
-      type Output
-      type Part
-      type PartBytes
-      type PartPrediction
-      type Plan
-      type Prediction
-      type Preparer
-      type PreparerSetup
-      type PresetName
-      type RandomModelOptions
-      type ReadOptions
-      type Relay
-      type RelayOptions
-      type RingKernels
-      type RunOptions
-      type SampleOptions
-      type SegmentCost
-      type SegmentProgress
-      type ServerOptions
-      type ShapeOptions
-      type SlotReport
-      type SlotTask
-      type SlotTotals
-      type StartPreparer
-      type Task
-      type Transport
-      type WebSocketListener"
+    expect(inLines(names)).toMatchInlineSnapshot(`
+      "type AskedOptions, type BundleStore, type ChannelOptions
+      type ClientOptions, type CorpusScore, type Crc32c
+      type DealerOptions, type DecodeFloatOptions, type Draft
+      type ErrorCode, type EvaluateOptions, type EvaluationReport
+      type Example, type FloatKernels, type FloatTiming
+      type GateWatch, type GenerateOptions, type Generation
+      type GenerationOptions, type ImportOptions, type ItemReport
+      type ItemScore, type KernelReport, type LinkOptions
+      type LocalBench, type LocalOptions, type LogitError
+      type MatchScore, type Mode, type Model
+      type ModelConfig, type Numbered, type Output
+      type Part, type PartBytes, type PartPrediction
+      type Plan, type Prediction, type Preparer
+      type PreparerSetup, type PresetName, type RandomModelOptions
+      type ReadOptions, type Relay, type RelayOptions
+      type RingKernels, type RunOptions, type SampleOptions
+      type SegmentCost, type SegmentProgress, type ServerOptions
+      type ShapeOptions, type SlotReport, type SlotTask
+      type SlotTotals, type StartPreparer, type Task
+      type Transport, type WebSocketListener, "
     `);
   });
 

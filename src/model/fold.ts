@@ -15,10 +15,10 @@ interface Folded {
 }
 
 /**
- * The same model with norm.scale false (RMSNorm, or an affine norm of nothing), scaledQuery true and
- * a head of its own. Where states are sent again, the last norm's scale and shift become a layer
- * that they pass before: resendMap. The data of
- * `weights` are changed in place, so that a large model is not held twice: do not use them again.
+ * The same model with norm.scale false (RMSNorm, or an affine norm of nothing), scaledQuery true
+ * and a head of its own. Where states are sent again, the last norm's scale and shift become a
+ * layer that they pass before: resendMap. The data of `weights` are changed in place, so that a
+ * large model is not held twice: do not use them again.
  * @throws E_MODEL when it is not an ordinary decoder, or a tensor is missing
  */
 export function foldNorms({ config, weights }: Folded): Folded {

@@ -45,13 +45,19 @@ export async function logitError(
   decoder.begin();
   const tokens: number[] = [];
   let [greatest, squares, count, peak] = [0, 0, 0, 0];
-  for (const [index, segment] of schedule(options).entries()) {
-    const ids = privateIds(segment, prompt, tokens);
+  const whole = schedule(options).values();
+  for (const segment of plan.segments) {
+    const ids = privateIds(segment.segment, prompt, tokens);
     const given = new Map(ids ? [[IDS, ids]] : []);
     const run = { ring, states, tensors, parties: undefined, ids: given };
-    const [fixed] = runFixed({ ...run, segment: plan.segments[index]! }).values();
-    const float = decoder.run(segment, ids);
-    if (!fixed || !float) continue;
+    const [fixed] = runFixed({ ...run, segment }).values();
+    if (!fixed) continue;
+    // In float a prompt is one segment, in a plan it may be many: they meet at the heads.
+    let float: Float32Array | undefined;
+    while (!float) {
+      const next = whole.next().value!;
+      float = decoder.run(next, privateIds(next, prompt, tokens));
+    }
     const real = realLogits(plan, fixed);
     for (const [i, value] of float.entries()) {
       const error = Math.abs(real[i]! - value);

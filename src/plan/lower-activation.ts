@@ -33,9 +33,9 @@ export function lowerFunction(builder: Builder, x: Activation, op: FunctionBody)
   const magnitude = builder.bound(name);
   const shift = x.fracBits - fracBits;
   const opened = builder.open(x, { shift, squares: "none", wireName: name, magnitude });
-  // A table finer than its argument would be knots for nothing; where operands are finer than usual,
-  // somebody has asked for it.
-  const right = net || precision > OPERAND_BITS ? precision : fracBits - 0;
+  // A table finer than its argument would be knots for nothing; where operands are finer than
+  // usual, somebody has asked for it.
+  const right = net || precision > OPERAND_BITS ? precision : fracBits;
   const argument = { fracBits, bits: builder.upperBitsOf(opened.wire), precision: right };
   const valueBits = Math.min(precision + VALUE_BITS_MORE, roomOf(builder, name));
   ensure(

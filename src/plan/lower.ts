@@ -80,8 +80,8 @@ const LEAST_MAGNITUDE = 2 ** -4;
 export interface LoweringCache {
   /** Scales of norms by layer or name: the same in all segments, and slow to find. */
   readonly norms: Map<number | string, NormScales>;
-  /** Bits after the point of carried wires that have others than states. */
-  readonly carried: Map<string, number>;
+  /** Carried wires that were not truncated: bits after the point, and what ranges call them. */
+  readonly carried: Map<string, { readonly fracBits: number; readonly name: string | undefined }>;
 }
 
 export const loweringCache = (): LoweringCache => ({ norms: new Map(), carried: new Map() });
@@ -108,6 +108,7 @@ class Lowering {
   readonly #gates: GateSpec[] = [];
   readonly #values = new Map<number, Value>();
   readonly #asClient = new Map<number, Activation>();
+  readonly #asShares = new Map<number, Activation>();
   readonly #builder: Builder;
   readonly #attentionParts: AttentionLowering;
   /** Carried keys and values that have their gate. */
@@ -245,9 +246,11 @@ class Lowering {
     ensure(name !== undefined, "E_PLAN", `input ${op.name} is not a carried wire`);
     if (op.shape.length > 2) return { role: "carried", name };
     const [rows, columns] = [op.shape.at(-2)!, op.shape.at(-1)!];
+    const whole = this.#known.carried.get(name);
     const wire = this.#emit({ kind: "load", name }, [], rows, columns);
-    const fracBits = this.#known.carried.get(name) ?? this.#stateBits;
-    return activation({ wire, form: "client", rows, columns, fracBits, offline: true });
+    const fracBits = whole?.fracBits ?? this.#stateBits;
+    const made = activation({ wire, form: "client", rows, columns, fracBits, offline: true });
+    return whole ? { ...made, accumulated: true, name: whole.name } : made;
   }
 
   // ---- rows ------------------------------------------------------------------------------------
@@ -663,8 +666,10 @@ class Lowering {
   // ---- conversions -----------------------------------------------------------------------------
 
   /** The wire under C's mask; a residual sum is truncated to the state's scale on the way. */
-  #toClient(x: Activation): Activation {
-    if (x.form === "client") return x;
+  #toClient(given: Activation): Activation {
+    const carriedWhole = given.form === "client" && given.accumulated;
+    if (given.form === "client" && !carriedWhole) return given;
+    const x = this.#toShared(given);
     const known = this.#asClient.get(x.wire);
     if (known) return known;
     const ends = x.form === "shared" && x.accumulated && x.fracBits > this.#stateBits;
@@ -676,13 +681,15 @@ class Lowering {
     return client;
   }
 
-  /** A client-masked wire as shares: the sum of it and itself is it with one more bit. */
+  /** A client-masked wire as shares. */
   #toShared(x: Activation): Activation {
     if (x.form !== "client") return x;
-    const { rows, columns, offline } = x;
-    const body = { kind: "sum", shifts: [0, 0], offline } as const;
-    const wire = this.#emit(body, [x.wire, x.wire], rows, columns);
-    return { ...x, wire, form: "shared", fracBits: x.fracBits + 1 };
+    const known = this.#asShares.get(x.wire);
+    if (known) return known;
+    const wire = this.#emit({ kind: "share" }, [x.wire], x.rows, x.columns);
+    const made: Activation = { ...x, wire, form: "shared" };
+    this.#asShares.set(x.wire, made);
+    return made;
   }
 
   /** A residual sum that no norm follows, opened at the state's scale. */
@@ -727,7 +734,7 @@ class Lowering {
     const { rows, columns, fracBits, offline } = x;
     const wire = this.#emit({ kind: "remask", offline }, [x.wire], rows, columns);
     const { name, replaces } = target;
-    this.#known.carried.set(name, fracBits);
+    this.#known.carried.set(name, { fracBits, name: x.name });
     this.#emit({ kind: "store", name, replaces }, [wire], rows, columns);
   }
 
