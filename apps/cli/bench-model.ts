@@ -20,6 +20,9 @@ import { integer, noteRecipe } from "./options.ts";
 import { note } from "./output.ts";
 import { packageVersion } from "./package-info.ts";
 
+/** Grows when models must be made anew because they state something else about themselves. */
+const STATED = 2;
+
 /** Which model a benchmark runs. */
 export interface ModelFlags {
   readonly shape: string;
@@ -63,7 +66,7 @@ export async function modelFolder(flags: ModelFlags): Promise<string> {
   if (flags.model !== undefined) return underRecipe(flags.model, flags);
   const { shape, recipe = "merge", positions } = flags;
   const norm = isMerged(recipe) ? (flags.norm ?? "layernorm") : flags.norm;
-  const name = [shape, recipe, norm ?? "layernorm", positions, packageVersion()].join("-");
+  const name = [shape, recipe, norm ?? "layernorm", positions, packageVersion(), STATED].join("-");
   const folder = join(flags.work, name);
   if (!existsSync(join(folder, "config.json"))) {
     note(`making a ${shape} model with random weights in ${folder}`);
@@ -99,7 +102,7 @@ export async function paperModelFolder({
   readonly recipe: PresetName;
 }): Promise<string> {
   const cut = layers === undefined ? [] : [`${layers}-layers`, `${vocabulary}-words`];
-  const name = ["paper", shape, ...cut, recipe, positions, packageVersion()].join("-");
+  const name = ["paper", shape, ...cut, recipe, positions, packageVersion(), STATED].join("-");
   const folder = join(work, name);
   if (existsSync(join(folder, "config.json"))) return folder;
   const kernels = await loadFloatKernels();

@@ -82,7 +82,7 @@ describe("bench step", () => {
     expect(slowdown).toBe(perToken.onlineSeconds / plaintextSecondsPerToken);
 
     const version = JSON.parse(await readFile("package.json", "utf8")).version;
-    const model = `${folder.path("models")}/tiny-merge-layernorm-24-${version}`;
+    const model = `${folder.path("models")}/tiny-merge-layernorm-24-${version}-2`;
     const asked = ["--model", model, "--prompt-positions", "3", "--max-tokens", "5"];
     const [plan] = jsonLines<Planned>(await mergen(["plan", ...asked, "--json"])) as [Planned];
     const { online, offline } = plan;

@@ -74,4 +74,6 @@ try {
   await program().parseAsync(process.argv);
 } catch (error) {
   process.exitCode = report(error);
+  // A parent that waits for an address would else wait on: a listener keeps the channel open.
+  if (process.connected) process.disconnect();
 }
