@@ -79,21 +79,22 @@ export async function measureStep(options: StepOptions): Promise<StepReport> {
   const stepSeconds = steps.map((mark, i) => (mark.atMs - (steps[i - 1] ?? first).atMs) / 1000);
   const bytes = online.clientSentBytes + online.serverSentBytes;
   const count = Math.max(1, tokens - 1);
-  const offlineSeconds = Math.max(0, offline.seconds - one.seconds);
+  // Bundles are prepared one after the other: their time goes by their bytes.
+  const promptShare = offlineBytesOf(one) / offlineBytesOf(offline);
   const promptSeconds = online.seconds - (marks.at(-1)!.atMs - first.atMs) / 1000;
   return {
     prompt: {
       onlineSeconds: promptSeconds,
       onlineBytes: bytesOf(first),
       roundTrips: first.roundTrips,
-      offlineSeconds: one.seconds,
+      offlineSeconds: offline.seconds * promptShare,
       offlineBytes: offlineBytesOf(one),
     },
     perToken: {
       onlineSeconds: median(stepSeconds),
       onlineBytes: (bytes - bytesOf(first)) / count,
       roundTrips: (online.roundTrips - first.roundTrips) / count,
-      offlineSeconds: offlineSeconds / count,
+      offlineSeconds: (offline.seconds * (1 - promptShare)) / count,
       offlineBytes: (offlineBytesOf(offline) - offlineBytesOf(one)) / count,
     },
     stepSeconds,
