@@ -1,10 +1,11 @@
 // Reads a Hugging Face model folder that the user has: config.json, model.safetensors and
 // tokenizer.json. Only the tensors that are asked for are read.
 
-import { type FileHandle, open, readFile } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { z } from "zod";
 import { ensure, MergenError } from "../errors.ts";
+import { readRange } from "../model/files.ts";
 import {
   safetensorsEntries,
   safetensorsStart,
@@ -63,9 +64,9 @@ export async function readTensors(
   const file = await orMissing(path, () => open(path));
   try {
     const { size } = await file.stat();
-    const first = await readBytes(file, { begin: 0, end: Math.min(8, size) }, path);
+    const first = await readRange(file, { begin: 0, end: Math.min(8, size) }, path);
     const start = safetensorsStart(first, size, path);
-    const header = await readBytes(file, { begin: 0, end: start }, path);
+    const header = await readRange(file, { begin: 0, end: start }, path);
     const floats = floatHeader(header);
     const shift = start - floats.length;
     const fileBytes = size - shift;
@@ -74,7 +75,7 @@ export async function readTensors(
       const name = rename(entry.name);
       if (name === undefined) continue;
       const { begin, end } = entry;
-      const bytes = await readBytes(file, { begin: begin + shift, end: end + shift }, path);
+      const bytes = await readRange(file, { begin: begin + shift, end: end + shift }, path);
       weights.set(name, tensorOf(entry, bytes.buffer, path));
     }
     return weights;
@@ -169,24 +170,6 @@ async function orMissing<T>(path: string, read: () => Promise<T>): Promise<T> {
     const remedy = `give a Hugging Face model folder with ${FILES}, weights in one file`;
     throw new MergenError("E_MODEL", `${message}; ${remedy}`, { cause });
   }
-}
-
-/** What the system reads at a time. */
-const READ_BYTES = 1 << 28;
-
-async function readBytes(
-  file: FileHandle,
-  { begin, end }: { begin: number; end: number },
-  path: string,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = new Uint8Array(end - begin);
-  for (let at = 0; at < bytes.length; ) {
-    const length = Math.min(READ_BYTES, bytes.length - at);
-    const { bytesRead } = await file.read(bytes, at, length, begin + at);
-    ensure(bytesRead > 0, "E_MODEL", `${path}: became shorter while it was read; try again`);
-    at += bytesRead;
-  }
-  return bytes;
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

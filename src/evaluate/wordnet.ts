@@ -56,14 +56,15 @@ interface PartOfSpeech {
  * @throws E_DATA naming the file and line that is missing or malformed
  */
 export async function loadWordnet(dir: string): Promise<Synonyms> {
-  const parts = await Promise.all(
-    Object.entries(partsOfSpeech).map(async ([name, endings]) => ({
+  const parts: PartOfSpeech[] = [];
+  for (const [name, endings] of Object.entries(partsOfSpeech)) {
+    parts.push({
       endings,
       offsets: await readLines(join(dir, `index.${name}`), indexLine),
       exceptions: await readLines(join(dir, `${name}.exc`), exceptionLine),
       synsets: await readLines(join(dir, `data.${name}`), dataLine),
-    })),
-  );
+    });
+  }
   const known = new Map<string, ReadonlySet<string>>();
   return (word) => {
     let synonyms = known.get(word);

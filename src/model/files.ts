@@ -1,8 +1,8 @@
 // Reading a model's files: what fails is an error that names the file and what to do.
 
-import { readFile } from "node:fs/promises";
+import { type FileHandle, readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { MergenError } from "../errors.ts";
+import { ensure, MergenError } from "../errors.ts";
 
 /** Where a replaced folder stands while the new one takes its place. */
 export function oldFolder(target: string): string {
@@ -25,6 +25,25 @@ export async function orUnreadable<T>(path: string, read: () => Promise<T>): Pro
     const remedy = `give a model folder, or rename ${old} back if there is one`;
     throw new MergenError("E_MODEL", `${message}; ${remedy}`, { cause });
   }
+}
+
+/** Bytes of one read: what the system takes at a time has a limit of 2 GiB. */
+const READ_BYTES = 1 << 28;
+
+/** Bytes begin..end-1 of an open file. @throws E_MODEL naming it where it ends before */
+export async function readRange(
+  file: FileHandle,
+  { begin, end }: { readonly begin: number; readonly end: number },
+  path: string,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(end - begin);
+  for (let at = 0; at < bytes.length; ) {
+    const length = Math.min(READ_BYTES, bytes.length - at);
+    const { bytesRead } = await file.read(bytes, at, length, begin + at);
+    ensure(bytesRead > 0, "E_MODEL", `${path}: became shorter while it was read; try again`);
+    at += bytesRead;
+  }
+  return bytes;
 }
 
 /** A parsed JSON file; undefined where it may be missing and is. @throws E_MODEL naming it */

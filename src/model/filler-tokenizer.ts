@@ -4,6 +4,7 @@
 // Words have no two vowels in a row: a text of vowels has as many tokens as letters.
 
 import { MergenError } from "../errors.ts";
+import { byteLevelTokenizerJson } from "./byte-level-tokenizer.ts";
 
 const CONSONANTS = [..."bcdfghjklmnpqrstvwxz"];
 const VOWELS = [..."aeiou"];
@@ -28,38 +29,8 @@ export function fillerTokenizerJson(vocabSize: number): object {
     vocab[left + right] = bytes.length + merges.length;
     merges.push(`${left} ${right}`);
   }
-  const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true };
-  return {
-    version: "1.0",
-    truncation: null,
-    padding: null,
-    added_tokens: [
-      {
-        id: vocabSize - 1,
-        content: FILLER_END,
-        single_word: false,
-        lstrip: false,
-        rstrip: false,
-        normalized: false,
-        special: true,
-      },
-    ],
-    normalizer: null,
-    pre_tokenizer: { ...byteLevel, use_regex: true },
-    post_processor: null,
-    decoder: { ...byteLevel, use_regex: true },
-    model: {
-      type: "BPE",
-      dropout: null,
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
-      vocab,
-      merges,
-    },
-  };
+  const special = [[FILLER_END, vocabSize - 1]] as const;
+  return byteLevelTokenizerJson({ vocab, merges, special });
 }
 
 /** Syllables, then words of two, then those after a blank, then words of three. */

@@ -4,6 +4,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { MergenError } from "../errors.ts";
+import { byteLevelTokenizerJson } from "./byte-level-tokenizer.ts";
 import { readJson, readPart } from "./files.ts";
 
 const vocabularySchema = z.record(z.string(), z.int().nonnegative());
@@ -34,36 +35,11 @@ export async function bytePairTokenizerJson(
   const entries = Object.entries(vocabulary.data);
   const isSpecial = ([content, id]: [string, number]) =>
     specialIds ? specialIds.includes(id) : content === GPT2_END;
-  const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true };
-  return {
-    version: "1.0",
-    truncation: null,
-    padding: null,
-    added_tokens: entries.filter(isSpecial).map(([content, id]) => ({
-      id,
-      content,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-      normalized: false,
-      special: true,
-    })),
-    normalizer: null,
-    pre_tokenizer: { ...byteLevel, use_regex: true },
-    post_processor: null,
-    decoder: { ...byteLevel, use_regex: true },
-    model: {
-      type: "BPE",
-      dropout: null,
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
-      vocab: vocabulary.data,
-      merges: await readMerges(join(dir, "merges.txt")),
-    },
-  };
+  return byteLevelTokenizerJson({
+    vocab: vocabulary.data,
+    merges: await readMerges(join(dir, "merges.txt")),
+    special: entries.filter(isSpecial),
+  });
 }
 
 /** Lines of two parts; a first line that begins with #version is none. */
