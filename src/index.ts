@@ -80,7 +80,7 @@ export {
 export type { Preparer, PreparerSetup, StartPreparer } from "./party/preparer.ts";
 export { threadPreparer } from "./party/preparer-node.ts";
 export type { Generation, Mode } from "./party/report.ts";
-export { servable } from "./party/servable.ts";
+export { type ServableOptions, servable } from "./party/servable.ts";
 export { Server, type ServerOptions } from "./party/server.ts";
 export { type BundleStore, memoryStore } from "./party/store.ts";
 export { type Part, parts, partsOf } from "./plan/parts.ts";

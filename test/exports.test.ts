@@ -89,10 +89,11 @@ describe("exported names", () => {
       type PreparerSetup, type PresetName, type RandomModelOptions
       type ReadOptions, type Relay, type RelayOptions
       type RingKernels, type RunOptions, type SampleOptions
-      type SegmentCost, type SegmentProgress, type ServerOptions
-      type ShapeOptions, type SlotReport, type SlotTask
-      type SlotTotals, type StartPreparer, type Task
-      type Transport, type WebSocketListener, "
+      type SegmentCost, type SegmentProgress, type ServableOptions
+      type ServerOptions, type ShapeOptions, type SlotReport
+      type SlotTask, type SlotTotals, type StartPreparer
+      type Task, type Transport, type WebSocketListener
+      "
     `);
   });
 

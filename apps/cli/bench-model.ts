@@ -23,6 +23,9 @@ import { packageVersion } from "./package-info.ts";
 /** Grows when models must be made anew because they state something else about themselves. */
 const STATED = 2;
 
+/** Costs are those of either kind of bounds; a text that overflows does no harm here. */
+const measured = { calibratedBounds: true } as const;
+
 /** Which model a benchmark runs. */
 export interface ModelFlags {
   readonly shape: string;
@@ -72,7 +75,7 @@ export async function modelFolder(flags: ModelFlags): Promise<string> {
     note(`making a ${shape} model with random weights in ${folder}`);
     const kernels = await loadFloatKernels();
     const model = randomModel({ shape, recipe, norm, positions, seed: 1 }, kernels);
-    await saveModel(folder, servable(model, kernels), { int16: true });
+    await saveModel(folder, servable(model, kernels, measured), { int16: true });
   }
   return folder;
 }
@@ -85,7 +88,7 @@ async function underRecipe(dir: string, { recipe, work }: ModelFlags): Promise<s
   const changed = modelWithRecipe(own, recipe);
   noteRecipe(own.config, recipe);
   const folder = join(work, `${basename(resolve(dir))}-${recipe}`);
-  await saveModel(folder, servable(changed, await loadFloatKernels()), { int16: true });
+  await saveModel(folder, servable(changed, await loadFloatKernels(), measured), { int16: true });
   return folder;
 }
 
@@ -107,6 +110,6 @@ export async function paperModelFolder({
   if (existsSync(join(folder, "config.json"))) return folder;
   const kernels = await loadFloatKernels();
   const model = randomModel({ shape, layers, vocabulary, recipe, positions, seed: 1 }, kernels);
-  await saveModel(folder, servable(model, kernels), { int16: true });
+  await saveModel(folder, servable(model, kernels, measured), { int16: true });
   return folder;
 }

@@ -152,6 +152,11 @@ export function noteRecipe(config: ModelConfig, recipe: string | undefined): voi
   );
 }
 
+export const boundsOption = new Option(
+  "--calibrated-bounds",
+  "where proven bounds of an ordinary decoder do not fit, take seen ones: overflow is then silent",
+);
+
 export const modelOption = new Option("--model <dir>", "folder of the model").default(
   shippedModel("e2e-merge"),
   "the shipped models/e2e-merge",

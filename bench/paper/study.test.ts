@@ -28,7 +28,7 @@ const floats = await loadFloatKernels();
 
 function modelOf(recipe: PresetName, layers?: number): Model {
   const options = { shape: "tiny", recipe, positions: 24, seed: 1, layers };
-  return servable(randomModel(options, floats), floats);
+  return servable(randomModel(options, floats), floats, { calibratedBounds: true });
 }
 
 const models = new Map(

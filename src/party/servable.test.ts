@@ -6,6 +6,7 @@ import { mergedModel } from "../../test/merged-model.ts";
 import { floatReference } from "../kernel/float-reference.ts";
 import { parseConfig } from "../model/config.ts";
 import { checkRanges } from "../plan/ranges.ts";
+import { randomModel } from "../train/random-model.ts";
 import { FloatDecoder } from "./float-decoder.ts";
 import type { LocalModel } from "./local.ts";
 import { generationOptions, planGeneration } from "./plan.ts";
@@ -60,4 +61,30 @@ it("a merged model is left alone", () => {
 it("stated operand bits are kept", () => {
   const model = rawDecoder({ seed: 5, operandBits: 12 });
   expect(servable(model, floatReference).config.operandBits).toBe(12);
+});
+
+describe("a model whose proven bounds do not fit", () => {
+  const theX = () => {
+    const options = { shape: "tiny", positions: 32, recipe: "the-x", seed: 1 } as const;
+    return randomModel(options, floatReference);
+  };
+
+  it("keeps to them: its plan is refused by the wire's name and the remedy", async () => {
+    const { config } = servable(theX(), floatReference);
+    expect(config.calibratedBounds).toBeUndefined();
+    const planned = planGeneration(config, generationOptions(config, 3, {}));
+    await expect(planned).rejects.toMatchObject({
+      code: "E_PLAN",
+      message: expect.stringMatching(/wire layers\.\d.*allow calibrated bounds/),
+    });
+  });
+
+  it("takes seen ones where that is asked for, and others keep proven ones", async () => {
+    const asked = { calibratedBounds: true };
+    const { config } = servable(theX(), floatReference, asked);
+    expect(config.calibratedBounds).toBe(true);
+    await planGeneration(config, generationOptions(config, 3, {}));
+    const fitting = servable(rawDecoder({ seed: 6 }), floatReference, asked);
+    expect(fitting.config.calibratedBounds).toBeUndefined();
+  });
 });

@@ -12,15 +12,24 @@ import { lower } from "../plan/lower.ts";
 import { withRanges } from "./decoder-ranges.ts";
 import { traceSegment } from "./plan.ts";
 
+export interface ServableOptions {
+  /**
+   * Take bounds that were only seen where proven ones do not fit the ring, as of streams that no
+   * norm scales: what exceeds them is then wrong, and nobody notices. Default: such a model is left
+   * as it is, and planning it is E_PLAN by the wire's name.
+   */
+  readonly calibratedBounds?: boolean | undefined;
+}
+
 /**
  * The model with folded norms, weights on the int16 grid and stated ranges; itself where it has
- * them. An affine norm's model may come with calibratedBounds. Weights may be changed in place.
- * Cost: see withRanges.
+ * them. Weights may be changed in place. Cost: see withRanges.
  * @throws E_MODEL when the model's norms cannot be folded
  */
 export function servable<M extends Pick<Model, "config" | "weights">>(
   model: M,
   kernels: FloatKernels,
+  { calibratedBounds = false }: ServableOptions = {},
 ): M {
   const { norm, attention, scaledQuery, ranges, weightFracBits } = model.config;
   if (attention === "constant") return model;
@@ -29,16 +38,10 @@ export function servable<M extends Pick<Model, "config" | "weights">>(
   if (folded && weightFracBits && ranges) return model;
   const plain = folded ? model : { ...model, ...foldNorms(model) };
   const whole = folded && weightFracBits ? plain : { ...plain, ...roundToColumnGrid(plain) };
-  return { ...whole, config: withOperandBits(withFittingBounds(withRanges(whole, kernels))) };
-}
-
-/**
- * What no norm scales grows from layer to layer: where proven bounds do not fit the ring, such a
- * model is planned with calibrated ones, and says so.
- */
-function withFittingBounds(config: ModelConfig): ModelConfig {
-  if (config.norm.kind !== "affine" || config.calibratedBounds || fits(config)) return config;
-  return { ...config, calibratedBounds: true };
+  const stated = withRanges(whole, kernels);
+  const unfit = calibratedBounds && !stated.calibratedBounds && !fits(stated);
+  const bounded = unfit ? { ...stated, calibratedBounds: true } : stated;
+  return { ...whole, config: withOperandBits(bounded) };
 }
 
 /** Below so many columns what operands round off averages out over too few. */

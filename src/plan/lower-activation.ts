@@ -20,6 +20,9 @@ const ACTIVATION_BITS_LESS = 2;
 /** Bits after the point that an activation's value has more than operands, where there is room. */
 const VALUE_BITS_MORE = 16;
 
+/** What helps a stream whose proven bound has outgrown the ring. */
+const REMEDY = "allow calibrated bounds";
+
 /** THE-X's net: its layers' names, behind the layer's. */
 const NET = /^(.*\.reciprocal\.)(\d)$/;
 
@@ -41,7 +44,7 @@ export function lowerFunction(builder: Builder, x: Activation, op: FunctionBody)
   ensure(
     valueBits >= fracBits,
     "E_PLAN",
-    `wire ${name}: the bound of what follows leaves its activation no bits`,
+    `wire ${name}: the bound of what follows leaves its activation no bits; ${REMEDY}`,
   );
   const table = tableOf(op, argument, valueBits);
   const body = { kind: "piecewise", table, wireName: name } as const;
@@ -96,7 +99,8 @@ export function lowerQuad(
   ensure(Number.isInteger(leading), "E_PLAN", "quad: the leading coefficient is no power of two");
   const room = Math.floor((roomOf(builder, name) + leading) / 2);
   const bits = Math.min(operandBitsOf(builder.numbers), room, x.fracBits - 1);
-  ensure(bits >= 6, "E_PLAN", `wire ${name}: the bound of what follows leaves its square no bits`);
+  const message = `wire ${name}: the bound of what follows leaves its square no bits; ${REMEDY}`;
+  ensure(bits >= 6, "E_PLAN", message);
   const peak = builder.bound(name);
   const how = { shift: x.fracBits - bits, squares: "each", wireName: name } as const;
   const opened = builder.open(x, { ...how, magnitude: peak });

@@ -343,5 +343,17 @@ describe("sums over a row and differences from its word", () => {
       const experiment = experimentOf(2, gates, { party, planes: true, outputs: [1, 2] });
       expectPrivateTo(party, experiment, [[[0n, 0n]], [[1n, 3n]], [[3n, 1n]], [[2n, 2n]]]);
     });
+
+    test(`a public constant added and exchanged: ${party}'s view given its input shares`, () => {
+      const gates = (lanes: number) => [
+        gate("rowShift", { from: [0], to: 1 }, [1, 2 * lanes], {
+          dims: oneRow(lanes, 1),
+          constants: [3],
+        }),
+        exchangeGate(1, 2, 2 * lanes, 2),
+      ];
+      const experiment = experimentOf(2, gates, { party, planes: true, outputs: [1] });
+      expectPrivateTo(party, experiment, [[[0n, 0n]], [[1n, 3n]], [[3n, 1n]], [[2n, 2n]]]);
+    });
   }
 });

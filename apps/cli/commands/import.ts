@@ -11,7 +11,7 @@ import {
   saveModel,
   servable,
 } from "../../../src/index.ts";
-import { integer } from "../options.ts";
+import { boundsOption, integer } from "../options.ts";
 import { bytes, printJson } from "../output.ts";
 
 interface ImportFlags {
@@ -19,6 +19,7 @@ interface ImportFlags {
   readonly float32?: boolean;
   readonly fracBits?: number;
   readonly json?: boolean;
+  readonly calibratedBounds?: boolean;
 }
 
 /** `mergen import`: a model from elsewhere as a model folder of ours. */
@@ -52,17 +53,18 @@ function withOptions(command: Command): Command {
   return command
     .requiredOption("--out <dir>", "folder to write")
     .option("--frac-bits <n>", "bits after the point at most (default: 16)", integer(1))
+    .addOption(boundsOption)
     .option("--float32", "write weights as 32-bit floats, for float mode only")
     .option("--json", "print one compact JSON object");
 }
 
 async function write(
-  { out, float32, fracBits, json }: ImportFlags,
+  { out, float32, fracBits, json, calibratedBounds }: ImportFlags,
   read: (options: ImportOptions) => Promise<Model>,
 ): Promise<void> {
   await checkModelFolder(out);
   const read32 = await read({ float32, mostFracBits: fracBits });
-  const model = float32 ? read32 : servable(read32, await loadFloatKernels());
+  const model = float32 ? read32 : servable(read32, await loadFloatKernels(), { calibratedBounds });
   await saveModel(out, model, { int16: !float32 });
   let parameters = 0;
   for (const { data } of model.weights.values()) parameters += data.length;

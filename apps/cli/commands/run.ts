@@ -10,15 +10,24 @@ import {
   type Mode,
   type Model,
   modelWithRecipe,
+  type ServableOptions,
   servable,
 } from "../../../src/index.ts";
-import { modelOption, noteRecipe, prompts, type TextOptions, textOptions } from "../options.ts";
+import {
+  boundsOption,
+  modelOption,
+  noteRecipe,
+  prompts,
+  type TextOptions,
+  textOptions,
+} from "../options.ts";
 import { note, Progress } from "../output.ts";
 import { asked, printGeneration } from "./generate.ts";
 
 interface RunFlags extends TextOptions {
   readonly model: string;
   readonly mode: Mode;
+  readonly calibratedBounds?: boolean;
 }
 
 /** `mergen run`: all parties in one process, a test bench. */
@@ -31,7 +40,8 @@ export function addRun(root: Command): void {
       new Option("--mode <name>", "which arithmetic")
         .choices(["float", "fixed", "secure"])
         .default("secure"),
-    );
+    )
+    .addOption(boundsOption);
   textOptions(command)
     .addHelpText(
       "after",
@@ -46,7 +56,7 @@ async function run(flags: RunFlags): Promise<void> {
   const model = flags.recipe === undefined ? own : modelWithRecipe(own, flags.recipe);
   noteRecipe(own.config, flags.recipe);
   note("insecure: all parties share this process; use it to test a model, not to protect a prompt");
-  const bench = await openBench(model, flags.mode, flags.seed);
+  const bench = await openBench(model, flags.mode, flags.seed, flags);
   const progress = new Progress("running", examples.length);
   for (const [index, { input }] of examples.entries()) {
     const stream = flags.json
@@ -59,17 +69,23 @@ async function run(flags: RunFlags): Promise<void> {
 }
 
 /** The bench of a mode, with all its randomness fixed by the seed. */
-export async function openBench(model: Model, mode: Mode, seed: number): Promise<LocalBench> {
+export async function openBench(
+  model: Model,
+  mode: Mode,
+  seed: number,
+  { calibratedBounds }: ServableOptions = {},
+): Promise<LocalBench> {
   switch (mode) {
     case "float":
       return floatBench(model, await loadFloatKernels());
     case "fixed": {
-      const ready = servable(model, await loadFloatKernels());
+      const ready = servable(model, await loadFloatKernels(), { calibratedBounds });
       return fixedBench(ready, await loadRingKernels(), seed);
     }
     case "secure": {
       const floats = await loadFloatKernels();
-      return insecureSecureBench(servable(model, floats), await loadRingKernels(), seed, floats);
+      const ready = servable(model, floats, { calibratedBounds });
+      return insecureSecureBench(ready, await loadRingKernels(), seed, floats);
     }
     default:
       return mode satisfies never;

@@ -20,7 +20,7 @@ import {
   stopSignal,
   tlsOf,
 } from "../network.ts";
-import { integer, modelOption } from "../options.ts";
+import { boundsOption, integer, modelOption } from "../options.ts";
 import { note, printJson } from "../output.ts";
 import { codeOf } from "./dealer.ts";
 
@@ -31,6 +31,7 @@ interface ServeFlags extends ListenFlags {
   readonly ca?: string;
   readonly maxSessions: number;
   readonly bundles?: string;
+  readonly calibratedBounds?: boolean;
 }
 
 /** `mergen serve`: holds a model and serves clients that it learns nothing about. */
@@ -39,6 +40,7 @@ export function addServe(root: Command): void {
     .command("serve")
     .description("serve a model privately: this side never sees a prompt or a text")
     .addOption(modelOption)
+    .addOption(boundsOption)
     .requiredOption("--dealer <url>", "address of the dealer, ws:// or wss://")
     .addOption(
       new Option("--dealer-token <text>", "bearer token for the dealer").env("MERGEN_DEALER_TOKEN"),
@@ -60,7 +62,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   tlsOf(flags); // what is wrong with it should show before the model is read
   const { profile, gates } = measuring(flags);
   const floatKernels = await loadFloatKernels();
-  const model = servable(await loadModel(flags.model), floatKernels);
+  const model = servable(await loadModel(flags.model), floatKernels, flags);
   const { config, weights, tokenizer } = model;
   const kernels = await loadRingKernels();
   const server = await Server.create({
