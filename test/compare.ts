@@ -38,7 +38,7 @@ import {
   traceSegment,
 } from "../src/party/plan.ts";
 import { bundleLabels, insecureSeeds, WEIGHTS_LABEL } from "../src/party/seeds.ts";
-import { operandBitsOf, stateBitsOf } from "../src/plan/format.ts";
+import { OPERAND_BITS, operandBitsOf, stateBitsOf } from "../src/plan/format.ts";
 import { TOKENS } from "../src/plan/next-token.ts";
 import { Arena } from "../src/ring/memory.ts";
 import { Prg } from "../src/ring/prg.ts";
@@ -951,7 +951,9 @@ class ShadowRun {
     const { fracBits } = gate.table;
     const half = 2 ** -(precision + 1);
     const role = roleOf(gate.wireName);
-    if (role === "exp") return applied(x, fracBits, { of: Math.exp, error: half });
+    // An exponential's argument has one bit fewer, unless operands are finer than usual.
+    const less = precision > OPERAND_BITS ? 0 : 1;
+    if (role === "exp") return applied(x, fracBits, { of: Math.exp, error: half * 2 ** less });
     if (role === "reciprocal") {
       return applied(x, fracBits, { of: (z) => 1 / z, error: half, relative: true });
     }

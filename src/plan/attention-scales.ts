@@ -5,7 +5,7 @@ import { ensure } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { AttentionForm } from "../graph/ops.ts";
 import type { Builder } from "./builder.ts";
-import { HEADROOM_BITS, operandBitsOf } from "./format.ts";
+import { HEADROOM_BITS, OPERAND_BITS, operandBitsOf } from "./format.ts";
 
 /** How weights follow from scores: the exact softmax, an AttentionForm, or THE-X's. */
 export type WeightForm = { readonly kind: "exact" } | AttentionForm | { readonly kind: "the-x" };
@@ -23,6 +23,13 @@ export interface WeightScales {
 
 /** Bits after the point of weights before they are divided by their sum, at the most. */
 const WEIGHT_BITS = 28;
+/** The same of exponentials: pieces have coefficients to speak of, so they are fewer. */
+const EXPONENTIAL_BITS = 32;
+/**
+ * Bits that an exponential's argument has fewer than other operands: keys and knots are fewer, and
+ * what it rounds off is a small part of every weight.
+ */
+const EXPONENT_BITS_LESS = 1;
 /** Fewer bits of a score than that would leave no weights. */
 const LEAST_SCORE_BITS = 3;
 /** Values keep as many bits. */
@@ -58,12 +65,15 @@ export function weightScales(form: WeightForm, layer: string, builder: Builder):
   if (form.kind === "exact" || form.kind === "softmax") {
     const greatestSum = positionCount * (1 + 2 ** -7);
     const valueBits = operandBits;
-    return { scoreBits: operandBits, fracBits: WEIGHT_BITS, valueBits, greatestSum };
+    const room = mixedRoom(greatestSum * bound(`${layer}.value`)) - valueBits;
+    const fracBits = Math.max(WEIGHT_BITS, Math.min(EXPONENTIAL_BITS, room));
+    // Where operands are finer than usual, somebody has asked for it.
+    const less = operandBits > OPERAND_BITS ? 0 : EXPONENT_BITS_LESS;
+    return { scoreBits: operandBits - less, fracBits, valueBits, greatestSum };
   }
   const score = bound(`${layer}.score`);
   const greatestSum = form.kind === "the-x" ? positionCount * score : bound(`${layer}.sum`);
-  // The weighted sum of values must be opened, and a sum of weights be a table's argument.
-  const mixed = HEADROOM_BITS - 1 - Math.ceil(Math.log2(greatestSum * bound(`${layer}.value`)));
+  const mixed = mixedRoom(greatestSum * bound(`${layer}.value`));
   // Weights are squares mostly: with a third for each of their factors, values get the last one.
   const third = Math.max(LEAST_VALUE_BITS, Math.ceil(mixed / 3));
   const valueBits = Math.min(operandBits, third);
@@ -86,6 +96,9 @@ export function weightScales(form: WeightForm, layer: string, builder: Builder):
       return form satisfies never;
   }
 }
+
+/** Bits after the point with which a weighted sum of values can be opened. */
+const mixedRoom = (greatest: number) => HEADROOM_BITS - 1 - Math.ceil(Math.log2(greatest));
 
 /** Bits after the point of what is squared last. */
 function lastBits(form: AttentionForm, scoreBits: number, room: number): number {

@@ -17,8 +17,11 @@ export type FunctionBody = Extract<OpBody, { kind: "gelu" | "silu" | "relu" | "p
  */
 const ACTIVATION_BITS_LESS = 2;
 
-/** Bits after the point that an activation's value has more than operands, where there is room. */
-const VALUE_BITS_MORE = 16;
+/**
+ * Bits after the point that an activation's value has more than operands, where there is room: so
+ * that pieces of degree 3 have a leading coefficient to speak of. They cost bytes online only.
+ */
+const VALUE_BITS_MORE = 25;
 
 /** What helps a stream whose proven bound has outgrown the ring. */
 const REMEDY = "allow calibrated bounds";

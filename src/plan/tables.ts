@@ -30,6 +30,26 @@ function once(key: readonly (string | number)[], make: () => FitOptions): Piecew
   return onceMade(key, () => fitTable(make()));
 }
 
+/** The table of the degree with which a point costs least time; of two alike, the lower one. */
+function onceFastest(
+  key: readonly (string | number)[],
+  make: () => Omit<FitOptions, "degree">,
+): PiecewiseTable {
+  return onceMade(key, () => {
+    const options = make();
+    const tables = ([1, 2, 3] as const).map((degree) => fitTable({ ...options, degree }));
+    return tables.reduce((best, table) => (timeOf(table) < timeOf(best) ? table : best));
+  });
+}
+
+/**
+ * Blocks of a function key's generator that an entry takes, up to the factor of its bits: at each
+ * level of the walk to a knot one for the node and one for every two words (kernel/function-key.ts).
+ */
+function timeOf({ knots, coefficients }: PiecewiseTable): number {
+  return knots.length * (1 + Math.ceil(coefficients[0]!.length / 2));
+}
+
 function onceMade(key: readonly (string | number)[], make: () => PiecewiseTable): PiecewiseTable {
   const name = key.join();
   const known = made.get(name);
@@ -54,6 +74,12 @@ const activationReach = {
 /** Bits after the point of the reciprocal: of z >= 1 it fits the ring with them. */
 export const RECIPROCAL_BITS = 58;
 
+/**
+ * Pieces of degree 3 come near to their error nearly everywhere, and the layer behind an activation
+ * adds thousands of them up: so they aim at a little less. It costs no knot of GELU's.
+ */
+const AIMED_BITS_MORE = 0.6;
+
 /** GELU or SiLU over all of the argument's bits. */
 export function activationTable(
   kind: "tanh" | "erf" | "silu",
@@ -62,14 +88,13 @@ export function activationTable(
 ): PiecewiseTable {
   const { precision } = argument;
   const reach = activationReach[kind](precision);
-  return once([kind, argument.fracBits, argument.bits, precision, fracBits], () => ({
+  return onceFastest([kind, argument.fracBits, argument.bits, precision, fracBits], () => ({
     of: kind === "silu" ? silu : geluOf[kind],
     from: -reach,
     to: reach,
     before: [0, 0],
     after: [0, 1],
-    error: 2 ** -precision,
-    degree: 2,
+    error: 2 ** -(precision + AIMED_BITS_MORE),
     argument: signed(argument),
     fracBits,
   }));
@@ -96,7 +121,7 @@ export function reluTable(argument: Omit<Argument, "precision">, fracBits: numbe
  */
 export function expTable(argument: Argument, valueBits: number): PiecewiseTable {
   const { fracBits, bits, precision } = argument;
-  return once(["exp", fracBits, bits, precision, valueBits], () => ({
+  return onceFastest(["exp", fracBits, bits, precision, valueBits], () => ({
     of: exp,
     from: -0.7 * (precision + 3),
     to: 0,
@@ -104,7 +129,6 @@ export function expTable(argument: Argument, valueBits: number): PiecewiseTable 
     after: [1, 0],
     error: 2 ** -(precision + 1),
     positive: true,
-    degree: 2,
     argument: { fracBits, bits, least: 1n - (1n << BigInt(bits)) },
     fracBits: valueBits,
   }));
@@ -136,7 +160,7 @@ function onUnits(edges: readonly number[], fracBits: number): number[] {
 /**
  * An activation by parts (0 before its first edge, x from its last on), over all of the argument's
  * bits. Its polynomials have degrees up to 6; the table follows them, steps at edges included, by
- * pieces of degree 2 with an error of 2^-precision: of the approximation itself, not of GELU.
+ * pieces of degree 3 at most with an error of 2^-precision: of the approximation itself, not of GELU.
  */
 export function partsTable(
   form: PiecewisePolynomial,
@@ -148,7 +172,7 @@ export function partsTable(
   const ends = first.every((c) => c === 0) && last.join() === "0,1";
   ensure(ends, "E_PLAN", "an activation by parts that does not end as 0 and as x");
   const name = JSON.stringify(form);
-  return once(["parts", name, argument.fracBits, bits, precision, fracBits], () => {
+  return onceFastest(["parts", name, argument.fracBits, bits, precision, fracBits], () => {
     const edges = onUnits(form.edges, argument.fracBits);
     return {
       of: (x) => polynomialAt(pieceAt(form, x), x),
@@ -158,7 +182,6 @@ export function partsTable(
       after: [0, 1],
       breaks: edges,
       error: 2 ** -precision,
-      degree: 2,
       argument: signed(argument),
       fracBits,
     };
@@ -173,7 +196,7 @@ export function expFormTable(form: ExpForm, argument: Argument, valueBits: numbe
   const { fracBits, bits, precision } = argument;
   const of = expBy(form);
   const edges = form.kind === "limit" ? [form.least] : form.edges;
-  return once(["form", JSON.stringify(form), fracBits, bits, precision, valueBits], () => ({
+  return onceFastest(["form", JSON.stringify(form), fracBits, bits, precision, valueBits], () => ({
     of,
     from: onUnits(edges, fracBits)[0]!,
     to: 0,
@@ -181,7 +204,6 @@ export function expFormTable(form: ExpForm, argument: Argument, valueBits: numbe
     after: [of(0), 0],
     breaks: onUnits(edges, fracBits),
     error: 2 ** -(precision + 1),
-    degree: 2,
     argument: { fracBits, bits, least: 1n - (1n << BigInt(bits)) },
     fracBits: valueBits,
   }));
