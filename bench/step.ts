@@ -12,7 +12,7 @@ export interface StepOptions {
   readonly tokens: number;
   /** Tokens of a generation before, which is not measured. */
   readonly warmUpTokens: number;
-  /** Called when all bundles of the measured generation are there, before its first message. */
+  /** Called before the first message of the measured generation. */
   readonly beforeOnline?: (() => Promise<void>) | undefined;
   /** What a step takes in; default as the model's config says. */
   readonly next?: AskedOptions["next"];
@@ -57,14 +57,17 @@ function offlineBytesOf(offline: Generation["offline"]): number {
 
 const bytesOf = (mark: SegmentProgress) => mark.sentBytes + mark.receivedBytes;
 
+/** Bundles that are prepared at one time; those of a long prompt have about 64 MB for each party. */
+const READY = { batch: 16 } as const;
+
 /**
- * Generates once to warm up, once for one token, and once to measure. All bundles are prepared
- * before the first online message, so that the two phases are measured apart.
+ * Generates once to warm up, once for one token, and once to measure. No bundle is prepared while
+ * others are used, so that the two phases are measured apart.
  */
 export async function measureStep(options: StepOptions): Promise<StepReport> {
   const { client, connectServer, connectDealer, prompt, tokens, warmUpTokens } = options;
   const { next } = options;
-  const how = { ignoreEnd: true, ahead: "all", ...(next !== undefined && { next }) } as const;
+  const how = { ignoreEnd: true, ahead: READY, ...(next !== undefined && { next }) } as const;
   const common = { connectServer, connectDealer, prompt, ...how };
   if (warmUpTokens > 0) await client.generate({ ...common, maxTokens: warmUpTokens });
   const one = (await client.generate({ ...common, maxTokens: 1 })).offline;
@@ -76,15 +79,16 @@ export async function measureStep(options: StepOptions): Promise<StepReport> {
   const { online, offline } = generation;
   const first = marks.findLast(({ segment }) => segment.kind === "prompt")!;
   const steps = marks.filter(({ segment }) => segment.kind === "step");
-  const stepSeconds = steps.map((mark, i) => (mark.atMs - (steps[i - 1] ?? first).atMs) / 1000);
+  const stepSeconds = steps.map(
+    (mark, i) => (mark.onlineMs - (steps[i - 1] ?? first).onlineMs) / 1000,
+  );
   const bytes = online.clientSentBytes + online.serverSentBytes;
   const count = Math.max(1, tokens - 1);
   // Bundles are prepared one after the other: their time goes by their bytes.
   const promptShare = offlineBytesOf(one) / offlineBytesOf(offline);
-  const promptSeconds = online.seconds - (marks.at(-1)!.atMs - first.atMs) / 1000;
   return {
     prompt: {
-      onlineSeconds: promptSeconds,
+      onlineSeconds: first.onlineMs / 1000,
       onlineBytes: bytesOf(first),
       roundTrips: first.roundTrips,
       offlineSeconds: offline.seconds * promptShare,

@@ -297,6 +297,15 @@ describe("how far ahead", () => {
     expect(steps.slice(first).every((step) => step === "online")).toBe(true);
   });
 
+  it("batches: every one is uploaded before its first message, and nothing while it is used", async () => {
+    const steps = await stepsOf({ ahead: { batch: 2 } });
+    for (const { deals, uploads } of beforeOnline(steps)) {
+      expect(uploads).toBe(deals);
+      expect(deals % 2 === 0 || deals === plan.bundles.length).toBe(true);
+    }
+    expect(new Set(beforeOnline(steps).map(({ deals }) => deals)).size).toBeGreaterThan(1);
+  });
+
   it("by default 0 on the caller's thread and 1 beside it", async () => {
     const inline = await stepsOf({});
     expect(count(inline.slice(0, inline.indexOf("online")), "deal")).toBe(1);

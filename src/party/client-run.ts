@@ -31,10 +31,11 @@ export interface RunOptions extends PickerOptions {
   /** Aborts between messages with E_INTERRUPTED. */
   readonly signal?: AbortSignal;
   /**
-   * Bundles that are prepared while another one is used; "all": none is used before all are there.
-   * Default 1 where they are prepared in the background, else 0.
+   * Bundles that are prepared while another one is used; "all": none is used before all are there;
+   * a batch: none of so many before all of them are, and none is prepared meanwhile. Default 1
+   * where they are prepared in the background, else 0.
    */
-  readonly ahead?: number | "all";
+  readonly ahead?: number | "all" | { readonly batch: number };
   /** Awaited before the first online message, when the bundles that are waited for are there. */
   readonly beforeOnline?: () => Promise<void>;
   /** Called when a segment is done, with the online totals so far: for measurements. */
@@ -147,10 +148,11 @@ export class ClientRun {
   async #runBundles(): Promise<void> {
     const { bundles } = this.#run.plan;
     const { ahead = this.#preparer.background ? 1 : 0 } = this.#options;
-    const depth = ahead === "all" ? bundles.length : ahead;
+    const batch = ahead === "all" ? bundles.length : typeof ahead === "object" ? ahead.batch : 0;
     for (let index = 0; index < bundles.length && !this.#picker.ended; index++) {
-      this.#ask(Math.min(index + depth, bundles.length - 1));
-      if (ahead === "all") await Promise.all(this.#ready);
+      const last = batch > 0 ? index - (index % batch) + batch - 1 : index + (ahead as number);
+      this.#ask(Math.min(last, bundles.length - 1));
+      if (batch > 0) await Promise.all(this.#ready);
       const ready = await this.#ready[index]!;
       if (index === 0) await this.#options.beforeOnline?.();
       await this.#use(ready);
