@@ -58,7 +58,7 @@ function offlineBytesOf(offline: Generation["offline"]): number {
 const bytesOf = (mark: SegmentProgress) => mark.sentBytes + mark.receivedBytes;
 
 /** Bundles that are prepared at one time; those of a long prompt have about 64 MB for each party. */
-const READY = { batch: 16 } as const;
+const READY = { batch: 4 } as const;
 
 /**
  * Generates once to warm up, once for one token, and once to measure. No bundle is prepared while
