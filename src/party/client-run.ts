@@ -137,7 +137,11 @@ export class ClientRun {
     } finally {
       this.#preparer.close();
       // Also of bundles that nobody used.
-      for (const ready of this.#ready) void ready.then(({ seed }) => seed.fill(0), () => {});
+      for (const ready of this.#ready)
+        void ready.then(
+          ({ seed }) => seed.fill(0),
+          () => {},
+        );
       await this.#client.store.drop(this.#run.session);
     }
     await tell(this.#dealer, { type: "end" });
