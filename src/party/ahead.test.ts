@@ -243,6 +243,41 @@ describe("a segment's memory", () => {
   });
 });
 
+describe("bundles in their stores", () => {
+  it.each(depths)(
+    "are taken by C and S, each once, before C goes online, ahead %s",
+    async (ahead) => {
+      const events: string[] = [];
+      const logged = (party: string): BundleStore => {
+        const inner = memoryStore();
+        const take = (key: string) => {
+          events.push(`${party} ${key.split("/").slice(1).join("/")}`);
+          return inner.take(key);
+        };
+        return { ...inner, take };
+      };
+      const world = await createWorld({
+        model,
+        kernels,
+        timeoutMs,
+        client: { store: logged("client") },
+        server: { store: logged("server") },
+        connect: watchedConnect((link, message, sent) => {
+          if (stepOf(link, message, sent) === "online") events.push("online");
+        }),
+      });
+      await world.generate({ prompt, ignoreEnd: true, ahead });
+      const taken = (party: string) => events.filter((event) => event.startsWith(party));
+      expect(plan.bundles.length).toBeGreaterThan(1);
+      expect(taken("client")).toEqual(plan.bundles.map((_, i) => `client ${i}/client`));
+      expect(taken("server")).toEqual(
+        plan.bundles.flatMap((_, i) => [`server ${i}/dealt`, `server ${i}/upload`]),
+      );
+      expect(events.indexOf("online")).toBeGreaterThan(events.indexOf("client 0/client"));
+    },
+  );
+});
+
 describe("seeds", () => {
   afterEach(() => void vi.restoreAllMocks());
 
