@@ -16,18 +16,20 @@ import { ensure, MergenError } from "../errors.ts";
 import { schedule } from "../generate/schedule.ts";
 import { loadRingKernels } from "../kernel/load-node.ts";
 import { Arena } from "../ring/memory.ts";
-import { Prg } from "../ring/prg.ts";
+import { Prg, SEED_BYTES } from "../ring/prg.ts";
 import { decodeControl } from "../wire/control.ts";
 import { FrameReader, type Message } from "../wire/frame.ts";
 import { memoryPair } from "../wire/memory.ts";
 import type { Transport } from "../wire/transport.ts";
 import type { RunOptions, SegmentProgress } from "./client-run.ts";
 import type { LocalModel } from "./local.ts";
+import { toHex } from "./messages.ts";
 import { type Plan, planGeneration } from "./plan.ts";
 import { predict } from "./predict.ts";
 import { inlinePreparer, type Preparer, type StartPreparer } from "./preparer.ts";
 import { threadPreparer } from "./preparer-node.ts";
 import type { Generation } from "./report.ts";
+import { insecureSeeds, type SeedSource } from "./seeds.ts";
 import { type BundleStore, memoryStore } from "./store.ts";
 
 const kernels = await loadRingKernels();
@@ -155,6 +157,16 @@ async function inOrder({ world, left }: Watched): Promise<void> {
   expect(left()).toBe(0);
 }
 
+/** The model with the end token at this place of its text. */
+async function ending(place: number): Promise<{ model: LocalModel; tokens: readonly number[] }> {
+  const varied = mergedModel({ seed: 35, ...shape, maxTokens: 8, anchor: 1, spread: 2 });
+  const { world } = await watchedWorld({ model: varied });
+  const { tokens } = await world.generate({ prompt, ignoreEnd: true });
+  const end = tokens[place]!;
+  const config = { ...varied.config, tokens: { ...varied.config.tokens, end } };
+  return { model: { ...varied, config }, tokens: tokens.slice(0, tokens.indexOf(end)) };
+}
+
 describe.each([
   ["on the caller's thread", inlinePreparer],
   ["beside it", threadPreparer],
@@ -231,6 +243,41 @@ describe("a segment's memory", () => {
   });
 });
 
+describe("bundles in their stores", () => {
+  it.each(depths)(
+    "are taken by C and S, each once, before C goes online, ahead %s",
+    async (ahead) => {
+      const events: string[] = [];
+      const logged = (party: string): BundleStore => {
+        const inner = memoryStore();
+        const take = (key: string) => {
+          events.push(`${party} ${key.split("/").slice(1).join("/")}`);
+          return inner.take(key);
+        };
+        return { ...inner, take };
+      };
+      const world = await createWorld({
+        model,
+        kernels,
+        timeoutMs,
+        client: { store: logged("client") },
+        server: { store: logged("server") },
+        connect: watchedConnect((link, message, sent) => {
+          if (stepOf(link, message, sent) === "online") events.push("online");
+        }),
+      });
+      await world.generate({ prompt, ignoreEnd: true, ahead });
+      const taken = (party: string) => events.filter((event) => event.startsWith(party));
+      expect(plan.bundles.length).toBeGreaterThan(1);
+      expect(taken("client")).toEqual(plan.bundles.map((_, i) => `client ${i}/client`));
+      expect(taken("server")).toEqual(
+        plan.bundles.flatMap((_, i) => [`server ${i}/dealt`, `server ${i}/upload`]),
+      );
+      expect(events.indexOf("online")).toBeGreaterThan(events.indexOf("client 0/client"));
+    },
+  );
+});
+
 describe("seeds", () => {
   afterEach(() => void vi.restoreAllMocks());
 
@@ -240,6 +287,36 @@ describe("seeds", () => {
     await world.generate({ prompt, ignoreEnd: true, ahead });
     // Of each bundle: D's three, C's offline and online, and S's.
     expect(erased).toHaveBeenCalledTimes(6 * plan.bundles.length);
+  });
+
+  it.each([
+    ["all are used", async () => model, { ignoreEnd: true }],
+    ["the text ends early", async () => (await ending(1)).model, {}],
+  ] as const)("are overwritten in every copy of theirs, where %s", async (_name, of, how) => {
+    const used = await of();
+    const dealt = new Set<string>();
+    const source = insecureSeeds(1);
+    const seeds: SeedSource = async (label) => {
+      const seed = await source(label);
+      dealt.add(toHex(seed));
+      return seed;
+    };
+    const { world } = await watchedWorld({ model: used, dealer: { seeds } });
+    const copies: { readonly copy: Uint8Array; readonly was: string }[] = [];
+    const { slice } = Uint8Array.prototype;
+    vi.spyOn(Uint8Array.prototype, "slice").mockImplementation(function (
+      this: Uint8Array<ArrayBuffer>,
+      ...range
+    ) {
+      const copy = slice.apply(this, range);
+      if (copy.length === SEED_BYTES) copies.push({ copy, was: toHex(copy) });
+      return copy;
+    });
+    await world.generate({ prompt, ahead: "all", ...how });
+    vi.restoreAllMocks();
+    const ofSeeds = copies.filter(({ was }) => dealt.has(was));
+    expect(ofSeeds.length).toBeGreaterThan(0);
+    for (const { copy } of ofSeeds) expect(copy).toEqual(new Uint8Array(SEED_BYTES));
   });
 });
 
@@ -341,16 +418,6 @@ describe("how far ahead", () => {
 });
 
 describe("an end token before the last bundle", () => {
-  /** The model with the end token at this place of its text. */
-  async function ending(place: number): Promise<{ model: LocalModel; tokens: readonly number[] }> {
-    const varied = mergedModel({ seed: 35, ...shape, maxTokens: 8, anchor: 1, spread: 2 });
-    const { world } = await watchedWorld({ model: varied });
-    const { tokens } = await world.generate({ prompt, ignoreEnd: true });
-    const end = tokens[place]!;
-    const config = { ...varied.config, tokens: { ...varied.config.tokens, end } };
-    return { model: { ...varied, config }, tokens: tokens.slice(0, tokens.indexOf(end)) };
-  }
-
   it.each(depths)("ends all sides in order, ahead %s", async (ahead) => {
     for (const place of [0, 1, 3]) {
       const { model: short, tokens } = await ending(place);

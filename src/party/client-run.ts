@@ -137,6 +137,12 @@ export class ClientRun {
       await this.#runBundles();
     } finally {
       this.#preparer.close();
+      // Also of bundles that nobody used.
+      for (const ready of this.#ready)
+        void ready.then(
+          ({ seed }) => seed.fill(0),
+          () => {},
+        );
       await this.#client.store.drop(this.#run.session);
     }
     await tell(this.#dealer, { type: "end" });

@@ -11,7 +11,7 @@ import type { GateWatch } from "../run/party.ts";
 import type { Channel } from "../wire/channel.ts";
 import { type Clock, systemClock } from "../wire/clock.ts";
 import { ClientRun, type OpenedRun, type RunOptions } from "./client-run.ts";
-import { expect, fromHex, greet, type MessageOf, tell } from "./messages.ts";
+import { expect, fromHex, greet, type MessageOf, tell, toHex } from "./messages.ts";
 import { type AskedOptions, generationOptions, PlanCache } from "./plan.ts";
 import { inlinePreparer, type StartPreparer } from "./preparer.ts";
 import type { Generation } from "./report.ts";
@@ -55,10 +55,14 @@ interface Offer {
   readonly message: MessageOf<"offer">;
 }
 
-/** A client; keeps plans and tokenizers of models that it has used. */
+/** Tokenizers kept at one time. */
+const MOST_TOKENIZERS = 4;
+
+/** A client; keeps a few plans and tokenizers of models that it has used. */
 export class Client {
   readonly #options: Required<ClientOptions>;
   readonly #plans = new PlanCache();
+  /** By the SHA-256 of their files: what a server says of its model is its own word alone. */
   readonly #tokenizers = new Map<string, Tokenizer>();
 
   constructor(options: ClientOptions) {
@@ -115,11 +119,12 @@ export class Client {
     const message = await expect(server, "offer", timeoutMs);
     const config = parseConfig(message.config, "the server's config");
     const { payload } = await server.receive({ timeoutMs, kinds: ["model"] });
-    return { config, tokenizer: this.#tokenizer(message.model, payload), message };
+    return { config, tokenizer: await this.#tokenizer(payload), message };
   }
 
-  #tokenizer(model: string, payload: Uint8Array): Tokenizer {
-    const known = this.#tokenizers.get(model);
+  async #tokenizer(payload: Uint8Array<ArrayBuffer>): Promise<Tokenizer> {
+    const digest = toHex(new Uint8Array(await crypto.subtle.digest("SHA-256", payload)));
+    const known = this.#tokenizers.get(digest);
     if (known) return known;
     let json: unknown;
     try {
@@ -128,7 +133,10 @@ export class Client {
       throw new MergenError("E_TOKENIZER", "the server's tokenizer is not JSON");
     }
     const tokenizer = new Tokenizer({ tokenizer: json }, "the server's tokenizer");
-    this.#tokenizers.set(model, tokenizer);
+    if (this.#tokenizers.size >= MOST_TOKENIZERS) {
+      this.#tokenizers.delete([...this.#tokenizers.keys()][0]!);
+    }
+    this.#tokenizers.set(digest, tokenizer);
     return tokenizer;
   }
 

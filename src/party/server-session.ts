@@ -109,6 +109,7 @@ export class ServerSession {
     const uploaded = new ItemStore();
     uploaded.add(decodeItems(await store.take(`${key}/upload`)));
     const random = new Prg(kernels, seed);
+    seed.fill(0);
     const states = this.#states;
     const common = { states, tensors, functionPrg, dealt, uploaded, watch };
     const jobsOf = (segment: PlannedSegment) => {

@@ -560,6 +560,18 @@ describe("a client refuses", () => {
     ],
   ];
 
+  it("a bad tokenizer, also of a model whose name it has met with a good one", async () => {
+    const good = await world();
+    await good.generate(settings);
+    const bad = await world({ server: { tokenizer: Uint8Array.of(123) } });
+    expect(bad.server.modelDigest).toBe(good.server.modelDigest);
+    const { connectServer, connectDealer } = bad;
+    await rejectionOf("E_TOKENIZER", () =>
+      good.client.generate({ ...settings, connectServer, connectDealer }),
+    );
+    expect((await good.generate(settings)).text).toBe(right.text);
+  });
+
   it.each(badServers)("a server %s", async (_name, code, play) => {
     const { result } = await against(play);
     await rejectionOf(code, () => result);

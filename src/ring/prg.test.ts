@@ -56,5 +56,11 @@ describe("prg", () => {
     errorOf("E_INTERNAL", () => new Prg(kernels, new Uint8Array(31)));
     expect(freshSeed()).not.toEqual(freshSeed());
     expect(freshSeed()).toHaveLength(SEED_BYTES);
+    // Every bit is 0 in some of 64 and 1 in others: but for chance, 2^-55.
+    const seeds = Array.from({ length: 64 }, freshSeed);
+    for (let i = 0; i < SEED_BYTES; i++) {
+      expect(seeds.reduce((bits, one) => bits | one[i]!, 0)).toBe(255);
+      expect(seeds.reduce((bits, one) => bits & one[i]!, 255)).toBe(0);
+    }
   });
 });

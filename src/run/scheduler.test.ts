@@ -68,12 +68,12 @@ describe("the scheduler", () => {
             return { segment: 0, gate: 4, bytes: Uint8Array.of(byte) };
           }),
         );
-      scheduler.deliver(both(0, early));
+      if (early > 0) scheduler.deliver(both(0, early));
       scheduler.add([scripted(4, steps, { got })]);
       scheduler.advance();
       const sent = itemsOf(scheduler.takeOutbox()).map(([, byte]) => byte);
       expect(sent).toEqual([1, 2, 3].slice(0, early + 1));
-      scheduler.deliver(both(early, 3));
+      if (early < 3) scheduler.deliver(both(early, 3));
       expect(got.map(([byte]) => byte)).toEqual([7, 8, 9]);
       expect(scheduler.done).toBe(true);
       expect(scheduler.unclaimed).toBe(false);
@@ -268,6 +268,30 @@ describe("the scheduler", () => {
 
   it("refuses what is no list of items", () => {
     errorOf("E_FRAME", () => new Scheduler().deliver(new Uint8Array(5)));
+  });
+
+  it("refuses a message of no items, with which a peer could put off every timeout", () => {
+    errorOf("E_PROTOCOL", () => new Scheduler().deliver(new Uint8Array(0)));
+  });
+
+  it("holds no more that runs ahead than it is allowed, however small the items are", () => {
+    for (const bytes of [[], [0, 0, 0]]) {
+      const scheduler = new Scheduler(1 << 12);
+      const ahead = () => scheduler.deliver(item(9, bytes));
+      for (let i = 0; i < 15; i++) ahead();
+      errorOf("E_PROTOCOL", () => {
+        ahead();
+        ahead();
+      });
+    }
+    // What a gate has claimed counts no more.
+    const scheduler = new Scheduler(1 << 12);
+    for (let gate = 0; gate < 100; gate++) {
+      scheduler.deliver(item(gate, []));
+      scheduler.add([scripted(gate, [receive(0)])]);
+      scheduler.advance();
+    }
+    expect([scheduler.done, scheduler.unclaimed]).toEqual([true, false]);
   });
 
   it("says when a segment's last gate has ended, once, in the order of the ends", () => {

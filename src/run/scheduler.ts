@@ -34,6 +34,8 @@ interface Running {
 
 /** Most bytes of items that may wait for gates which have not been added yet. */
 const INBOX_LIMIT = 1 << 30;
+/** What a waiting item counts on top of its bytes, so that empty ones are bounded too. */
+const ITEM_OVERHEAD = 256;
 const nothing = new Uint8Array(0);
 
 export class Scheduler {
@@ -51,7 +53,13 @@ export class Scheduler {
   readonly #left = new Map<number, number>();
   #outbox: Item[] = [];
   readonly #inbox = new Map<number, Uint8Array[]>();
+  readonly #inboxLimit: number;
   #inboxBytes = 0;
+
+  /** @param inboxLimit most bytes of items that may run ahead; default 1 GiB */
+  constructor(inboxLimit = INBOX_LIMIT) {
+    this.#inboxLimit = inboxLimit;
+  }
 
   add(jobs: readonly Job[]): void {
     for (const job of jobs) {
@@ -105,9 +113,11 @@ export class Scheduler {
 
   /**
    * Takes a message and runs what it lets run.
-   * @throws E_FRAME, E_PROTOCOL on a malformed message
+   * @throws E_FRAME, E_PROTOCOL on a malformed message, or one of no items: nobody sends that, and
+   *         a peer could put off every timeout with it
    */
   deliver(payload: Uint8Array): void {
+    ensure(payload.length > 0, "E_PROTOCOL", "a message holds no items");
     for (const item of decodeItems(payload)) {
       const key = itemKey(item.segment, item.gate);
       const entry = this.#waiting.get(key);
@@ -119,9 +129,10 @@ export class Scheduler {
       const queue = this.#inbox.get(key);
       if (queue) queue.push(item.bytes);
       else this.#inbox.set(key, [item.bytes]);
-      this.#inboxBytes += item.bytes.length;
+      this.#inboxBytes += item.bytes.length + ITEM_OVERHEAD;
+      const fits = this.#inboxBytes <= this.#inboxLimit;
+      ensure(fits, "E_PROTOCOL", "too many messages run ahead");
     }
-    ensure(this.#inboxBytes <= INBOX_LIMIT, "E_PROTOCOL", "too many messages run ahead");
     this.advance();
   }
 
@@ -197,7 +208,7 @@ export class Scheduler {
     const item = queue?.shift();
     if (!item) return undefined;
     if (queue!.length === 0) this.#inbox.delete(key);
-    this.#inboxBytes -= item.length;
+    this.#inboxBytes -= item.length + ITEM_OVERHEAD;
     return item;
   }
 

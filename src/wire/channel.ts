@@ -25,7 +25,7 @@ import type { Transport } from "./transport.ts";
 export interface ChannelOptions {
   /** Default: real time. */
   readonly clock?: Clock;
-  /** Longest message taken from the peer, in bytes. Default 256 MiB, at most 1 GiB. */
+  /** Longest message taken from the peer, in bytes. Default 1 GiB, which is the most. */
   readonly maxMessageBytes?: number;
   /**
    * Unread bytes from which the transport is asked to pause. Default 64 MiB. What may then be held

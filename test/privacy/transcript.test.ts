@@ -4,7 +4,7 @@
 
 import { beforeAll, describe, expect, test } from "vitest";
 import { type GateSpec, gateOf } from "../../src/gate/index.ts";
-import { keyLayout } from "../../src/kernel/function-key.ts";
+import { keyLayout, seedBytes } from "../../src/kernel/function-key.ts";
 import { loadRingKernels } from "../../src/kernel/load-node.ts";
 import type { RingKernels } from "../../src/kernel/ring-kernels.ts";
 import { encodePrompt } from "../../src/model/prompt.ts";
@@ -41,6 +41,8 @@ import { type KeyBatch, type Part, partsOf, unpackParts } from "./layout.ts";
 interface Draws {
   readonly dealerOfClient: Draw[];
   readonly dealerOfServer: Draw[];
+  /** Of D's own seed. */
+  readonly own: Draw[];
   readonly client: Draw[];
   readonly server: Draw[];
 }
@@ -85,7 +87,13 @@ class Generation {
   readonly #vocabSize: number;
   readonly #client = new Scheduler();
   readonly #server = new Scheduler();
-  readonly #draws: Draws = { dealerOfClient: [], dealerOfServer: [], client: [], server: [] };
+  readonly #draws: Draws = {
+    dealerOfClient: [],
+    dealerOfServer: [],
+    own: [],
+    client: [],
+    server: [],
+  };
 
   constructor(
     kernels: RingKernels,
@@ -125,7 +133,7 @@ class Generation {
         tensors: this.#tensors.dealer,
         client: recorded(client!, this.#draws.dealerOfClient),
         server: recorded(server!, this.#draws.dealerOfServer),
-        own: own!,
+        own: recorded(own!, this.#draws.own),
         functionPrg,
       });
       const atClient = recorded(client!, this.#draws.client);
@@ -293,7 +301,10 @@ function folded(histogram: Float64Array, cells: number): Float64Array {
   return out;
 }
 
-/** The draws that mean two things: one place and purpose with two sizes, or unknown to D. */
+/**
+ * The draws that hide two things, or might: D draws one place and purpose twice, or a party draws
+ * what D does not know. Each party may draw again what it drew: offline, say, and online.
+ */
 function doubleDraws(dealer: readonly Draw[], party: readonly Draw[]): string[] {
   const key = ({ place, purpose }: Draw) => `${place.segment}:${place.gate}:${purpose}`;
   const meaning = ({ count: words, bits }: Draw) => `${words} words of ${bits} bits`;
@@ -301,12 +312,30 @@ function doubleDraws(dealer: readonly Draw[], party: readonly Draw[]): string[] 
   const wrong: string[] = [];
   const drawn = (draws: readonly Draw[]) => draws.filter(({ count: words }) => words > 0);
   for (const draw of drawn(dealer)) {
-    if ((known.get(key(draw)) ?? meaning(draw)) !== meaning(draw)) wrong.push(key(draw));
+    if (known.has(key(draw))) wrong.push(key(draw));
     known.set(key(draw), meaning(draw));
   }
   for (const draw of drawn(party))
     if (known.get(key(draw)) !== meaning(draw)) wrong.push(key(draw));
   return wrong;
+}
+
+/** The root seeds of all function keys that are dealt, each party's. */
+function rootsOf(sent: readonly Message[]): string[] {
+  return sent.flatMap((message) => {
+    if (!message.channel.startsWith("dealer")) return [];
+    const roots: Part[] = [];
+    const parts = partsOf(message, RING_BITS, ({ kind, domainBits, words, count: keys }) => {
+      const { keyBytes } = keyLayout(kind, domainBits, words);
+      return Array.from({ length: keys }, () => {
+        const root = { count: seedBytes, bits: 8 };
+        roots.push(root);
+        return [root, { count: keyBytes - seedBytes, bits: 8 }];
+      }).flat();
+    });
+    const vectors = unpackParts(message.bytes, parts);
+    return roots.map((root) => Array.from(vectors[parts.indexOf(root)]!, Number).join());
+  });
 }
 
 /** Messages of other sizes than the gates' cost formulas say: dealt, uploaded, online in turn. */
@@ -379,6 +408,18 @@ describe("transcripts of whole generations", () => {
         expect(doubleDraws(draws.dealerOfServer, draws.server)).toEqual([]);
         expect(draws.client.length).toBeGreaterThan(0);
       });
+
+      test(`${name}, prompt "${prompt}": every function key has roots of its own, from D's own seed`, () => {
+        const { draws, sent } = runs.get(`${name}, ${prompt}`)!;
+        const isForKeys = ({ purpose }: Draw) => purpose === "keys";
+        const known = [draws.dealerOfClient, draws.dealerOfServer, draws.client, draws.server];
+        expect(known.flat().filter(isForKeys)).toEqual([]);
+        expect(draws.own.every(isForKeys)).toBe(true);
+        expect(doubleDraws(draws.own, [])).toEqual([]);
+        const roots = rootsOf(sent);
+        expect(roots.length > 0).toBe(name !== "affine");
+        expect(new Set(roots).size).toBe(roots.length);
+      });
     }
   }
 
@@ -434,9 +475,11 @@ describe("transcripts of whole generations", () => {
     }
   });
 
-  test("the audit of draws flags one place with two meanings, and one that D does not know", () => {
+  test("the audit of draws flags one place that is drawn twice, and one that D does not know", () => {
     const draw: Draw = { place: { segment: 1, gate: 2 }, purpose: "mask", count: 4, bits: 64 };
     expect(doubleDraws([draw, { ...draw, count: 5 }], [draw])).not.toEqual([]);
+    expect(doubleDraws([draw, draw], [draw])).not.toEqual([]);
+    expect(doubleDraws([draw], [draw, draw])).toEqual([]);
     expect(doubleDraws([draw], [{ ...draw, purpose: "rho" }])).not.toEqual([]);
     expect(doubleDraws([draw], [draw])).toEqual([]);
   });
