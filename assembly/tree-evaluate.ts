@@ -11,12 +11,16 @@ import {
   clearWords,
   controlOf,
   firstBlockWords,
+  isHalved,
   leafBranch,
+  minus,
   nextBlocks,
   outputOffset,
+  plus,
   restOffset,
   seedBytes,
   setBranches,
+  setGroup,
   setLevel,
   setSeeds,
   setSeedWords,
@@ -62,10 +66,12 @@ export function treeEvaluate(
   party: u32,
   domainBits: u32,
   words: usize,
-  isDcf: bool,
+  kind: u32,
   purpose: i32,
   work: usize,
 ): bool {
+  const isDcf = kind !== 0;
+  setGroup(kind);
   const total = keyCount * pointsPerKey;
   if (!areInside(points, total, domainBits)) return false;
   const levels = domainBits - 1;
@@ -255,8 +261,8 @@ function addValues(
     const to = nextValues + ((child * valueWords + first) << 3);
     for (let j: usize = 0; j < taken; j++) {
       const at = j << 3;
-      const corrected = load<u64>(block + at) + (load<u64>(correction + at) & mask);
-      store<u64>(to + at, load<u64>(from + at) + corrected);
+      const corrected = plus(load<u64>(block + at), load<u64>(correction + at) & mask);
+      store<u64>(to + at, plus(load<u64>(from + at), corrected));
     }
   }
 }
@@ -388,10 +394,17 @@ function stepDown(
     const values01 = i32x4.shuffle(low, high, 0, 4, 1, 5);
     const values23 = i32x4.shuffle(low, high, 2, 6, 3, 7);
     const sums = group + valuesOffset + (j << 5);
-    const added01 = i64x2.add(values01, v128.and(corrections01, mask01));
-    const added23 = i64x2.add(values23, v128.and(corrections23, mask23));
-    v128.store(sums, i64x2.add(v128.load(sums), added01));
-    v128.store(sums, i64x2.add(v128.load(sums, 16), added23), 16);
+    const sums01 = v128.load(sums);
+    const sums23 = v128.load(sums, 16);
+    const own01 = v128.and(corrections01, mask01);
+    const own23 = v128.and(corrections23, mask23);
+    if (isHalved()) {
+      v128.store(sums, i32x4.add(sums01, i32x4.add(values01, own01)));
+      v128.store(sums, i32x4.add(sums23, i32x4.add(values23, own23)), 16);
+    } else {
+      v128.store(sums, i64x2.add(sums01, i64x2.add(values01, own01)));
+      v128.store(sums, i64x2.add(sums23, i64x2.add(values23, own23)), 16);
+    }
   }
   // Bit 0 of a level's two corrects the left child, bit 1 the right one.
   const pair = i32x4.shr_u(v128.load(group, controlsOffset), (level & 3) << 1);
@@ -456,9 +469,9 @@ function writeOutputs(
     const mask = 0 - (load<u32>(node, 16) as u64);
     for (let j: usize = 0; j < words; j++) {
       const at = j << 3;
-      let value = load<u64>(leaf + at) + (load<u64>(correction + at) & mask);
-      if (valueWords > 0) value += load<u64>(values + slot * valueBytes + at);
-      store<u64>(out + ((i * words) << 3) + at, party ? 0 - value : value);
+      let value = plus(load<u64>(leaf + at), load<u64>(correction + at) & mask);
+      if (valueWords > 0) value = plus(value, load<u64>(values + slot * valueBytes + at));
+      store<u64>(out + ((i * words) << 3) + at, party ? minus(0, value) : value);
     }
   }
 }

@@ -16,6 +16,34 @@ export const firstBlockWords: usize = 5;
 export const blockWords: usize = 8;
 export const leafBranch: i32 = 2;
 
+/**
+ * The top bit of each half of a word where words are pairs of 32-bit values that add up apart, else
+ * 0: what `plus` and `minus` keep carries from crossing. Set by every call that has payloads.
+ */
+let tops: u64 = 0;
+
+/** kind: 0 DPF, 1 DCF, 2 DCF with halved words. */
+export function setGroup(kind: u32): void {
+  tops = kind === 2 ? 0x8000000080000000 : 0;
+}
+
+export function isHalved(): bool {
+  return tops !== 0;
+}
+
+// @ts-ignore: decorator
+@inline
+export function plus(a: u64, b: u64): u64 {
+  return ((a & ~tops) + (b & ~tops)) ^ ((a ^ b) & tops);
+}
+
+// @ts-ignore: decorator
+@inline
+export function minus(a: u64, b: u64): u64 {
+  // ~(~a + b) = a - b in either group.
+  return ~plus(~a, b);
+}
+
 /** Key pairs whose levels are made side by side, since those of one wait for each other. */
 const batchKeys: usize = 8;
 /** A key pair in the making: both parties' seeds, their control bits, sums along the path. */
@@ -144,10 +172,12 @@ export function treeGenerate(
   alphas: usize,
   domainBits: u32,
   words: usize,
-  isDcf: bool,
+  kind: u32,
   purpose: i32,
   work: usize,
 ): void {
+  const isDcf = kind !== 0;
+  setGroup(kind);
   startTree(work, purpose);
   const pairBytes = makingBytes + (words << 3);
   const pairs = work + restOffset;
@@ -238,11 +268,12 @@ function generateLevel(
   for (let i: usize = 0; i < valueWords; i++) {
     const at = i << 3;
     const sum = load<u64>(pathSum + at);
-    let value = load<u64>(loseValues + party + at) - load<u64>(loseValues + at) - sum;
-    if (lose === 0) value += load<u64>(payload + at);
-    store<u64>(correction + seedBytes + at, control1 ? 0 - value : value);
-    const kept = load<u64>(keepValues + at) - load<u64>(keepValues + party + at);
-    store<u64>(pathSum + at, sum + kept + value);
+    let value = minus(load<u64>(loseValues + party + at), load<u64>(loseValues + at));
+    value = minus(value, sum);
+    if (lose === 0) value = plus(value, load<u64>(payload + at));
+    store<u64>(correction + seedBytes + at, control1 ? minus(0, value) : value);
+    const kept = minus(load<u64>(keepValues + at), load<u64>(keepValues + party + at));
+    store<u64>(pathSum + at, plus(plus(sum, kept), value));
   }
 }
 
@@ -300,7 +331,8 @@ function generateLeaf(
     const hit = isDcf ? side < leafBit : side === leafBit;
     const target: u64 = hit ? load<u64>(payload + at) : 0;
     const other = load<u64>(values + (leafWords << 3) + (i << 3));
-    const value = target - load<u64>(pathSum + at) - load<u64>(values + (i << 3)) + other;
-    store<u64>(leaf + (i << 3), load<u32>(pair, 36) ? 0 - value : value);
+    const own = plus(load<u64>(pathSum + at), load<u64>(values + (i << 3)));
+    const value = plus(minus(target, own), other);
+    store<u64>(leaf + (i << 3), load<u32>(pair, 36) ? minus(0, value) : value);
   }
 }

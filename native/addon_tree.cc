@@ -6,17 +6,17 @@ namespace {
 
 using namespace mergen;
 
-// Arguments 0 to 2 of every call: isDcf, domainBits, words.
+// Arguments 0 to 2 of every call: kind (0 DPF, 1 DCF, 2 DCF with halved words), domainBits, words.
 TreeShape shape_of(Call& call) {
-  const uint32_t is_dcf = call.size(0), domain_bits = call.size(1), words = call.size(2);
-  if (domain_bits < 1 || domain_bits > 64 || words < 1 || words > MAX_TREE_WORDS) {
+  const uint32_t kind = call.size(0), domain_bits = call.size(1), words = call.size(2);
+  if (kind > 2 || domain_bits < 1 || domain_bits > 64 || words < 1 || words > MAX_TREE_WORDS) {
     call.fail("a function key's domain or payload has a wrong size");
-    return {false, 1, 1};
+    return {false, false, 1, 1};
   }
-  return {is_dcf != 0, static_cast<long>(domain_bits), static_cast<long>(words)};
+  return {kind != 0, kind == 2, static_cast<long>(domain_bits), static_cast<long>(words)};
 }
 
-// (isDcf, domainBits, words, party, keyCount, pointsPerKey, keys, points, out)
+// (kind, domainBits, words, party, keyCount, pointsPerKey, keys, points, out)
 void evaluate(Call& call, const TreeKernels* kernels) {
   const TreeShape shape = shape_of(call);
   const uint32_t party = call.size(3);
@@ -34,7 +34,7 @@ void evaluate(Call& call, const TreeKernels* kernels) {
                      keys, points, out});
 }
 
-// (isDcf, domainBits, words, count, alphas, payloads, roots, keys0, keys1)
+// (kind, domainBits, words, count, alphas, payloads, roots, keys0, keys1)
 void generate(Call& call, const TreeKernels* kernels) {
   const TreeShape shape = shape_of(call);
   const uint64_t count = call.size(3);

@@ -10,6 +10,7 @@ namespace mergen {
 // 1 <= domain_bits <= 64, 1 <= words <= MAX_TREE_WORDS; the caller checks.
 struct TreeShape {
   bool is_dcf;  // else DPF
+  bool halved;  // words are pairs of 32-bit values that add up apart
   long domain_bits;
   long words;  // of the payload
 };

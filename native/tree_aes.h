@@ -72,9 +72,10 @@ inline void hash_block(const Schedule<V>& key, long block, const typename V::Vec
   }
 }
 
-template <class V>
+template <class V, bool HALVED>
 class AesNodes {
  public:
+  typedef Group<HALVED> Sums;
   static constexpr long LANES = V::LANES;
   static constexpr long GROUP = V::VECTORS * LANES;
 
@@ -204,7 +205,12 @@ class AesNodes {
 
   void add(long node, long block, Vec values, typename V::Mask mask, Vec correction) {
     uint64_t* to = sum(node, block);
-    V::store(to, V::add_if(V::add(V::load(to), values), mask, correction));
+    const Vec sum = V::load(to);
+    if (HALVED) {
+      V::store(to, V::add32(V::add32(sum, values), V::only(mask, correction)));
+    } else {
+      V::store(to, V::add_if(V::add(sum, values), mask, correction));
+    }
   }
 
   // Two words; those of a vector's nodes lie side by side.

@@ -9,7 +9,7 @@
 
 namespace {
 
-template <class V>
+template <class V, bool HALVED>
 class AesPairs {
  public:
   static_assert(V::VECTORS == 4, "one for each child");
@@ -46,6 +46,12 @@ class AesPairs {
  private:
   typedef typename V::Vec Vec;
   typedef typename V::Mask Mask;
+
+  static Vec add(Vec a, Vec b) { return HALVED ? V::add32(a, b) : V::add(a, b); }
+  static Vec subtract(Vec a, Vec b) { return HALVED ? V::subtract32(a, b) : V::subtract(a, b); }
+  static Vec negate_if(Vec x, Mask mask) {
+    return HALVED ? V::choose(mask, V::subtract32(V::upper(0), x), x) : V::negate_if(x, mask);
+  }
 
   // Lanes beyond the last pair repeat the first one and write the same to the same place.
   void start(long first, long pair, long lane) {
@@ -128,12 +134,12 @@ class AesPairs {
   Vec correct_values(long lane, long block, const Vec* z, Mask keep, Mask t1) {
     uint64_t* to = sums_[block][lane];
     const Vec sum = V::load(to);
-    const Vec left = V::subtract(z[2], z[0]), right = V::subtract(z[3], z[1]);
+    const Vec left = subtract(z[2], z[0]), right = subtract(z[3], z[1]);
     const Vec lost = V::choose(keep, left, right), kept = V::choose(keep, right, left);
     const Vec payload = V::load(payloads_[block][lane]);
-    const Vec value = V::add_if(V::subtract(lost, sum), keep, payload);  // kept right, lost left
-    V::store(to, V::add(V::subtract(sum, kept), value));
-    return V::negate_if(value, t1);
+    const Vec value = add(subtract(lost, sum), V::only(keep, payload));  // kept right, lost left
+    V::store(to, add(subtract(sum, kept), value));
+    return negate_if(value, t1);
   }
 
   void write_leaves(long lane) {
@@ -150,10 +156,10 @@ class AesPairs {
       const Vec if_left = V::choose(side_of_alpha, zero, payload);
       const Vec targets[2] = {at_.is_dcf ? if_right : if_left, at_.is_dcf ? zero : if_right};
       for (long side = 0; side < 2; side++) {
-        const Vec target = V::subtract(targets[side], sum);
-        const Vec value = V::add(V::subtract(target, z[side]), z[2 + side]);
+        const Vec target = subtract(targets[side], sum);
+        const Vec value = add(subtract(target, z[side]), z[2 + side]);
         alignas(64) uint64_t words[V::LANES][2];
-        V::store(words, V::negate_if(value, t1));
+        V::store(words, negate_if(value, t1));
         const long offset = at_.leaf_offset + 8 * (side * at_.words + 2 * j);
         const size_t bytes = 2 * j + 1 < at_.words ? 16 : 8;
         for (long l = 0; l < V::LANES; l++) std::memcpy(outs_[lane + l] + offset, words[l], bytes);
@@ -184,12 +190,21 @@ class AesPairs {
   alignas(64) uint64_t sums_[MAX_TREE_WORDS / 2][PAIRS][2];  // V_alpha
 };
 
+template <class Pairs>
+void generate_on(const TreeGenerate& g) {
+  Pairs pairs(g);
+  for (long first = 0; first < g.count; first += Pairs::PAIRS) {
+    const long left = g.count - first;
+    pairs.make(first, left < Pairs::PAIRS ? left : Pairs::PAIRS);
+  }
+}
+
 template <class V>
 void generate_aes(const TreeGenerate& g) {
-  AesPairs<V> pairs(g);
-  for (long first = 0; first < g.count; first += AesPairs<V>::PAIRS) {
-    const long left = g.count - first;
-    pairs.make(first, left < AesPairs<V>::PAIRS ? left : AesPairs<V>::PAIRS);
+  if (g.shape.halved) {
+    generate_on<AesPairs<V, true>>(g);
+  } else {
+    generate_on<AesPairs<V, false>>(g);
   }
 }
 

@@ -19,6 +19,8 @@ struct AesNi {
   static Vec both(Vec a, Vec b) { return _mm_and_si128(a, b); }
   static Vec and_not(Vec a, Vec b) { return _mm_andnot_si128(a, b); }  // ~a & b
   static Vec add(Vec a, Vec b) { return _mm_add_epi64(a, b); }
+  static Vec add32(Vec a, Vec b) { return _mm_add_epi32(a, b); }
+  static Vec subtract32(Vec a, Vec b) { return _mm_sub_epi32(a, b); }
   static Vec subtract(Vec a, Vec b) { return _mm_sub_epi64(a, b); }
   static Vec shift_left(Vec x, long bits) { return _mm_sll_epi64(x, _mm_cvtsi64_si128(bits)); }
   static Vec round(Vec x, Vec key) { return _mm_aesenc_si128(x, key); }
@@ -36,6 +38,7 @@ struct AesNi {
     return _mm_srai_epi32(_mm_slli_epi32(_mm_shuffle_epi32(x, 0xaa), 31), 31);
   }
   static Vec xor_if(Vec a, Mask mask, Vec b) { return exclusive_or(a, both(mask, b)); }
+  static Vec only(Mask mask, Vec x) { return both(mask, x); }
   static Vec add_if(Vec a, Mask mask, Vec b) { return add(a, both(mask, b)); }
   static Vec negate_if(Vec x, Mask mask) { return subtract(exclusive_or(x, mask), mask); }
   static Vec choose(Mask mask, Vec a, Vec b) { return _mm_blendv_epi8(b, a, mask); }
@@ -58,4 +61,4 @@ struct AesNi {
 
 }  // namespace
 
-const mergen::TreeKernels mergen::tree_aesni = {evaluate<AesNodes<AesNi>>, generate_aes<AesNi>};
+const mergen::TreeKernels mergen::tree_aesni = {evaluate<AesNodes, AesNi>, generate_aes<AesNi>};

@@ -68,4 +68,4 @@ struct Avx2 {
 }  // namespace
 
 const mergen::KernelsTree mergen::tree_avx2 = {
-    {evaluate<ChaChaNodes<Avx2>>, generate_chacha<Avx2>}};
+    {evaluate<ChaChaNodes, Avx2>, generate_chacha<Avx2>}};

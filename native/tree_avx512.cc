@@ -74,4 +74,4 @@ struct Avx512 {
 }  // namespace
 
 const mergen::KernelsTree mergen::tree_avx512 = {
-    {evaluate<ChaChaNodes<Avx512>>, generate_chacha<Avx512>}};
+    {evaluate<ChaChaNodes, Avx512>, generate_chacha<Avx512>}};

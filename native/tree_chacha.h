@@ -58,9 +58,10 @@ struct ChaCha {
   Vec word(int i) const { return x[i] + input[i]; }
 };
 
-template <class T>
+template <class T, bool HALVED>
 class ChaChaNodes {
  public:
+  typedef Group<HALVED> Sums;
   static constexpr long GROUP = T::LANES;
 
   explicit ChaChaNodes(const Layout& at)
@@ -136,6 +137,9 @@ class ChaChaNodes {
   typedef typename T::Wide Wide;
   static constexpr long MAX_SUMS = 4096;
 
+  static Wide add(Wide a, Wide b) {
+    return HALVED ? (Wide)((Vec)a + (Vec)b) : a + b;
+  }
   static Vec load(const uint32_t* from) {
     Vec x;
     std::memcpy(&x, from, sizeof x);
@@ -198,8 +202,10 @@ class ChaChaNodes {
         uint64_t* to = sum_block(first, done + j + k);
         Wide sums[2];
         std::memcpy(sums, to, sizeof sums);
-        sums[0] += values[0] + (corrections[2 * k] & masks[0]);
-        sums[1] += values[1] + (corrections[2 * k + 1] & masks[1]);
+        for (int half = 0; half < 2; half++) {
+          const Wide correction = corrections[2 * k + half] & masks[half];
+          sums[half] = add(sums[half], add(values[half], correction));
+        }
         std::memcpy(to, sums, sizeof sums);
       }
     }
@@ -216,7 +222,8 @@ class ChaChaNodes {
       for (long j = from > first ? from : first; j < end; j++) {
         const uint64_t correction = load64(tile.keys[node] + at_.leaf_offset + 8 * j);
         const uint64_t low = words[2 * (j - first)][l], high = words[2 * (j - first) + 1][l];
-        *sum(node, j - from) += (low | high << 32) + (correction & mask);
+        uint64_t& to = *sum(node, j - from);
+        to = Sums::add(to, Sums::add(low | high << 32, correction & mask));
       }
     }
   }

@@ -10,7 +10,7 @@
 
 namespace {
 
-template <class T>
+template <class T, bool HALVED>
 class ChaChaPairs {
  public:
   static constexpr long PAIRS = T::LANES / 4;
@@ -36,6 +36,7 @@ class ChaChaPairs {
 
  private:
   typedef typename T::Vec Vec;
+  typedef Group<HALVED> Sums;
 
   const uint64_t* payload(long i) const { return g_.payloads + i * at_.words; }
   uint8_t* key(long i) const { return g_.keys0 + i * at_.key_bytes; }
@@ -160,9 +161,11 @@ class ChaChaPairs {
     for (long j = 0; j < at_.words; j++) {
       uint64_t& sum = sums_[k * at_.words + j];
       // If the right side is kept, all of the left one is hit.
-      const uint64_t correction = lost1[j] - lost0[j] - sum + (payload(i)[j] & (0 - keep));
-      store64(to + 8 * j, (correction ^ negative) - negative);
-      sum += kept0[j] - kept1[j] + correction;
+      const uint64_t hit = payload(i)[j] & (0 - keep);
+      const uint64_t lost = Sums::subtract(lost1[j], lost0[j]);
+      const uint64_t correction = Sums::add(Sums::subtract(lost, sum), hit);
+      store64(to + 8 * j, Sums::negate_if(correction, negative));
+      sum = Sums::add(sum, Sums::add(Sums::subtract(kept0[j], kept1[j]), correction));
     }
   }
 
@@ -174,10 +177,11 @@ class ChaChaPairs {
       const bool hit = at_.is_dcf ? side < side_of_alpha : side == side_of_alpha;
       const uint64_t *zero = value(k, side), *one = value(k, 2 + side);
       for (long j = 0; j < at_.words; j++) {
-        const uint64_t target = (hit ? payload(i)[j] : 0) - sums_[k * at_.words + j];
-        const uint64_t correction = target - zero[j] + one[j];
+        const uint64_t target =
+            Sums::subtract(hit ? payload(i)[j] : 0, sums_[k * at_.words + j]);
+        const uint64_t correction = Sums::add(Sums::subtract(target, zero[j]), one[j]);
         store64(to + at_.leaf_offset + 8 * (side * at_.words + j),
-                (correction ^ negative) - negative);
+                Sums::negate_if(correction, negative));
       }
     }
     const uint8_t* roots = g_.roots + i * 2 * SEED_BYTES;
@@ -204,12 +208,21 @@ class ChaChaPairs {
   uint64_t sums_[PAIRS * MAX_TREE_WORDS];       // V_alpha
 };
 
+template <class Pairs>
+void generate_on(const TreeGenerate& g) {
+  Pairs pairs(g);
+  for (long first = 0; first < g.count; first += Pairs::PAIRS) {
+    const long left = g.count - first;
+    pairs.make(first, left < Pairs::PAIRS ? left : Pairs::PAIRS);
+  }
+}
+
 template <class T>
 void generate_chacha(const TreeGenerate& g) {
-  ChaChaPairs<T> pairs(g);
-  for (long first = 0; first < g.count; first += ChaChaPairs<T>::PAIRS) {
-    const long left = g.count - first;
-    pairs.make(first, left < ChaChaPairs<T>::PAIRS ? left : ChaChaPairs<T>::PAIRS);
+  if (g.shape.halved) {
+    generate_on<ChaChaPairs<T, true>>(g);
+  } else {
+    generate_on<ChaChaPairs<T, false>>(g);
   }
 }
 

@@ -121,8 +121,9 @@ inline void read_controls(Tile& tile, const Layout& at) {
 //   expand(tile, level)       every node goes to the child on its path
 //   finish(tile)              adds the leaves
 //   value(node, word)         what party 0's share is, or minus party 1's
+//   Sums                      the group that values add up in
 template <class Nodes>
-void evaluate(const TreeEvaluate& e) {
+void evaluate_on(const TreeEvaluate& e) {
   const Layout at(e.shape);
   Nodes nodes(at);
   Tile tile;
@@ -149,9 +150,18 @@ void evaluate(const TreeEvaluate& e) {
     for (long i = 0; i < tile.points; i++) {
       for (long j = 0; j < at.words; j++) {
         const uint64_t value = nodes.value(tile.node_of[i], j);
-        *out++ = e.party == 0 ? value : 0 - value;
+        *out++ = e.party == 0 ? value : Nodes::Sums::negate(value);
       }
     }
+  }
+}
+
+template <template <class, bool> class Nodes, class T>
+void evaluate(const TreeEvaluate& e) {
+  if (e.shape.halved) {
+    evaluate_on<Nodes<T, true>>(e);
+  } else {
+    evaluate_on<Nodes<T, false>>(e);
   }
 }
 

@@ -24,12 +24,13 @@ inline uint64_t reverse_bits(uint64_t x) {
 }
 
 struct Layout {
-  bool is_dcf;
+  bool is_dcf, halved;
   long levels, words, value_words, level_bytes, leaf_offset, control_offset, control_bytes;
   long key_bytes;
 
   explicit Layout(const TreeShape& shape)
       : is_dcf(shape.is_dcf),
+        halved(shape.halved),
         levels(shape.domain_bits - 1),
         words(shape.words),
         value_words(shape.is_dcf ? shape.words : 0),
@@ -52,5 +53,23 @@ inline uint64_t load64(const void* from) {
 }
 
 inline void store64(void* to, uint64_t word) { std::memcpy(to, &word, sizeof word); }
+
+// Where payload words add up: modulo 2^64, or their halves modulo 2^32 each.
+template <bool HALVED>
+struct Group {
+  static uint64_t add(uint64_t a, uint64_t b) {
+    if (!HALVED) return a + b;
+    constexpr uint64_t TOPS = 0x8000000080000000u;
+    return ((a & ~TOPS) + (b & ~TOPS)) ^ ((a ^ b) & TOPS);
+  }
+  static uint64_t negate(uint64_t a) {
+    if (!HALVED) return 0 - a;
+    return static_cast<uint64_t>(0 - static_cast<uint32_t>(a >> 32)) << 32 |
+           (0 - static_cast<uint32_t>(a));
+  }
+  static uint64_t subtract(uint64_t a, uint64_t b) { return add(a, negate(b)); }
+  // With a mask of all ones, -a; with none, a.
+  static uint64_t negate_if(uint64_t a, uint64_t mask) { return mask ? negate(a) : a; }
+};
 
 }  // namespace

@@ -45,4 +45,4 @@ struct Portable {
 }  // namespace
 
 const mergen::KernelsTree mergen::tree_portable = {
-    {evaluate<ChaChaNodes<Portable>>, generate_chacha<Portable>}};
+    {evaluate<ChaChaNodes, Portable>, generate_chacha<Portable>}};

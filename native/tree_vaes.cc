@@ -24,6 +24,8 @@ struct Vaes {
   static Vec both(Vec a, Vec b) { return _mm512_and_si512(a, b); }
   static Vec and_not(Vec a, Vec b) { return _mm512_andnot_si512(a, b); }  // ~a & b
   static Vec add(Vec a, Vec b) { return _mm512_add_epi64(a, b); }
+  static Vec add32(Vec a, Vec b) { return _mm512_add_epi32(a, b); }
+  static Vec subtract32(Vec a, Vec b) { return _mm512_sub_epi32(a, b); }
   static Vec subtract(Vec a, Vec b) { return _mm512_sub_epi64(a, b); }
   static Vec shift_left(Vec x, long bits) {
     return _mm512_sll_epi64(x, _mm_cvtsi64_si128(bits));
@@ -44,6 +46,7 @@ struct Vaes {
     return _mm512_test_epi64_mask(upper_words, _mm512_set1_epi64(1));
   }
   static Vec xor_if(Vec a, Mask mask, Vec b) { return _mm512_mask_xor_epi64(a, mask, a, b); }
+  static Vec only(Mask mask, Vec x) { return _mm512_maskz_mov_epi64(mask, x); }
   static Vec add_if(Vec a, Mask mask, Vec b) { return _mm512_mask_add_epi64(a, mask, a, b); }
 
   static Vec negate_if(Vec x, Mask mask) {
@@ -89,4 +92,4 @@ struct Vaes {
 
 }  // namespace
 
-const mergen::TreeKernels mergen::tree_vaes = {evaluate<AesNodes<Vaes>>, generate_aes<Vaes>};
+const mergen::TreeKernels mergen::tree_vaes = {evaluate<AesNodes, Vaes>, generate_aes<Vaes>};

@@ -40,19 +40,27 @@ interface Subject {
   readonly kernels: FunctionKernels;
   readonly kind: FunctionKind;
   readonly prg: FunctionPrg;
+  /** Words are pairs of 32-bit values. */
+  readonly halved: boolean;
   /** Big jobs are left out. */
   readonly isSlow: boolean;
 }
+
+const kinds = [
+  ["dcf", false],
+  ["dcf", true],
+  ["dpf", false],
+] as const;
 
 export function functionKeys(
   kernels: FunctionKernels,
   { isSlow = false }: { isSlow?: boolean } = {},
 ): void {
   for (const prg of kernels.functionPrgs) {
-    for (const kind of ["dcf", "dpf"] as const) {
-      const subject = { kernels, kind, prg, isSlow };
-      describe(`${kind} on ${prg}`, () => {
-        knownAnswers(subject);
+    for (const [kind, halved] of kinds) {
+      const subject = { kernels, kind, prg, halved, isSlow };
+      describe(`${kind} on ${prg}${halved ? ", halved words" : ""}`, () => {
+        if (!halved) knownAnswers(subject);
         singleKeys(subject);
         manyKeys(subject);
         anyBytes(subject);
@@ -81,13 +89,20 @@ function of(kernels: FunctionKernels, kind: FunctionKind) {
   };
 }
 
+/** The sum of two words. */
+function sumOf(a: bigint, b: bigint, halved: boolean): bigint {
+  if (!halved) return mod(a + b);
+  const low = (x: bigint) => BigInt.asUintN(32, x);
+  return (low((a >> 32n) + (b >> 32n)) << 32n) | low(a + b);
+}
+
 function isHit(kind: FunctionKind, x: bigint, alpha: bigint): boolean {
   return kind === "dcf" ? x < alpha : x === alpha;
 }
 
 /** Both parties' outputs at the points; throws unless they add up to the function. */
 function checkPoints(
-  { kernels, kind, prg }: Subject,
+  { kernels, kind, prg, halved }: Subject,
   keys: [Uint8Array, Uint8Array],
   at: { domainBits: number; alpha: bigint; payload: BigUint64Array; points: BigUint64Array },
 ): BigUint64Array[] {
@@ -95,12 +110,13 @@ function checkPoints(
   const words = payload.length;
   const outs = ([0, 1] as const).map((party) => {
     const out = wordsOf(party, points.length * words);
-    of(kernels, kind).evaluate({ party, key: keys[party], domainBits, words, prg, points, out });
+    const at = { domainBits, words, prg, halved, points, out };
+    of(kernels, kind).evaluate({ ...at, party, key: keys[party] });
     return out;
   });
   points.forEach((point, i) => {
     for (let j = 0; j < words; j++) {
-      const sum = mod(outs[0][i * words + j] + outs[1][i * words + j]);
+      const sum = sumOf(outs[0][i * words + j], outs[1][i * words + j], halved);
       const expected = isHit(kind, point, alpha) ? payload[j] : 0n;
       if (sum !== expected) throw new Error(`${kind} ${domainBits} bits ${alpha} at ${point}`);
     }
@@ -113,7 +129,7 @@ function checkAgainstReference(
   subject: Subject,
   options: GenerateOptions & { points: BigUint64Array },
 ): void {
-  const { kernels, kind, prg } = subject;
+  const { kernels, kind, prg, halved } = subject;
   const { domainBits, payload, points } = options;
   const words = payload.length;
   const keys = of(kernels, kind).generate(options);
@@ -121,7 +137,7 @@ function checkAgainstReference(
   expect(keys[0].length).toBe(of(kernels, kind).keyBytes({ domainBits, words, prg }));
   const outs = checkPoints(subject, keys, options);
   const expected = new BigUint64Array(points.length * words);
-  const at = { domainBits, words, prg, points, out: expected };
+  const at = { domainBits, words, prg, halved, points, out: expected };
   of(reference, kind).evaluate({ ...at, party: 1, key: keys[1] });
   expect(outs[1]).toEqual(expected);
 }
@@ -148,7 +164,7 @@ function knownAnswers({ kernels, kind, prg }: Subject): void {
 }
 
 function singleKeys(subject: Subject): void {
-  const { kernels, kind, prg } = subject;
+  const { kernels, kind, prg, halved } = subject;
 
   test.each([1, 2, 3, 4, 5, 6])("exhaustive on %i bits", (domainBits) => {
     const size = 1 << domainBits;
@@ -157,7 +173,7 @@ function singleKeys(subject: Subject): void {
       const words = 1 + (alpha % 4);
       const payload = wordsOf(alpha, words);
       const random = bytesOf(alpha + 100, 32);
-      const options = { domainBits, prg, alpha: BigInt(alpha), payload, random };
+      const options = { domainBits, prg, halved, alpha: BigInt(alpha), payload, random };
       checkPoints(subject, of(kernels, kind).generate(options), { ...options, points });
     }
   });
@@ -176,7 +192,8 @@ function singleKeys(subject: Subject): void {
         const near = BigUint64Array.of(alpha, cut(alpha + 1n), cut(alpha - 1n), alpha);
         const points = BigUint64Array.from([...near, ...wordsOf(start + 2, count).map(cut)]);
         const random = bytesOf(start + 3, 32);
-        checkAgainstReference(subject, { domainBits, prg, alpha, payload, random, points });
+        const options = { domainBits, prg, halved, alpha, payload, random, points };
+        checkAgainstReference(subject, options);
       },
     );
     fc.assert(property, { numRuns: 40 });
@@ -189,18 +206,18 @@ function singleKeys(subject: Subject): void {
       const knot = BigInt(Math.floor(2 ** (i / 6)));
       return BigInt.asUintN(domainBits, alpha + (1n << 47n) - knot);
     });
-    const options = { domainBits, prg, alpha, payload: wordsOf(8, 2), random: bytesOf(9, 32) };
-    checkAgainstReference(subject, { ...options, points });
+    const options = { domainBits, prg, halved, alpha, payload: wordsOf(8, 2), points };
+    checkAgainstReference(subject, { ...options, random: bytesOf(9, 32) });
   });
 
   test.each([255, 256])("a payload of %i words", (words) => {
     const points = BigUint64Array.of(0n, 3n, 4n, 5n, 15n, 4n);
     const options = { alpha: 4n, payload: wordsOf(1, words), random: bytesOf(2, 32), points };
-    checkAgainstReference(subject, { domainBits: 4, prg, ...options });
+    checkAgainstReference(subject, { domainBits: 4, prg, halved, ...options });
   });
 }
 
-function manyKeys({ kernels, kind, prg, isSlow }: Subject): void {
+function manyKeys({ kernels, kind, prg, halved, isSlow }: Subject): void {
   const many = isSlow
     ? [[5, 1]]
     : [
@@ -217,6 +234,7 @@ function manyKeys({ kernels, kind, prg, isSlow }: Subject): void {
       domainBits,
       words,
       prg,
+      halved,
       alphas: BigUint64Array.from({ length: keyCount }, (_, i) => alphaOf(i)),
       payloads: BigUint64Array.from({ length: 2 * keyCount }, (_, i) => (i % 2 ? mod(-1n) : 7n)),
       random: bytesOf(keyCount, 32 * keyCount),
@@ -224,12 +242,14 @@ function manyKeys({ kernels, kind, prg, isSlow }: Subject): void {
     const points = wordsOf(3, keyCount * perKey).map((x) => x & 2047n);
     const outs = ([0, 1] as const).map((party) => {
       const out = new BigUint64Array(points.length * words);
-      const shape = { domainBits, words, prg };
+      const shape = { domainBits, words, prg, halved };
       of(kernels, kind).evaluateMany({ ...shape, party, keys: [keys, others][party], points, out });
       return out;
     });
     points.forEach((point, i) => {
-      const [first, second] = [0, 1].map((j) => mod(outs[0][2 * i + j] + outs[1][2 * i + j]));
+      const [first, second] = [0, 1].map((j) =>
+        sumOf(outs[0][2 * i + j], outs[1][2 * i + j], halved),
+      );
       const [one, two] = isHit(kind, point, alphaOf(Math.floor(i / perKey)))
         ? [7n, mod(-1n)]
         : [0n, 0n];
@@ -247,11 +267,13 @@ function manyKeys({ kernels, kind, prg, isSlow }: Subject): void {
         const alphas = wordsOf(start, count).map((x) => BigInt.asUintN(domainBits, x));
         const payloads = wordsOf(start + 1, count * words);
         const random = bytesOf(start + 2, 32 * count);
-        const options: GenerateManyOptions = { domainBits, words, prg, alphas, payloads, random };
+        const shape = { domainBits, words, prg, halved };
+        const options: GenerateManyOptions = { ...shape, alphas, payloads, random };
         const pairs = Array.from(alphas, (alpha, i) =>
           of(reference, kind).generate({
             domainBits,
             prg,
+            halved,
             alpha,
             payload: payloads.subarray(i * words, (i + 1) * words),
             random: random.subarray(32 * i, 32 * (i + 1)),
@@ -266,7 +288,7 @@ function manyKeys({ kernels, kind, prg, isSlow }: Subject): void {
   });
 }
 
-function anyBytes({ kernels, kind, prg }: Subject): void {
+function anyBytes({ kernels, kind, prg, halved }: Subject): void {
   // A key from the network is whatever was sent; every set must make the same of it.
   test("bytes that nobody dealt evaluate as in the reference, and only out is written", () => {
     const property = fc.property(
@@ -276,7 +298,7 @@ function anyBytes({ kernels, kind, prg }: Subject): void {
       fc.constantFrom(0 as const, 1 as const),
       seed,
       (domainBits, words, [keyCount, perKey], party, start) => {
-        const shape: FunctionShape = { domainBits, words, prg };
+        const shape: FunctionShape = { domainBits, words, prg, halved };
         const keyBytes = of(kernels, kind).keyBytes(shape);
         const keys = bytesOf(start, keyCount * keyBytes + 1).subarray(1); // not aligned
         // Neighbours part at any level: each changes bits of the one before from some bit on.
@@ -299,13 +321,13 @@ function anyBytes({ kernels, kind, prg }: Subject): void {
   });
 }
 
-function mistakes({ kernels, kind, prg }: Subject): void {
+function mistakes({ kernels, kind, prg, halved }: Subject): void {
   const { generate, evaluate } = of(kernels, kind);
 
   test("wrong sizes are named errors", () => {
     const payload = new BigUint64Array(2);
     const random = new Uint8Array(32);
-    const good = { domainBits: 8, prg, alpha: 255n, payload, random };
+    const good = { domainBits: 8, prg, halved, alpha: 255n, payload, random };
     expect(codeOf(() => generate({ ...good, domainBits: 0 }))).toBe("E_KERNEL");
     expect(codeOf(() => generate({ ...good, domainBits: 65 }))).toBe("E_KERNEL");
     expect(codeOf(() => generate({ ...good, alpha: 256n }))).toBe("E_RANGE");
@@ -319,11 +341,15 @@ function mistakes({ kernels, kind, prg }: Subject): void {
     const [key] = generate(good);
     const points = BigUint64Array.of(1n, 2n);
     const out = new BigUint64Array(4);
-    const at = { party: 0, key, domainBits: 8, words: 2, prg, points, out } as const;
+    const at = { party: 0, key, domainBits: 8, words: 2, prg, halved, points, out } as const;
     expect(codeOf(() => evaluate({ ...at, key: key.subarray(1) }))).toBe("E_KERNEL");
     expect(codeOf(() => evaluate({ ...at, out: out.subarray(1) }))).toBe("E_KERNEL");
     expect(codeOf(() => evaluate({ ...at, party: 2 as never }))).toBe("E_KERNEL");
     expect(codeOf(() => evaluate({ ...at, prg: "aes256" as never }))).toBe("E_KERNEL");
+    if (kind === "dpf") {
+      expect(codeOf(() => generate({ ...good, halved: true }))).toBe("E_KERNEL");
+      expect(codeOf(() => evaluate({ ...at, halved: true }))).toBe("E_KERNEL");
+    }
     const outside = BigUint64Array.of(1n, 256n);
     expect(codeOf(() => evaluate({ ...at, points: outside }))).toBe("E_RANGE");
   });

@@ -6,7 +6,8 @@
 //   L * (16 + 8v)  per level: seed correction, then v value-correction words
 //   16 w           leaf correction, w words for leaf bit 0 and w for leaf bit 1
 //   ceil(L / 4)    control-bit corrections, two bits a level (left, then right), low bits first
-// v = w for the DCF and 0 for the DPF. The last domain bit has no level of its own (early
+// v = w for the DCF and 0 for the DPF. Words are elements of Z_(2^64), or, in a DCF that is asked
+// for `halved`, of Z_(2^32) x Z_(2^32): all sums and differences below are then taken in halves. The last domain bit has no level of its own (early
 // termination): one leaf holds both payloads, which saves 16 bytes and one expansion.
 //
 // Generators that a key may be made for; the key itself does not say which.
@@ -100,6 +101,15 @@ export function keyLayout(kind: FunctionKind, domainBits: number, words: number)
   return { levels, words, valueWords, levelBytes, leafOffset, controlOffset, keyBytes };
 }
 
+/** The kind of function as the native and WebAssembly calls take it: 0 DPF, 1 DCF, 2 halved DCF. */
+export const kindNumber = (kind: FunctionKind, { halved }: Pick<FunctionShape, "halved">) =>
+  kind === "dpf" ? 0 : halved ? 2 : 1;
+
+/** @throws E_KERNEL */
+function checkHalved(kind: FunctionKind, { halved }: Pick<FunctionShape, "halved">): void {
+  ensure(!halved || kind === "dcf", "E_KERNEL", `${kind}: its words are not halved`);
+}
+
 /** The generator that a call asks for; @throws E_KERNEL when these kernels do not have it. */
 export function checkPrg(
   kind: FunctionKind,
@@ -113,16 +123,17 @@ export function checkPrg(
 
 /** One key pair as a batch of one; `checkGenerateMany` checks the rest. */
 export function asBatch(kind: FunctionKind, options: GenerateOptions): GenerateManyOptions {
-  const { domainBits, prg, alpha, payload, random } = options;
+  const { domainBits, prg, halved, alpha, payload, random } = options;
   const inside = alpha >= 0n && alpha >> 64n === 0n;
   ensure(inside, "E_RANGE", `${kind}: alpha lies outside ${domainBits} bits`);
   const alphas = BigUint64Array.of(alpha);
-  return { domainBits, prg, words: payload.length, alphas, payloads: payload, random };
+  return { domainBits, prg, halved, words: payload.length, alphas, payloads: payload, random };
 }
 
 /** @throws E_KERNEL on wrong sizes, E_RANGE when an alpha lies outside the domain. */
 export function checkGenerateMany(kind: FunctionKind, options: GenerateManyOptions): KeyLayout {
   const { domainBits, words, alphas, payloads, random } = options;
+  checkHalved(kind, options);
   const layout = keyLayout(kind, domainBits, words);
   ensure(
     random.length === alphas.length * rootBytes && payloads.length === alphas.length * words,
@@ -147,6 +158,7 @@ export function checkEvaluateMany(
   kind: FunctionKind,
   options: EvaluateManyOptions,
 ): { layout: KeyLayout; keyCount: number; pointsPerKey: number } {
+  checkHalved(kind, options);
   const layout = keyLayout(kind, options.domainBits, options.words);
   const { party, keys, points, out, words } = options;
   ensure(party === 0 || party === 1, "E_KERNEL", `${kind}: party is ${party}, must be 0 or 1`);

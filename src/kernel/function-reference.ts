@@ -26,6 +26,7 @@ import type {
   EvaluateManyOptions,
   EvaluateOptions,
   FunctionPrg,
+  FunctionShape,
   GenerateManyOptions,
   GenerateOptions,
 } from "./ring-kernels.ts";
@@ -157,6 +158,26 @@ function aesGenerator(kind: FunctionKind): Generator {
   };
 }
 
+/** Where payload words add up; all values are below 2^64. */
+interface Group {
+  add(a: bigint, b: bigint): bigint;
+  negate(a: bigint): bigint;
+}
+
+const whole: Group = {
+  add: (a, b) => BigInt.asUintN(64, a + b),
+  negate: (a) => BigInt.asUintN(64, -a),
+};
+
+const lowOf = (a: bigint) => BigInt.asUintN(32, a);
+
+const inHalves: Group = {
+  add: (a, b) => (lowOf((a >> 32n) + (b >> 32n)) << 32n) | lowOf(a + b),
+  negate: (a) => (lowOf(-(a >> 32n)) << 32n) | lowOf(-a),
+};
+
+const groupOf = ({ halved }: Pick<FunctionShape, "halved">) => (halved ? inHalves : whole);
+
 function toWords(bytes: Uint8Array): Uint32Array {
   return new Uint32Array(bytes.slice().buffer);
 }
@@ -175,12 +196,13 @@ export function generateMany(
 ): [Uint8Array, Uint8Array] {
   const layout = checkGenerateMany(kind, options);
   const generator = generators[checkPrg(kind, options, referencePrgs)](kind);
-  const { domainBits, words, alphas, payloads, random } = options;
+  const { domainBits, halved, words, alphas, payloads, random } = options;
   const keys = new Uint8Array(alphas.length * layout.keyBytes);
   const others = new Uint8Array(keys.length);
   alphas.forEach((alpha, i) => {
     const [key, other] = generateOne(kind, generator, layout, {
       domainBits,
+      halved,
       alpha,
       payload: payloads.subarray(i * words, (i + 1) * words),
       random: random.subarray(i * rootBytes, (i + 1) * rootBytes),
@@ -195,9 +217,10 @@ function generateOne(
   kind: FunctionKind,
   generator: Generator,
   layout: KeyLayout,
-  { alpha, payload, random, domainBits }: GenerateOptions,
+  { alpha, payload, random, domainBits, halved }: GenerateOptions,
 ): [Uint8Array, Uint8Array] {
   const { levels, words, valueWords } = layout;
+  const { add, negate } = groupOf({ halved });
   const key = new Uint8Array(layout.keyBytes);
   const root = toWords(random);
   let parties = [0, 1].map((party) => generator.root(root.slice(4 * party, 4 * party + 4), party));
@@ -218,10 +241,12 @@ function generateOne(
     ];
     const valueCorrection = new BigUint64Array(valueWords);
     for (let i = 0; i < valueWords; i++) {
-      let value = one[lose].values[i] - zero[lose].values[i] - pathSum[i];
-      if (lose === 0) value += payload[i];
-      valueCorrection[i] = negative ? -value : value;
-      pathSum[i] += zero[keep].values[i] - one[keep].values[i] + value;
+      const lost = add(one[lose].values[i], negate(zero[lose].values[i]));
+      const hit = lose === 0 ? payload[i] : 0n;
+      const value = add(add(lost, negate(pathSum[i])), hit);
+      valueCorrection[i] = negative ? negate(value) : value;
+      const kept = add(zero[keep].values[i], negate(one[keep].values[i]));
+      pathSum[i] = add(pathSum[i], add(kept, value));
     }
     writeLevel(key, layout, { level, seedCorrection, valueCorrection, controlCorrection });
     parties = children.map((pair, party) =>
@@ -236,9 +261,9 @@ function generateOne(
   for (let i = 0; i < 2 * words; i++) {
     const side = i < words ? 0 : 1;
     const hit = kind === "dcf" ? side < leafBit : side === leafBit;
-    const target = (hit ? payload[i % words] : 0n) - (pathSum[i % words] ?? 0n);
-    const value = target - leafZero[i] + leafOne[i];
-    leaf[i] = parties[1].control === 1 ? -value : value;
+    const target = add(hit ? payload[i % words] : 0n, negate(pathSum[i % words] ?? 0n));
+    const value = add(add(target, negate(leafZero[i])), leafOne[i]);
+    leaf[i] = parties[1].control === 1 ? negate(value) : value;
   }
   key.set(new Uint8Array(leaf.buffer), layout.leafOffset);
   const other = key.slice();
@@ -273,23 +298,31 @@ export function evaluateMany(kind: FunctionKind, options: EvaluateManyOptions): 
   const { layout, pointsPerKey } = checkEvaluateMany(kind, options);
   const generator = generators[checkPrg(kind, options, referencePrgs)](kind);
   const { party, keys, points, out, words, domainBits } = options;
+  const group = groupOf(options);
   const limit = (1n << BigInt(domainBits)) - 1n;
   const inside = points.every((point) => point <= limit);
   ensureInsideDomain(kind, inside, domainBits);
   points.forEach((point, i) => {
     const offset = Math.floor(i / pointsPerKey) * layout.keyBytes;
     const key = keys.slice(offset, offset + layout.keyBytes); // aligned
-    const value = evaluatePoint(generator, { key, party, point, layout });
-    out.set(party === 0 ? value : value.map((word) => -word), i * words);
+    const value = evaluatePoint(generator, { key, party, point, layout, group });
+    out.set(party === 0 ? value : value.map((word) => group.negate(word)), i * words);
   });
 }
 
 /** Party 0's share, or minus party 1's. */
 function evaluatePoint(
   generator: Generator,
-  at: { key: Uint8Array<ArrayBuffer>; party: 0 | 1; point: bigint; layout: KeyLayout },
+  at: {
+    key: Uint8Array<ArrayBuffer>;
+    party: 0 | 1;
+    point: bigint;
+    layout: KeyLayout;
+    group: Group;
+  },
 ): BigUint64Array {
   const { key, layout, point } = at;
+  const { add } = at.group;
   const { levels, words, valueWords } = layout;
   const sum = new BigUint64Array(words);
   let node = generator.root(toWords(key.subarray(0, seedBytes)), at.party);
@@ -302,7 +335,7 @@ function evaluatePoint(
     const controls = key[layout.controlOffset + (level >> 2)] >> (2 * (level & 3));
     const corrected = node.control === 1;
     for (let i = 0; i < valueWords; i++) {
-      sum[i] += child.values[i] + (corrected ? valueCorrection[i] : 0n);
+      sum[i] = add(sum[i], add(child.values[i], corrected ? valueCorrection[i] : 0n));
     }
     node = corrected ? generator.correct(child, seedCorrection, (controls >> branch) & 1) : child;
   }
@@ -311,7 +344,7 @@ function evaluatePoint(
   const leafCorrection = new BigUint64Array(key.buffer, layout.leafOffset, 2 * words);
   for (let i = 0; i < words; i++) {
     const j = leafBit * words + i;
-    sum[i] += leaf[j] + (node.control === 1 ? leafCorrection[j] : 0n);
+    sum[i] = add(sum[i], add(leaf[j], node.control === 1 ? leafCorrection[j] : 0n));
   }
   return sum;
 }

@@ -13,6 +13,7 @@ import {
   ensureInsideDomain,
   type FunctionKind,
   keyBytesOf,
+  kindNumber,
 } from "./function-key.ts";
 import type {
   EvaluateManyOptions,
@@ -70,8 +71,17 @@ function generateMany(
   const count = alphas.length;
   const keys = new Uint8Array(count * keyBytes);
   const others = new Uint8Array(keys.length);
-  const isDcf = Number(kind === "dcf");
-  generate(isDcf, domainBits, words, count, alphas, payloads, random, keys, others);
+  generate(
+    kindNumber(kind, options),
+    domainBits,
+    words,
+    count,
+    alphas,
+    payloads,
+    random,
+    keys,
+    others,
+  );
   return [keys, others];
 }
 
@@ -85,6 +95,15 @@ function evaluateMany(kind: FunctionKind, options: EvaluateManyOptions, trees: T
   const run = trees.evaluate[checkPrg(kind, options, trees.prgs)]!;
   const { domainBits, words, party, keys, points, out } = options;
   ensureInsideDomain(kind, areInside(points, domainBits), domainBits);
-  const isDcf = Number(kind === "dcf");
-  run(isDcf, domainBits, words, party, keyCount, pointsPerKey, keys, points, out);
+  run(
+    kindNumber(kind, options),
+    domainBits,
+    words,
+    party,
+    keyCount,
+    pointsPerKey,
+    keys,
+    points,
+    out,
+  );
 }

@@ -37,11 +37,17 @@ export interface FunctionShape {
   words: number;
   /** Default "chacha12", which every kernel set has. */
   prg?: FunctionPrg | undefined;
+  /**
+   * Whether a payload word is two values modulo 2^32, the low one first, whose shares add up apart.
+   * Of a DCF only. Default false: words add up modulo 2^64.
+   */
+  halved?: boolean | undefined;
 }
 
 export interface GenerateOptions {
   domainBits: number;
   prg?: FunctionPrg | undefined;
+  halved?: boolean | undefined;
   alpha: bigint;
   payload: BigUint64Array;
   /** 32 bytes: both parties' root seeds. */

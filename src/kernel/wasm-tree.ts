@@ -7,6 +7,7 @@ import {
   checkPrg,
   ensureInsideDomain,
   type FunctionKind,
+  kindNumber,
   purposes,
   rootBytes,
 } from "./function-key.ts";
@@ -91,7 +92,7 @@ function generateChunk(
       alphaWords + 8 * from,
       domainBits,
       words,
-      Number(kind === "dcf"),
+      kindNumber(kind, options),
       purposes[kind],
       scratch + i * workBytes,
     ];
@@ -162,7 +163,7 @@ function evaluateChunk(
       party,
       domainBits,
       words,
-      Number(kind === "dcf"),
+      kindNumber(kind, options),
       purposes[kind],
       scratch + i * workBytes,
     ];
