@@ -16,8 +16,8 @@
 //   result = index_b + [d >= 0] (index_a - index_b)
 // is local too.
 // Cost: ceil(log2 V) levels, one one-way latency each; a comparison takes k bits each way, 2 k on
-// the last level; V - 1 keys a row of about 32 n bytes to each party; D to S besides 2 k bits a
-// comparison. Reveals nothing: all that is opened is uniform.
+// the last level; V - 1 keys a row of about 24 n bytes to each party (32 n where k > 32); D to S
+// besides 2 k bits a comparison. Reveals nothing: all that is opened is uniform.
 // Source: as compare.ts; packing index and value is ours.
 
 import { ensure } from "../errors.ts";
@@ -239,11 +239,13 @@ class Player {
   #compare(masked: Words, payload: readonly Words[], signed: readonly Words[]): Words[] {
     const ring = this.#ring;
     const { domainBits } = this.#gate;
-    const size = ring.kernels.dcfKeyBytes(keyShape(domainBits, signed.length)) * masked.length;
+    const bits = openedBits(this.#gate, ring.bits);
+    const size =
+      ring.kernels.dcfKeyBytes(keyShape(domainBits, signed.length, bits)) * masked.length;
     const keys = this.#held.keys.subarray(this.#used, this.#used + size);
     this.#used += size;
     const { party, prg } = this.#held;
-    return compareMasked(ring, domainBits, masked, { party, prg, keys, payload, signed });
+    return compareMasked(ring, { domainBits, bits }, masked, { party, prg, keys, payload, signed });
   }
 
   /** The level of two entries a row: gives the index alone. */
@@ -317,7 +319,7 @@ function dealLevels(
   };
   const early = tournament.levels.slice(0, -1).map((level) => {
     const own = tournament.wordsOf(ring, level, masks);
-    return dealComparisons(ring, domainBits, own, [own], rootsOf(level.comparisons));
+    return dealComparisons(ring, { domainBits, bits }, own, [own], rootsOf(level.comparisons));
   });
   const [a, b] = [entries - 2, entries - 1].map((from) => block(ring, masks, entries, from, 1));
   const [upperA, upperB] = [a!, b!].map((words) => ring.shiftRight(words, domainBits));
@@ -326,7 +328,7 @@ function dealLevels(
   );
   const payload = [ring.sub(upperA!, upperB!), bitA!, bitB!];
   const both = ring.lowBits(ring.sub(a!, b!), bits);
-  const last = dealComparisons(ring, domainBits, both, payload, rootsOf(gate.rows));
+  const last = dealComparisons(ring, { domainBits, bits }, both, payload, rootsOf(gate.rows));
   const whole = [0, 1].map((k) => {
     const parts = early.map(({ signed }) => signed[k]!);
     return block(ring, tournament.together(ring, parts), entries, 0, entries - 2);
@@ -414,10 +416,10 @@ export const argmax: Gate<Argmax> = {
   cost(gate, ringBits) {
     const { rows, entries, domainBits } = gate;
     if (entries === 1) return noCost;
-    const keyBytes = (words: number) => keyBytesOf("dcf", keyShape(domainBits, words));
+    const bits = openedBits(gate, ringBits);
+    const keyBytes = (words: number) => keyBytesOf("dcf", keyShape(domainBits, words, bits));
     const keys = earlyCount(gate) * keyBytes(PAYLOAD_WORDS) + rows * keyBytes(LAST_WORDS);
     const { levels } = tournamentOf(gate);
-    const bits = openedBits(gate, ringBits);
     return {
       ...noCost,
       online: levels.flatMap(({ comparisons }, i) => {

@@ -191,11 +191,40 @@ export const KEY_ROOT_BYTES = rootBytes;
 const signOf = (ring: Ring, words: Words, domainBits: number) =>
   ring.shiftRight(ring.lowBits(words, domainBits), domainBits - 1);
 
-/** Domain and payload of a comparison's key, for p of `words` words, the leading 1 included. */
-export const keyShape = (domainBits: number, words: number) => ({
-  domainBits: domainBits - 1,
-  words,
-});
+/** Two values to a payload word need no more bits than this. */
+const HALF_BITS = 32;
+
+/**
+ * Domain and payload of a comparison's key, for p of `words` words, the leading 1 included, of
+ * which `bits` bits count. Two words that fit share one (kernel/function-key.ts): 8 bytes a bit of
+ * the domain less.
+ */
+export function keyShape(domainBits: number, words: number, bits: number) {
+  const halved = words === 2 && bits <= HALF_BITS;
+  return { domainBits: domainBits - 1, words: halved ? 1 : words, halved };
+}
+
+/** Words of two columns [count], the first one's low half below the second one's. */
+function paired(ring: Ring, [low, high]: readonly Words[]): Words {
+  const out = ring.words(low!.length);
+  const [to, below, above] = [halvesOf(out), halvesOf(low!), halvesOf(high!)];
+  for (let i = 0; i < to.length; i += 2) {
+    to[i] = below[i]!;
+    to[i + 1] = above[i]!;
+  }
+  return out;
+}
+
+/** Its inverse: what the low halves were. */
+function unpaired(ring: Ring, words: Words): Words[] {
+  const from = halvesOf(words);
+  return [0, 1].map((half) => {
+    const out = ring.zeros(words.length);
+    const to = halvesOf(out);
+    for (let i = 0; i < to.length; i += 2) to[i] = from[i + half]!;
+    return out;
+  });
+}
 
 /** What D makes for comparisons: keys, and what it deals shares of. */
 export interface DealtComparisons {
@@ -208,21 +237,24 @@ export interface DealtComparisons {
 /**
  * Keys for masks R [count].
  * @param payload p after its leading 1: columns [count]
+ * @param bits those of the results that count
  */
 export function dealComparisons(
   ring: Ring,
-  domainBits: number,
+  { domainBits, bits }: { readonly domainBits: number; readonly bits: number },
   masks: Words,
   payload: readonly Words[],
   { prg, random }: { prg: FunctionPrg; random: Uint8Array },
 ): DealtComparisons {
   const rho = signOf(ring, masks, domainBits);
   const turned = ring.addConstant(ring.scale(rho, -2n), 1n); // 1 - 2 rho
+  const shape = keyShape(domainBits, payload.length + 1, bits);
+  const columns = [turned, ...payload.map((p) => ring.mul(turned, p))];
   const [forClient, forServer] = ring.kernels.dcfGenerateMany({
-    ...keyShape(domainBits, payload.length + 1),
+    ...shape,
     prg,
     alphas: ring.lowBits(masks, domainBits - 1),
-    payloads: interleave(ring, [turned, ...payload.map((p) => ring.mul(turned, p))]),
+    payloads: shape.halved ? paired(ring, columns) : interleave(ring, columns),
     random,
   });
   return { forClient, forServer, signed: [rho, ...payload.map((p) => ring.mul(rho, p))] };
@@ -239,17 +271,21 @@ export interface ComparisonShares {
   readonly signed: readonly Words[];
 }
 
-/** Shares of [d >= 0] p, for the leading 1 first, from the public D^ [count]. */
+/**
+ * Shares of [d >= 0] p, for the leading 1 first, from the public D^ [count]: modulo 2^bits, what
+ * stands above is of no meaning.
+ */
 export function compareMasked(
   ring: Ring,
-  domainBits: number,
+  { domainBits, bits }: { readonly domainBits: number; readonly bits: number },
   masked: Words,
   { party, prg, keys, payload, signed }: ComparisonShares,
 ): Words[] {
-  const words = signed.length;
+  const shape = keyShape(domainBits, signed.length, bits);
+  const { words } = shape;
   const out = ring.words(words * masked.length);
   ring.kernels.dcfEvaluateMany({
-    ...keyShape(domainBits, words),
+    ...shape,
     prg,
     party,
     keys,
@@ -259,8 +295,11 @@ export function compareMasked(
   const sign = signOf(ring, masked, domainBits);
   const kept = ring.addConstant(ring.negate(sign), 1n); // 1 - s
   const turned = ring.sub(kept, sign); // 1 - 2 s
+  const values = shape.halved
+    ? unpaired(ring, out)
+    : signed.map((_, k) => columnOf(ring, out, words, k));
   return signed.map((share, k) => {
-    const value = ring.reduce(columnOf(ring, out, words, k));
+    const value = ring.reduce(values[k]!);
     const flipped = ring.mul(turned, ring.add(share, value));
     if (k > 0) return ring.sub(ring.mul(kept, payload[k - 1]!), flipped);
     return party === 1 ? ring.sub(kept, flipped) : ring.negate(flipped);

@@ -132,12 +132,15 @@ describe("max", () => {
     expect(sent("client-server")).toEqual([13, 7, 4]);
     expect(sent("server-client")).toEqual([13, 7, 4]);
     // A key of 12 bits for each of 14, and two shares of 13 bits.
-    const keys = 14 * (16 + 11 * 32 + 32 + 3);
+    const keys = 14 * (16 + 11 * 24 + 16 + 3);
     expect(sent("dealer-client")).toEqual([keys]);
     expect(sent("dealer-server")).toEqual([keys + 2 * Math.ceil((14 * 13) / 8)]);
     const wide = checkGates(maxOn(ring, within(ring, 1000n, 5, 18), { ...gate, bits: 20 }));
     const first = wide.messages.find(({ channel }) => channel === "client-server")!;
     expect(first.bytes.length).toBe(20);
+    const widest = checkGates(maxOn(ring, within(ring, 1000n, 5, 18), { ...gate, bits: 33 }));
+    const dealt = widest.messages.find(({ channel }) => channel === "dealer-client")!;
+    expect(dealt.bytes.length).toBe(14 * (16 + 11 * 32 + 32 + 3));
   });
 
   test("a difference outside the domain is E_RANGE, naming the wire", () => {

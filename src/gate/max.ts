@@ -5,8 +5,8 @@
 // the width w of the result, and evaluate one DCF key a comparison, p = (1, R): shares of [d >= 0]
 // and [d >= 0] R (compare.ts), and so of [d >= 0] d modulo 2^k, exactly, with no chance of failure.
 // Each party sends its part as soon as it has its share, so a level takes one one-way latency.
-// Cost: a comparison k bits C to S and k bits S to C online; a key of about 32 n bytes to each,
-// 2 k bits more to S. Comparisons of a row: heads (entries - 1), in ceil(log2 entries) levels.
+// Cost: a comparison k bits C to S and k bits S to C online; a key of about 24 n bytes to each (32 n
+// where k > 32), 2 k bits more to S. Comparisons of a row: heads (entries - 1), in ceil(log2 entries) levels.
 // Reveals nothing: d + R is uniform to each party, since the other's part of R is.
 // Source: as compare.ts; tournament as in CrypTen.
 
@@ -43,11 +43,12 @@ const PAYLOAD_WORDS = 2;
 
 const tournamentOf = ({ lengths, heads }: Max) => new Tournament(lengths, heads);
 
-const shapeOf = ({ domainBits }: Max) => keyShape(domainBits, PAYLOAD_WORDS);
-
 /** k: what is not the last level's has to be right to n bits. */
 const openedBits = (gate: Max, ringBits: number) =>
   Math.min(ringBits, Math.max(gate.domainBits, widthOf(gate, ringBits)));
+
+const shapeOf = (gate: Max, ringBits: number) =>
+  keyShape(gate.domainBits, PAYLOAD_WORDS, openedBits(gate, ringBits));
 
 /** What a party brings to the comparisons, all levels together: [row][level][pair][head]. */
 interface Held {
@@ -68,8 +69,9 @@ function* play(
   held: Held,
 ): Generator<Exchange, Words, Uint8Array> {
   const tournament = tournamentOf(gate);
+  const { domainBits } = gate;
   const bits = openedBits(gate, ring.bits);
-  const keyBytes = ring.kernels.dcfKeyBytes(shapeOf(gate));
+  const keyBytes = ring.kernels.dcfKeyBytes(shapeOf(gate, ring.bits));
   let x = share;
   let at = 0;
   for (const level of tournament.levels) {
@@ -83,7 +85,7 @@ function* play(
     yield { send: ring.pack(own, bits) };
     const bytes = yield { receive: packedBytes(count, bits) };
     const masked = ring.add(own, ring.unpack(bytes, count, bits));
-    const [positive, masks] = compareMasked(ring, gate.domainBits, masked, {
+    const [positive, masks] = compareMasked(ring, { domainBits, bits }, masked, {
       ...held,
       keys,
       payload: [mask],
@@ -124,13 +126,14 @@ export const max: Gate<Max> = {
     const place = placeOf(gate, context);
     const tournament = tournamentOf(gate);
     const { size, levels } = tournament;
-    const opened = openedBits(gate, ring.bits);
+    const { domainBits } = gate;
+    const bits = openedBits(gate, ring.bits);
     context.wires.set(gate.output, { form: "shared" });
     if (size === 0) return;
     const [own, other] = [context.client, context.server].map((random) =>
-      random.words(place, "mask", size, opened),
+      random.words(place, "mask", size, bits),
     );
-    const r = ring.lowBits(ring.add(own!, other!), opened);
+    const r = ring.lowBits(ring.add(own!, other!), bits);
     const roots = context.own.bytes(place, "keys", size * KEY_ROOT_BYTES);
     let at = 0;
     const dealt = levels.map((level) => {
@@ -138,14 +141,14 @@ export const max: Gate<Max> = {
       const how = { prg: context.functionPrg, random: roots.subarray(at, end) };
       at = end;
       const masks = tournament.wordsOf(ring, level, r);
-      return dealComparisons(ring, gate.domainBits, masks, [masks], how);
+      return dealComparisons(ring, { domainBits, bits }, masks, [masks], how);
     });
     const shares = clientShares(gate, place, context.client, ring.bits).map((share, k) => {
       const whole = tournament.together(
         ring,
         dealt.map(({ signed }) => signed[k]!),
       );
-      return ring.pack(ring.sub(whole, share), opened);
+      return ring.pack(ring.sub(whole, share), bits);
     });
     context.toClient(gate, joinBytes(dealt.map(({ forClient }) => forClient)));
     context.toServer(gate, joinBytes([...dealt.map(({ forServer }) => forServer), ...shares]));
@@ -169,7 +172,8 @@ export const max: Gate<Max> = {
     const place = placeOf(gate, context);
     const mask = context.server.words(place, "mask", size, bits);
     const dealt = size === 0 ? new Uint8Array(0) : context.fromDealer(gate);
-    const [split, each] = [size * ring.kernels.dcfKeyBytes(shapeOf(gate)), packedBytes(size, bits)];
+    const keyBytes = ring.kernels.dcfKeyBytes(shapeOf(gate, ring.bits));
+    const [split, each] = [size * keyBytes, packedBytes(size, bits)];
     const signed = [split, split + each].map((from) =>
       ring.unpack(dealt.subarray(from, from + each), size, bits),
     );
@@ -180,7 +184,7 @@ export const max: Gate<Max> = {
   },
   cost(gate, ringBits) {
     const { size, levels } = tournamentOf(gate);
-    const keys = size * keyBytesOf("dcf", shapeOf(gate));
+    const keys = size * keyBytesOf("dcf", shapeOf(gate, ringBits));
     return {
       ...noCost,
       online: levels.flatMap(({ comparisons }) => {

@@ -30,7 +30,7 @@ import { offlineCost } from "../run/cost.ts";
 import type { NumberedSegment } from "../run/dealer.ts";
 
 /** Bumped whenever messages, formats or gates change. */
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 
 export interface GenerationOptions {
   /** Positions of the prompt: public. */

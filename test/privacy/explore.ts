@@ -226,6 +226,11 @@ interface DealtFunction {
   readonly payload: BigUint64Array;
 }
 
+/** The halves of words, each as a word of its own, low ones first. */
+function halvesOf(words: Words): Words {
+  return BigUint64Array.from([...words].flatMap((word) => [word & 0xffffffffn, word >> 32n]));
+}
+
 /**
  * Kernels whose function keys are ideal: at its k-th point a key's values are additive shares of
  * [x < alpha] payload, or [x = alpha] payload, C's part a variable. A key is one byte of zero. Keys
@@ -246,7 +251,10 @@ function idealFunctions(
     fields: [] as Field[],
   });
   const parties = [makeParty(), makeParty()] as const;
-  const deal = ({ alphas, payloads, words }: GenerateManyOptions): [Uint8Array, Uint8Array] => {
+  const deal = (options: GenerateManyOptions): [Uint8Array, Uint8Array] => {
+    const { alphas, halved } = options;
+    const payloads = halved ? halvesOf(options.payloads) : options.payloads;
+    const words = payloads.length / alphas.length;
     batches.push(
       Array.from(alphas, (alpha, key) => ({
         alpha,
@@ -257,7 +265,10 @@ function idealFunctions(
   };
   const evaluate =
     (holds: (point: bigint, alpha: bigint) => boolean) =>
-    ({ party, keys, words, points, out }: EvaluateManyOptions): void => {
+    (options: EvaluateManyOptions): void => {
+      const { party, keys, points, halved } = options;
+      const words = options.words * (halved ? 2 : 1);
+      const out = halved ? new BigUint64Array(2 * options.out.length) : options.out;
       const state = parties[party];
       const batch = batches[state.batch];
       if (!batch || state.key + keys.length > batch.length) {
@@ -279,6 +290,8 @@ function idealFunctions(
         if (first !== undefined) out[i] = party === 0 ? first : (whole - first) & mask;
         else out[i] = isHeld ? 0n : whole & mask;
       }
+      if (halved)
+        options.out.set(options.out.map((_, i) => out[2 * i]! | (out[2 * i + 1]! << 32n)));
       state.seen.set(out, offset);
       state.key += keys.length;
       if (state.key < batch.length) return;

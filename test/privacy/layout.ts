@@ -75,9 +75,10 @@ function listParts(
       const { domainBits } = gate;
       const sizes = comparisonsOf(gate.lengths, gate.heads);
       const all = sizes.reduce((sum, size) => sum + size, 0);
-      const key = keys({ kind: "dcf", domainBits: domainBits - 1, words: 2, count: all });
-      if (channel === "dealer-client") return key;
       const whole = Math.max(domainBits, bits);
+      const words = whole > 32 ? 2 : 1;
+      const key = keys({ kind: "dcf", domainBits: domainBits - 1, words, count: all });
+      if (channel === "dealer-client") return key;
       const share = { count: all, bits: whole };
       if (channel === "dealer-server") return [...key, share, share];
       return [part(sizes[turn], whole)];
@@ -124,7 +125,7 @@ function partsOfArgmax(
   }
   const domainBits = gate.domainBits - 1;
   const key = levels.flatMap((count, i) =>
-    keys({ kind: "dcf", domainBits, words: i === last ? 4 : 2, count }),
+    keys({ kind: "dcf", domainBits, words: i === last ? 4 : whole > 32 ? 2 : 1, count }),
   );
   if (channel === "dealer-client") return key;
   const early = { count: rows * (entries - 2), bits: whole };
