@@ -284,6 +284,26 @@ describe("gradients against central differences", () => {
     });
   });
 
+  it("squaredLoss, rows of weight 0 among them", () => {
+    check({
+      weights: { a: [2, 2, 3], b: [2, 2, 3] },
+      fixed: { w: { shape: [2, 2], values: [1, 0.5, 0, 2] } },
+      build: ({ a, b, w }) => a.squaredLoss(b, w).scale(2).add(a.squaredLoss(a.scale(3), w)),
+    });
+  });
+
+  it.each([1, 2.5])("softLabelLoss at temperature %d", (temperature) => {
+    check({
+      weights: { x: [2, 2, 5] },
+      fixed: {
+        y: { shape: [2, 2, 5], values: [...someValues(20, 5)].map((value) => 3 * value) },
+        w: { shape: [2, 2], values: [1, 0.5, 0, 2] },
+      },
+      build: ({ x, y, w }) =>
+        x.softLabelLoss(y, w, temperature).scale(3).add(x.scale(2).softLabelLoss(y, w, 1)),
+    });
+  });
+
   it("gelu with erf", () => {
     check({ weights: { x: [2, 3] }, build: ({ x }) => x.scale(2).gelu("erf") });
   });
