@@ -288,7 +288,11 @@ describe("gradients against central differences", () => {
     check({
       weights: { a: [2, 2, 3], b: [2, 2, 3] },
       fixed: { w: { shape: [2, 2], values: [1, 0.5, 0, 2] } },
-      build: ({ a, b, w }) => a.squaredLoss(b, w).scale(2).add(a.squaredLoss(a.scale(3), w)),
+      build: ({ a, b, w }) =>
+        a
+          .squaredLoss(b, w)
+          .scale(2)
+          .add(a.squaredLoss(a.scale(3), w)),
     });
   });
 
@@ -300,7 +304,10 @@ describe("gradients against central differences", () => {
         w: { shape: [2, 2], values: [1, 0.5, 0, 2] },
       },
       build: ({ x, y, w }) =>
-        x.softLabelLoss(y, w, temperature).scale(3).add(x.scale(2).softLabelLoss(y, w, 1)),
+        x
+          .softLabelLoss(y, w, temperature)
+          .scale(3)
+          .add(x.scale(2).softLabelLoss(y, w, 1)),
     });
   });
 

@@ -7,7 +7,7 @@ import { loadFloatKernels } from "../kernel/float-load.ts";
 import { weightShapes } from "../model/decoder.ts";
 import type { Weights, WeightTensor } from "../model/safetensors.ts";
 import { modelConfig } from "./model-shape.ts";
-import type { StudentOptions, StudentPart } from "./student.ts";
+import type { StudentOptions, StudentPart } from "./student-phases.ts";
 import type { TaskSpec } from "./task.ts";
 import { tokenSet } from "./token-set.ts";
 import { type TrainOptions, train } from "./trainer.ts";
@@ -44,12 +44,16 @@ const data = tokenSet(pairs, { outputLength: 5, end: 2 });
 const common = { data, batchSize: 6, buckets: [5], seed: 7 };
 
 function part(changes: Partial<StudentPart>): StudentPart {
-  return { kind: "real", rows: 1, ce: 1, align: 0, passes: 0, probability: [1, 1], ...changes };
+  const losses = { ce: 1, align: 0, soft: 0, hidden: 0 };
+  return { kind: "real", rows: 1, ...losses, passes: 0, probability: [1, 1], ...changes };
 }
 
 function studentOptions(...parts: StudentPart[]): StudentOptions {
-  const plain = { tailWeight: 0.05, smoothing: 0, noise: 0, dropout: 0 };
-  return { phases: [{ share: 1, parts }], ...plain };
+  return {
+    phases: [{ share: 1, parts }],
+    ...{ tailWeight: 0.05, smoothing: 0, noise: 0, dropout: 0 },
+    ...{ temperature: 2, hiddenLoss: "cosine", hiddenLayers: "last" },
+  };
 }
 
 function student(...parts: StudentPart[]): TaskSpec {
