@@ -68,7 +68,7 @@ async function trainStudent(
   const outputLength = Math.max(...buckets);
   const data = tokenSet(pairs, { outputLength, end: model.tokens.end });
   const { kernels, log, signal } = context;
-  const initial = studentWeights(teacher, model, { data, seed: config.seed, kernels });
+  const initial = studentWeights(teacher, model, { ...config, data, kernels });
   const dev = heldOut(examples, config.evaluateCount).dev;
   const batchSize = fittingBatch(config, data.count);
   const settings = {

@@ -109,6 +109,9 @@ const studentOptions = {
     .default("last"),
 };
 
+/** What a merged student of an ordinary decoder takes of it; all else is fresh. */
+const startFrom = z.array(z.enum(["attention", "embedding", "matrices"]));
+
 const student = z.strictObject({
   stage: z.literal("student"),
   ...common,
@@ -123,6 +126,7 @@ const student = z.strictObject({
   recipe: recipe.optional(),
   /** Model folder, for `recipe`, and for parts with `soft` or `hidden`. */
   teacher: z.string().optional(),
+  startFrom: startFrom.default([]),
   phases,
   ...studentOptions,
 });
@@ -147,6 +151,7 @@ const adapt = z.strictObject({
   evaluateCount: positive.default(100),
   /** Default: given tokens alone, or also roll-outs where states are sent again. */
   phases: phases.optional(),
+  startFrom: startFrom.default([]),
   ...studentOptions,
 });
 

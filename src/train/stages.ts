@@ -133,16 +133,16 @@ async function beginning(
 ): Promise<Pick<TrainGiven, "model" | "initial" | "teacher">> {
   const given = config.initial && (await loadModel(config.initial, { weightShapes })).weights;
   const teacher = config.teacher === undefined ? undefined : await loadModel(config.teacher);
-  const { recipe, seed, buckets } = config;
-  if (config.model || !teacher) {
-    const model = modelConfig(config.model!, vocabSize);
-    return { model, initial: given || undefined, teacher };
-  }
+  const { recipe, buckets } = config;
   const promptLength = pairs[0]?.prompt.length ?? 0;
-  const model = studentConfig(teacher.config, { recipe: recipe!, promptLength });
-  if (given) return { model, initial: given, teacher };
+  const model =
+    config.model || !teacher
+      ? modelConfig(config.model!, vocabSize)
+      : studentConfig(teacher.config, { recipe: recipe!, promptLength });
+  const begins = teacher && (recipe !== undefined || config.startFrom.length > 0);
+  if (given || !begins) return { model, initial: given || undefined, teacher };
   const data = tokenSet(pairs, { outputLength: Math.max(...buckets), end: model.tokens.end });
-  return { model, initial: studentWeights(teacher, model, { data, seed, kernels }), teacher };
+  return { model, initial: studentWeights(teacher, model, { ...config, data, kernels }), teacher };
 }
 
 async function trainAndSave(

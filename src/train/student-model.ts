@@ -12,6 +12,7 @@ import { initialWeights } from "../model/initial.ts";
 import type { Weights } from "../model/safetensors.ts";
 import { isMerged, presetNamed, studentPreset } from "../recipe/presets.ts";
 import { FloatProgram } from "../run/float.ts";
+import { type StartPart, startMerged } from "./merged-start.ts";
 import type { TokenSet } from "./token-set.ts";
 
 type Teacher = Pick<Model, "config" | "weights">;
@@ -40,14 +41,26 @@ export function isFresh(teacher: ModelConfig, recipe: string): boolean {
   return isMerged(presetNamed(recipe)) && teacher.attention !== "constant";
 }
 
-/** Weights to begin with; `data` are texts that the teacher reads so that norms can be fitted. */
+export interface WeightsUse {
+  /** Texts that the teacher reads, for norms and attention. */
+  readonly data: TokenSet;
+  readonly seed: number;
+  readonly kernels: FloatKernels;
+  /** What a merged student of an ordinary decoder takes of it. */
+  readonly startFrom?: readonly StartPart[] | undefined;
+}
+
+/** Weights to begin with. @throws E_CONFIG when the teacher has not what `startFrom` asks for */
 export function studentWeights(
   teacher: Teacher,
   config: ModelConfig,
-  { data, seed, kernels }: { data: TokenSet; seed: number; kernels: FloatKernels },
+  { data, seed, kernels, startFrom = [] }: WeightsUse,
 ): Weights {
   const weights = initialWeights(config, seed);
-  if (isFresh(teacher.config, config.recipe)) return weights;
+  if (config.attention === "constant" && teacher.config.attention !== "constant") {
+    startMerged({ teacher, config, weights }, startFrom, { data, kernels });
+    return weights;
+  }
   for (const [name, { shape, data }] of teacher.weights) {
     const own = weights.get(name);
     if (own && String(own.shape) === String(shape)) own.data.set(data);

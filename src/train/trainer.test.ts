@@ -7,6 +7,7 @@ import { loadFloatKernels } from "../kernel/float-load.ts";
 import { weightShapes } from "../model/decoder.ts";
 import type { Weights, WeightTensor } from "../model/safetensors.ts";
 import { modelConfig } from "./model-shape.ts";
+import { sharedVector } from "./parameters.ts";
 import type { StudentOptions, StudentPart } from "./student-phases.ts";
 import type { TaskSpec } from "./task.ts";
 import { tokenSet } from "./token-set.ts";
@@ -61,6 +62,20 @@ function student(...parts: StudentPart[]): TaskSpec {
   return { ...common, kind: "student", model: tinyModel("constant"), options };
 }
 
+/** A student of given tokens that is held to the model of `teacher` with formula weights. */
+function taught(changes: Partial<StudentPart>, more: Partial<StudentOptions> = {}): TaskSpec {
+  const task = student(part({ ce: 0.5, ...changes }));
+  const weights = new Map(
+    [...formulaWeights(teacher)].map(([name, { data }]) => {
+      const shared = sharedVector(data.length);
+      shared.set(data);
+      return [name, shared];
+    }),
+  );
+  const spec = { model: teacher.model, weights };
+  return { ...task, teacher: spec, options: { ...task.options, ...more } } as TaskSpec;
+}
+
 const teacher: TaskSpec = {
   ...common,
   kind: "teacher",
@@ -108,6 +123,9 @@ describe("ten training steps", () => {
     ["vanilla", teacher],
     ["merge", student(part({ kind: "real" }))],
     ["rollout", student(part({ kind: "rollout", align: 0.5 }))],
+    ["soft", taught({ soft: 0.7 })],
+    ["squared", taught({ hidden: 0.7 }, { hiddenLoss: "squared" })],
+    ["cosine", taught({ hidden: 0.7 }, { hiddenLayers: "all" })],
   ] as const)("have the losses of PyTorch: %s", async (name, task) => {
     const { losses } = await train(options(task, { initial: formulaWeights(task) }));
     expect(losses).toHaveLength(10);
