@@ -120,7 +120,7 @@ export async function studentStage(
   context: StageContext,
 ): Promise<StageResult> {
   const tokenizer = await loadTokenizer(config.tokenizer);
-  const pairs = await loadTokenPairs(config.pairs);
+  const pairs = await loadTokenPairs(config.pairs, { vocabSize: tokenizer.size });
   const begun = await beginning(config, { pairs, vocabSize: tokenizer.size }, context);
   return trainAndSave(config, { ...begun, tokenizer, pairs }, context);
 }

@@ -5,7 +5,7 @@ import { ensure } from "../errors.ts";
 import type { Example } from "../evaluate/data.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { Model } from "../model/checkpoint.ts";
-import type { ModelConfig } from "../model/config.ts";
+import { type ModelConfig, promptPositions } from "../model/config.ts";
 import type { Weights } from "../model/safetensors.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { FloatWeights } from "../run/float.ts";
@@ -66,6 +66,9 @@ export async function trainModel(
   const { seed, buckets, accumulate } = config;
   const batchSize = config.batchSize * accumulate;
   const data = tokenSet(pairs, { outputLength: Math.max(...buckets), end: model.tokens.end });
+  const own = model.prompt.kind === "slots" ? promptPositions(model.prompt) : data.promptLength;
+  const message = `prompts have ${data.promptLength} positions, the model's have ${own}`;
+  ensure(data.promptLength === own, "E_DATA", message);
   const most = model.generation.maxTokens;
   ensure(data.outputLength <= most, "E_CONFIG", `a bucket is longer than maxTokens, ${most}`);
   log(`${data.count} of ${pairs.length} texts, ${kernels.name} kernels`);
