@@ -16,10 +16,13 @@ type Teacher = Pick<Model, "config" | "weights">;
 
 export type StartPart = "attention" | "embedding" | "matrices";
 
+/** What teacher and student must have in common. */
+const shapeKeys = ["hiddenSize", "layerCount", "headCount", "vocabSize"] as const;
+
 /** Texts over which attention is averaged. */
 const TEXTS = 256;
 /** Of them, read at a time. */
-const ROWS = 32;
+const ROWS = 8;
 /** How much a row sees of itself beside the teacher's attention. */
 const OWN = 0.5;
 
@@ -32,7 +35,10 @@ export function startMerged(
   parts: readonly StartPart[],
   { data, kernels }: { data: TokenSet; kernels: FloatKernels },
 ): void {
-  for (const key of ["hiddenSize", "layerCount", "headCount", "vocabSize"] as const) {
+  const ordinary = parts.length === 0 || teacher.config.attention !== "constant";
+  ensure(ordinary, "E_CONFIG", "startFrom: the teacher is a merged module itself");
+  const keys = parts.length === 0 ? [] : shapeKeys;
+  for (const key of keys) {
     const fits = teacher.config[key] === config[key];
     ensure(fits, "E_CONFIG", `startFrom: teacher and student differ in ${key}`);
   }
@@ -78,6 +84,8 @@ export function averageAttention(
 ): Float32Array[] {
   const { promptLength, outputLength, prompts, outputs, lengths, count } = data;
   const positions = promptLength + outputLength - 1;
+  const reads = config.rope !== undefined || positions <= config.positionCount;
+  ensure(reads, "E_CONFIG", `startFrom: the teacher has not the texts' ${positions} positions`);
   const texts = Math.min(TEXTS, count);
   const rows = Math.min(ROWS, texts);
   const graph = new Graph();
