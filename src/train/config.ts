@@ -109,7 +109,10 @@ const studentOptions = {
     .default("last"),
 };
 
-/** What a merged student of an ordinary decoder takes of it; all else is fresh. */
+/**
+ * What a merged student of an ordinary decoder takes of it; all else is fresh. Default: attention
+ * and embedding, but nothing where `model` describes the student.
+ */
 const startFrom = z.array(z.enum(["attention", "embedding", "matrices"]));
 
 const student = z.strictObject({
@@ -126,7 +129,7 @@ const student = z.strictObject({
   recipe: recipe.optional(),
   /** Model folder, for `recipe`, and for parts with `soft` or `hidden`. */
   teacher: z.string().optional(),
-  startFrom: startFrom.default([]),
+  startFrom: startFrom.optional(),
   phases,
   ...studentOptions,
 });
@@ -151,7 +154,7 @@ const adapt = z.strictObject({
   evaluateCount: positive.default(100),
   /** Default: given tokens alone, or also roll-outs where states are sent again. */
   phases: phases.optional(),
-  startFrom: startFrom.default([]),
+  startFrom: startFrom.optional(),
   ...studentOptions,
 });
 

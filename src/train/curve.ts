@@ -1,5 +1,5 @@
-// The curve of a run: loss and scores by step, as JSON and as a picture, written anew with each
-// line of the log. A resumed run goes on with the points that it has.
+// The curve of a run: loss and scores by step, as JSON and as a picture, written with the lines of
+// the log. A resumed run goes on with the points that it has.
 
 import { readFile, rename, writeFile } from "node:fs/promises";
 import type { TopLevelSpec } from "vega-lite";
@@ -18,11 +18,14 @@ interface Points {
 }
 
 const FORMAT = "mergen-curve-1";
+/** A picture takes some tens of milliseconds, and is drawn at most so often while a run goes on. */
+const DRAW_EVERY_MS = 1000;
 
 export class Curve {
   readonly #path: string;
   #losses: ProgressPoint[];
   #scores: ScorePoint[];
+  #drawn = Number.NEGATIVE_INFINITY;
 
   private constructor(path: string, { losses, scores }: Points) {
     this.#path = path;
@@ -46,11 +49,13 @@ export class Curve {
     this.#scores.push(point);
   }
 
-  /** Writes `path` with .json and .svg. */
-  async write(): Promise<void> {
+  /** Writes `path` with .json and, now and then or where it is the last time, .svg. */
+  async write({ last }: { last: boolean }): Promise<void> {
     const points = { losses: this.#losses, scores: this.#scores };
     const json = `${JSON.stringify({ format: FORMAT, ...points }, null, 1)}\n`;
     await replace(`${this.#path}.json`, json);
+    if (!last && performance.now() - this.#drawn < DRAW_EVERY_MS) return;
+    this.#drawn = performance.now();
     await replace(`${this.#path}.svg`, await svgOf(curvePlot(points)));
   }
 }

@@ -119,14 +119,21 @@ describe("what a merged student begins with", () => {
     expect(started()).toEqual(fresh);
   });
 
-  it("refuses a teacher of other shapes, and texts that it cannot read", () => {
+  it("averages over the positions that the teacher has", () => {
+    const long = { ...data, outputLength: data.outputLength + 3 };
+    const outputs = new Int32Array(long.count * long.outputLength).fill(2);
+    const averages = averageAttention(taught, { kernels, data: { ...long, outputs } });
+    expect(averages[0]).toHaveLength(heads * positions * positions);
+  });
+
+  it("refuses a teacher of other shapes, and prompts that it cannot read", () => {
     const weights = initialWeights(config, 3);
     const given = { teacher: taught, weights };
     const other = { ...config, headCount: 4 };
     const start = (changed: typeof config, set = data) =>
       startMerged({ ...given, config: changed }, ["attention"], { ...means, data: set });
     expect(() => start(other)).toThrow("startFrom: teacher and student differ in headCount");
-    const long = { ...data, outputLength: data.outputLength + 1 };
+    const long = { ...data, promptLength: positions + 1 };
     expect(() => start(config, long)).toThrow("positions");
     const merged = { ...given, teacher: { config, weights } };
     const run = () => startMerged({ ...merged, config }, ["matrices"], means);

@@ -16,6 +16,9 @@ type Teacher = Pick<Model, "config" | "weights">;
 
 export type StartPart = "attention" | "embedding" | "matrices";
 
+/** What a student that a recipe makes of its teacher begins with. */
+export const usualParts: readonly StartPart[] = ["attention", "embedding"];
+
 /** What teacher and student must have in common. */
 const shapeKeys = ["hiddenSize", "layerCount", "headCount", "vocabSize"] as const;
 
@@ -76,16 +79,18 @@ function startAttention(
 
 /**
  * The teacher's attention weights, layer by layer [heads, T, T], T the positions of prompt and
- * text, as means over the first texts of a set; each row over the texts that are so long.
+ * text as far as it has them, as means over the first texts of a set; each row over the texts that
+ * are so long.
  */
 export function averageAttention(
   { config, weights }: Teacher,
   { data, kernels }: { data: TokenSet; kernels: FloatKernels },
 ): Float32Array[] {
   const { promptLength, outputLength, prompts, outputs, lengths, count } = data;
-  const positions = promptLength + outputLength - 1;
-  const reads = config.rope !== undefined || positions <= config.positionCount;
-  ensure(reads, "E_CONFIG", `startFrom: the teacher has not the texts' ${positions} positions`);
+  const all = promptLength + outputLength - 1;
+  const positions = config.rope ? all : Math.min(all, config.positionCount);
+  const reads = promptLength <= positions;
+  ensure(reads, "E_CONFIG", `startFrom: the teacher has but ${positions} positions`);
   const texts = Math.min(TEXTS, count);
   const rows = Math.min(ROWS, texts);
   const graph = new Graph();
@@ -102,9 +107,11 @@ export function averageAttention(
     for (let row = 0; row < rows; row++) {
       const text = first + row;
       ids.set(prompts.subarray(text * promptLength, (text + 1) * promptLength), row * positions);
-      const output = outputs.subarray(text * outputLength, (text + 1) * outputLength - 1);
+      const from = text * outputLength;
+      const output = outputs.subarray(from, from + positions - promptLength);
       ids.set(output, row * positions + promptLength);
-      for (let at = 0; at < promptLength + lengths[text] - 1; at++) counts[at]! += 1;
+      const end = Math.min(positions, promptLength + lengths[text] - 1);
+      for (let at = 0; at < end; at++) counts[at]! += 1;
     }
     program.run(new Map([["ids", ids]]), values);
     for (const [layer, id] of found.entries()) {
@@ -129,7 +136,7 @@ function addRows(
   const { first, rows, positions, data } = texts;
   const heads = sum.length / (positions * positions);
   for (let row = 0; row < rows; row++) {
-    const end = data.promptLength + data.lengths[first + row]! - 1;
+    const end = Math.min(positions, data.promptLength + data.lengths[first + row]! - 1);
     for (let head = 0; head < heads; head++) {
       const from = (row * heads + head) * positions * positions;
       const to = head * positions * positions;

@@ -139,7 +139,7 @@ async function beginning(
     config.model || !teacher
       ? modelConfig(config.model!, vocabSize)
       : studentConfig(teacher.config, { recipe: recipe!, promptLength });
-  const begins = teacher && (recipe !== undefined || config.startFrom.length > 0);
+  const begins = teacher && (recipe !== undefined || config.startFrom !== undefined);
   if (given || !begins) return { model, initial: given || undefined, teacher };
   const data = tokenSet(pairs, { outputLength: Math.max(...buckets), end: model.tokens.end });
   return { model, initial: studentWeights(teacher, model, { ...config, data, kernels }), teacher };

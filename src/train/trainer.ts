@@ -159,7 +159,7 @@ async function loop(run: SharedRun, team: Team, begun: number, options: TrainOpt
     const evaluates = options.evaluate && (step % options.evaluateEvery === 0 || last);
     if (logs) record.progressed(step, rate);
     if (evaluates) await record.evaluate(step);
-    if (logs || evaluates) await record.draw();
+    if (logs || evaluates) await record.draw({ last });
     if (step % options.checkpointEvery === 0) await record.save(step);
   }
   if (record.saved < step) await record.save(step);
@@ -223,9 +223,9 @@ class Recorder {
   }
 
   /** A curve that cannot be written is no reason to stop. */
-  async draw(): Promise<void> {
+  async draw(when: { last: boolean }): Promise<void> {
     try {
-      await this.#curve?.write();
+      await this.#curve?.write(when);
     } catch (error) {
       this.#options.log(`the curve was not written: ${(error as Error).message}`);
     }
