@@ -164,7 +164,7 @@ export type OpBody =
       readonly b: number;
       readonly weights: number;
     }
-  /** Weighted mean over rows of the mean of (a - b)^2 -> scalar; weights [..., n] (training only). */
+  /** Weighted mean over rows of mean (a - b)^2 -> scalar; weights [..., n] (training only). */
   | {
       readonly kind: "squaredLoss";
       readonly a: number;

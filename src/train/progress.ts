@@ -7,7 +7,7 @@ export interface ProgressPoint {
   /** Steps done. */
   readonly step: number;
   readonly loss: number;
-  /** Parts of the loss by name, unweighted. */
+  /** Parts of the loss by name, unweighted, over the steps that had them. */
   readonly parts: Readonly<Record<string, number>>;
   /** 2-norm of the gradient. */
   readonly norm: number;
@@ -22,7 +22,8 @@ export interface ProgressPoint {
 
 export class Progress {
   #count = 0;
-  #parts = new Map<string, number>();
+  /** Sums, and of how many steps: a phase has parts that another one has not. */
+  #parts = new Map<string, { sum: number; steps: number }>();
   #loss = 0;
   #norm = 0;
   #tokens = 0;
@@ -37,7 +38,10 @@ export class Progress {
       this.#tokens += tokens;
       this.#multiplyAdds += multiplyAdds;
       for (const [name, value] of Object.entries(parts)) {
-        this.#parts.set(name, (this.#parts.get(name) ?? 0) + value / reports.length);
+        const known = this.#parts.get(name) ?? { sum: 0, steps: 0 };
+        known.sum += value / reports.length;
+        known.steps += 1 / reports.length;
+        this.#parts.set(name, known);
       }
     }
   }
@@ -48,7 +52,9 @@ export class Progress {
     return {
       step,
       loss: this.#loss / n,
-      parts: Object.fromEntries([...this.#parts].map(([name, sum]) => [name, sum / n])),
+      parts: Object.fromEntries(
+        [...this.#parts].map(([name, { sum, steps }]) => [name, sum / steps]),
+      ),
       norm: this.#norm / n,
       rate,
       tokensPerSecond: this.#tokens / seconds,

@@ -1,5 +1,6 @@
 // A student that begins as its teacher under another recipe: the same weights where the shapes are,
-// norms fitted to the teacher's where statistics fall away, parts of the teacher in a merged module.
+// norms fitted to the teacher's where statistics fall away, parts of the teacher in a merged
+// module.
 
 import { ensure } from "../errors.ts";
 import { Graph } from "../graph/graph.ts";
