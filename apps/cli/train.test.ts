@@ -123,6 +123,13 @@ const results = (out: string) =>
       .map((path) => readFile(path, "base64")),
   );
 
+/** Steps of the points of a curve, whose picture is there. */
+async function curveSteps(out: string): Promise<number[][]> {
+  expect(await readFile(join(out, "curve.svg"), "utf8")).toMatch(/^<svg/);
+  const { losses, scores } = JSON.parse(await readFile(join(out, "curve.json"), "utf8"));
+  return [losses, scores].map((points: { step: number }[]) => points.map(({ step }) => step));
+}
+
 describe("a run that is killed", () => {
   it.each([
     ["teacher", () => teacherStage({ dropout: 0.1, steps: 120 }), 1],
@@ -150,6 +157,7 @@ describe("a run that is killed", () => {
       expect(last.status, name).toBe(0);
       expect(last.stderr, "a kill in the middle").toMatch(/^resumed behind step [1-9]/m);
       expect(await results(out)).toEqual(await results(whole));
+      expect(await curveSteps(out)).toEqual(await curveSteps(whole));
     },
     120_000,
   );
