@@ -35,7 +35,7 @@ function rerun(node) {
   });
 }
 
-/** A launcher that is killed takes its process along, so that no second one meets it at its work. */
+/** A launcher that is killed takes its process along: another one may have the same work to do. */
 function endWithLauncher() {
   const launcher = process.ppid;
   const look = () => process.ppid !== launcher && process.kill(process.pid, "SIGKILL");
