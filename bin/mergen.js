@@ -35,6 +35,14 @@ function rerun(node) {
   });
 }
 
+/** A launcher that is killed takes its process along: another one may have the same work to do. */
+function endWithLauncher() {
+  const launcher = process.ppid;
+  const look = () => process.ppid !== launcher && process.kill(process.pid, "SIGKILL");
+  setInterval(look, 200).unref();
+}
+
+if (process.env[reentered]) endWithLauncher();
 const node = major < wanted && !process.env[reentered] ? bundledNode() : undefined;
 const source = join(root, "apps", "cli", "main.ts");
 const built = join(root, "dist", "apps", "cli", "main.js");

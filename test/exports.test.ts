@@ -64,9 +64,9 @@ describe("exported names", () => {
       runStage, saveModel, scoreItems
       scoreOutputs, servable, shapeConfig
       shapeNames, slotTasks, startRelay
-      taskOf, testCrc32c, testFloatKernels
-      testRingKernels, threadPreparer, withRecipe
-      "
+      svgOf, taskOf, testCrc32c
+      testFloatKernels, testRingKernels, threadPreparer
+      withRecipe, "
     `);
   });
 

@@ -2,7 +2,6 @@
 // that its tables and plots can be read.
 
 import { beforeAll, describe, expect, it } from "vitest";
-import { svgOf } from "../../apps/cli/svg.ts";
 import {
   loadFloatKernels,
   loadRingKernels,
@@ -11,6 +10,7 @@ import {
   parts,
   randomModel,
   servable,
+  svgOf,
 } from "../../src/index.ts";
 import { createWorld } from "../../test/parties.ts";
 import { modelledCell, runCell, sampledCell, totalsOf, withoutForm } from "./cells.ts";

@@ -345,6 +345,29 @@ export class Tensor {
     return this.graph.record({ kind: "cosineLoss", a: this.id, b: b.id, weights: weights.id }, [1]);
   }
 
+  /** Scalar: weighted mean over rows of the mean squared difference. */
+  squaredLoss(b: Tensor, weights: Tensor): Tensor {
+    this.#sameGraph(b);
+    const fits =
+      sameShape(this.shape, b.shape) && sameShape(weights.shape, this.shape.slice(0, -1));
+    ensure(fits, "E_SHAPE", misfit("squaredLoss", this, b));
+    const body = { kind: "squaredLoss", a: this.id, b: b.id, weights: weights.id } as const;
+    return this.graph.record(body, [1]);
+  }
+
+  /** Scalar: divergence of these logits from a teacher's, which get no gradient. */
+  softLabelLoss(target: Tensor, weights: Tensor, temperature: number): Tensor {
+    this.#sameGraph(target);
+    const fits =
+      sameShape(this.shape, target.shape) && sameShape(weights.shape, this.shape.slice(0, -1));
+    ensure(fits, "E_SHAPE", misfit("softLabelLoss", this, target));
+    const finite = Number.isFinite(temperature) && temperature > 0;
+    ensure(finite, "E_SHAPE", "softLabelLoss: the temperature is not positive");
+    const fixed = target.detach().id;
+    const ids = { logits: this.id, target: fixed, weights: weights.id };
+    return this.graph.record({ kind: "softLabelLoss", ...ids, temperature }, [1]);
+  }
+
   #sameGraph(b: Tensor): void {
     ensure(b.graph === this.graph, "E_SHAPE", "operands belong to different graphs");
   }

@@ -163,6 +163,25 @@ export type OpBody =
       readonly a: number;
       readonly b: number;
       readonly weights: number;
+    }
+  /** Weighted mean over rows of mean (a - b)^2 -> scalar; weights [..., n] (training only). */
+  | {
+      readonly kind: "squaredLoss";
+      readonly a: number;
+      readonly b: number;
+      readonly weights: number;
+    }
+  /**
+   * Weighted mean over rows of t^2 KL(softmax(target / t) || softmax(logits / t)) -> scalar;
+   * weights [..., n]; no gradient goes to the target, which is a `detach` (training only). Hinton
+   * et al. 2015, §2: with t^2, gradients keep their size when the temperature t changes.
+   */
+  | {
+      readonly kind: "softLabelLoss";
+      readonly logits: number;
+      readonly target: number;
+      readonly weights: number;
+      readonly temperature: number;
     };
 
 export type OpKind = OpBody["kind"];
@@ -196,7 +215,10 @@ export function operands(op: Op): number[] {
     case "crossEntropy":
       return [op.logits, op.targets, op.weights];
     case "cosineLoss":
+    case "squaredLoss":
       return [op.a, op.b, op.weights];
+    case "softLabelLoss":
+      return [op.logits, op.target, op.weights];
     case "scale":
     case "splitHeads":
     case "mergeHeads":

@@ -33,13 +33,13 @@ export function recipeOf(config: ModelConfig): Recipe {
 /**
  * Hidden states of rows start.. [..., n, d], from their input embeddings x [..., n, d], to which
  * positions are added here unless they are rotary. `caches` is what the call for the rows before
- * start has returned.
+ * start has returned. `states` are the results of the layers, the last one's behind the last norm.
  */
 export function decoder(
   graph: Graph,
   config: ModelConfig,
   { x, start, caches, layers, regularise }: DecoderInput,
-): { hidden: Tensor; caches: Caches } {
+): { hidden: Tensor; caches: Caches; states: readonly Tensor[] } {
   const [from, to] = layers ?? [0, config.layerCount];
   ensure(start === 0 || caches?.length === to - from, "E_SHAPE", "decoder: caches missing");
   const recipe = recipeOf(config);
@@ -49,15 +49,20 @@ export function decoder(
     hidden = x.add(positions.sliceRows(start, start + x.rows));
   }
   const grown: (readonly Tensor[])[] = [];
+  const states: Tensor[] = [];
   for (let layer = from; layer < to; layer++) {
     const cache = caches?.[layer - from] ?? [];
     const input = { x: hidden, start, name: `layers.${layer}`, layer, cache, regularise };
     const out = recipe.block(graph, config, input);
     hidden = out.x;
     grown.push(out.cache);
+    states.push(hidden);
   }
-  const done = to === config.layerCount;
-  return { hidden: done ? recipe.final(graph, config, hidden) : hidden, caches: grown };
+  if (to === config.layerCount) {
+    hidden = recipe.final(graph, config, hidden);
+    states[states.length - 1] = hidden;
+  }
+  return { hidden, caches: grown, states };
 }
 
 /** Input embeddings of tokens, without positions: ids [..., n] -> [..., n, d]. */

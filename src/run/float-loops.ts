@@ -282,6 +282,81 @@ export function cosineLossBackward(
   }
 }
 
+/** Weighted mean over rows of the mean of (a - b)^2. */
+export function squaredLoss(
+  a: Floats,
+  b: Floats,
+  { weights, columns }: { weights: Floats; columns: number },
+): number {
+  let total = 0;
+  let loss = 0;
+  for (let row = 0, base = 0; row < weights.length; row++, base += columns) {
+    total += weights[row];
+    if (weights[row] === 0) continue;
+    let squares = 0;
+    for (let i = base; i < base + columns; i++) squares += (a[i] - b[i]) ** 2;
+    loss += weights[row] * squares;
+  }
+  return loss / ((total || 1) * columns);
+}
+
+/** Adds scale times the gradient with respect to a (swap a and b for the other one). */
+export function squaredLossBackward(
+  a: Floats,
+  b: Floats,
+  { weights, columns, scale }: { weights: Floats; columns: number; scale: number },
+  da: Floats,
+): void {
+  let total = 0;
+  for (let row = 0; row < weights.length; row++) total += weights[row];
+  for (let row = 0, base = 0; row < weights.length; row++, base += columns) {
+    if (weights[row] === 0) continue;
+    const factor = (2 * scale * weights[row]) / ((total || 1) * columns);
+    for (let i = base; i < base + columns; i++) da[i] = da[i] + factor * (a[i] - b[i]);
+  }
+}
+
+/** The softmax of some logits over a temperature, with the logarithms of its sums. */
+interface SoftLabels {
+  /** Logits over the temperature. */
+  readonly logits: Floats;
+  readonly softmax: Floats;
+  readonly logSums: Floats;
+}
+
+/**
+ * t^2 times the weighted mean divergence of own labels from a teacher's. Turns the own softmax into
+ * the derivative of the result with respect to the logits before they were divided by t; rows of
+ * weight 0 get zeros.
+ */
+export function softLabelLoss(
+  own: SoftLabels,
+  teacher: SoftLabels,
+  options: { weights: Floats; columns: number; temperature: number },
+): number {
+  const { weights, columns, temperature: t } = options;
+  const slopes = own.softmax;
+  let total = 0;
+  for (let row = 0; row < weights.length; row++) total += weights[row];
+  let loss = 0;
+  for (let row = 0, base = 0; row < weights.length; row++, base += columns) {
+    const weight = weights[row] / (total || 1);
+    if (weight === 0) {
+      slopes.fill(0, base, base + columns);
+      continue;
+    }
+    const shift = own.logSums[row] - teacher.logSums[row];
+    let divergence = 0;
+    for (let i = base; i < base + columns; i++) {
+      const label = teacher.softmax[i];
+      divergence += label * (teacher.logits[i] - own.logits[i] + shift);
+      slopes[i] = weight * t * (slopes[i] - label);
+    }
+    loss += weight * divergence;
+  }
+  return t * t * loss;
+}
+
 function rowProducts(a: Floats, b: Floats, base: number, columns: number) {
   let ab = 0;
   let aa = 0;

@@ -277,6 +277,15 @@ export class FloatProgram {
         out[0] = loops.cosineLoss(values[op.a]!, values[op.b]!, options);
         return;
       }
+      case "squaredLoss": {
+        const { columns } = this.dimensions(op.a);
+        const options = { weights: values[op.weights]!, columns };
+        out[0] = loops.squaredLoss(values[op.a]!, values[op.b]!, options);
+        return;
+      }
+      case "softLabelLoss":
+        out[0] = this.#softLabelLoss(op);
+        return;
       case "input":
       case "ids":
       case "weight":
@@ -373,6 +382,29 @@ export class FloatProgram {
     const { smoothing } = op;
     const options = { weights: this.values[op.weights]!, smoothing, columns, logSums };
     return loops.crossEntropy(logits, this.tokens[op.targets]!, options, slopes);
+  }
+
+  #softLabelLoss(op: Op & { kind: "softLabelLoss" }): number {
+    const { columns } = this.dimensions(op.logits);
+    const { temperature } = op;
+    const own = this.#softLabels(op.logits, temperature);
+    const teacher = this.#softLabels(op.target, temperature);
+    const options = { weights: this.values[op.weights]!, columns, temperature };
+    const loss = loops.softLabelLoss(own, teacher, options);
+    this.saved[op.out] = own.softmax;
+    return loss;
+  }
+
+  #softLabels(id: number, temperature: number) {
+    const x = this.values[id]!;
+    const { columns } = this.dimensions(id);
+    const rows = x.length / columns;
+    const logits = this.#take(x.length);
+    for (let i = 0; i < x.length; i++) logits[i] = x[i]! / temperature;
+    const softmax = this.#take(x.length);
+    const logSums = this.#take(rows);
+    this.kernels.softmax({ rows, columns, x: logits, out: softmax, logSums });
+    return { logits, softmax, logSums };
   }
 
   #linear(op: Op & { kind: "linear" }, out: Float32Array): void {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { hasTorch, torchLosses } from "../../test/torch.ts";
 import { Graph, type Tensor } from "../graph/graph.ts";
 import type { AttentionForm } from "../graph/ops.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
@@ -284,8 +285,100 @@ describe("gradients against central differences", () => {
     });
   });
 
+  it("squaredLoss, rows of weight 0 among them", () => {
+    check({
+      weights: { a: [2, 2, 3], b: [2, 2, 3] },
+      fixed: { w: { shape: [2, 2], values: [1, 0.5, 0, 2] } },
+      build: ({ a, b, w }) =>
+        a
+          .squaredLoss(b, w)
+          .scale(2)
+          .add(a.squaredLoss(a.scale(3), w)),
+    });
+  });
+
+  it.each([1, 2.5])("softLabelLoss at temperature %d", (temperature) => {
+    check({
+      weights: { x: [2, 2, 5] },
+      fixed: {
+        y: { shape: [2, 2, 5], values: [...someValues(20, 5)].map((value) => 3 * value) },
+        w: { shape: [2, 2], values: [1, 0.5, 0, 2] },
+      },
+      build: ({ x, y, w }) =>
+        x
+          .softLabelLoss(y, w, temperature)
+          .scale(3)
+          .add(x.scale(2).softLabelLoss(y, w, 1)),
+    });
+  });
+
   it("gelu with erf", () => {
     check({ weights: { x: [2, 3] }, build: ({ x }) => x.scale(2).gelu("erf") });
+  });
+});
+
+describe("losses of distillation", () => {
+  const [rows, columns] = [6, 9];
+  const question = {
+    rows,
+    columns,
+    own: [...someValues(rows * columns, 1)].map((value) => 4 * value),
+    target: [...someValues(rows * columns, 2)].map((value) => 4 * value),
+    weights: [1, 0.5, 0, 2, 1, 0.05],
+  };
+
+  /** Loss and gradient in doubles. */
+  function computed(build: (own: Tensor, target: Tensor, weights: Tensor) => Tensor) {
+    const graph = new Graph();
+    const given = [
+      graph.weight("own", [rows, columns]),
+      graph.weight("target", [rows, columns]),
+      graph.input("weights", [rows]),
+    ] as const;
+    const loss = build(...given);
+    const program = new FloatProgram(graph, doubles, new Arena(Float64Array));
+    const floats = (values: readonly number[]) =>
+      Float64Array.from(values) as unknown as Float32Array;
+    const weights = new Map(
+      (["own", "target"] as const).map((name) => [name, floats(question[name])]),
+    );
+    program.run(new Map([["weights", floats(question.weights)]]), weights);
+    const empty = () => floats(question.own.map(() => 0));
+    const gradients = new Map([
+      ["own", empty()],
+      ["target", empty()],
+    ]);
+    const value = program.value(loss)[0]!;
+    program.backward(loss, gradients);
+    return { loss: value, gradients };
+  }
+
+  it.skipIf(!hasTorch).each([1, 3])(
+    "and their gradients are PyTorch's at temperature %d (needs python3-torch)",
+    (temperature) => {
+      const known = torchLosses({ ...question, temperature });
+      const own = {
+        soft: computed((x, y, w) => x.softLabelLoss(y, w, temperature)),
+        squared: computed((x, y, w) => x.squaredLoss(y, w)),
+        cosine: computed((x, y, w) => x.cosineLoss(y, w)),
+      };
+      expect(Object.keys(own)).toEqual(Object.keys(known));
+      for (const [name, { loss, gradients }] of Object.entries(own)) {
+        expect(loss, name).toBeCloseTo(known[name]!.loss, 10);
+        for (const [i, slope] of gradients.get("own")!.entries()) {
+          expect(slope, `${name}[${i}]`).toBeCloseTo(known[name]!.gradient[i]!, 10);
+        }
+      }
+    },
+  );
+
+  it("soft labels are 0 for equal logits, and give the teacher no gradient", () => {
+    const same = computed((x, _, w) => x.scale(2).softLabelLoss(x.add(x), w, 2));
+    expect(same.loss).toBeCloseTo(0, 12);
+    const { loss, gradients } = computed((x, y, w) => x.softLabelLoss(y, w, 2));
+    expect(loss).toBeGreaterThan(0.1);
+    expect([...gradients.get("target")!]).toEqual(question.target.map(() => 0));
+    expect(Math.max(...gradients.get("own")!)).toBeGreaterThan(0.01);
   });
 });
 

@@ -207,10 +207,12 @@ class Backward {
         this.#select(op, dy);
         return;
       case "crossEntropy":
-        this.#crossEntropy(op, dy[0]!);
+      case "softLabelLoss":
+        this.#logitLoss(op, dy[0]!);
         return;
       case "cosineLoss":
-        this.#cosineLoss(op, dy[0]!);
+      case "squaredLoss":
+        this.#rowLoss(op, dy[0]!);
         return;
       default:
         op satisfies never;
@@ -468,14 +470,15 @@ class Backward {
     }
   }
 
-  #crossEntropy(op: Op & { kind: "crossEntropy" }, factor: number): void {
+  /** A loss that has kept its derivative with respect to the logits. */
+  #logitLoss(op: Op & { kind: "crossEntropy" | "softLabelLoss" }, factor: number): void {
     if (!this.#wanted[op.logits]) return;
     const slopes = this.#program.saved[op.out]!;
     const dx = this.#into(op.logits);
     for (let i = 0; i < dx.length; i++) dx[i] = dx[i]! + slopes[i]! * factor;
   }
 
-  #cosineLoss(op: Op & { kind: "cosineLoss" }, factor: number): void {
+  #rowLoss(op: Op & { kind: "cosineLoss" | "squaredLoss" }, factor: number): void {
     const options = {
       weights: this.#values[op.weights]!,
       columns: this.#ops[op.a]!.shape.at(-1)!,
@@ -483,7 +486,9 @@ class Backward {
     };
     const a = this.#values[op.a]!;
     const b = this.#values[op.b]!;
-    if (this.#wanted[op.a]) loops.cosineLossBackward(a, b, options, this.#into(op.a));
-    if (this.#wanted[op.b]) loops.cosineLossBackward(b, a, options, this.#into(op.b));
+    const backward =
+      op.kind === "cosineLoss" ? loops.cosineLossBackward : loops.squaredLossBackward;
+    if (this.#wanted[op.a]) backward(a, b, options, this.#into(op.a));
+    if (this.#wanted[op.b]) backward(b, a, options, this.#into(op.b));
   }
 }

@@ -13,6 +13,7 @@ import type { Tokenizer } from "../model/tokenizer.ts";
 import type { StageConfig } from "./config.ts";
 import { foldAttention } from "./export.ts";
 import { studentConfig, studentWeights } from "./student-model.ts";
+import { phasesAsk } from "./student-phases.ts";
 import { teacherOutputs } from "./teacher-outputs.ts";
 import { loadTokenPairs, saveTokenPairs, type TokenPair, tokenSet } from "./token-set.ts";
 import { type StageContext, type StageResult, textIds, trainModel } from "./train-stage.ts";
@@ -67,7 +68,7 @@ async function trainStudent(
   const outputLength = Math.max(...buckets);
   const data = tokenSet(pairs, { outputLength, end: model.tokens.end });
   const { kernels, log, signal } = context;
-  const initial = studentWeights(teacher, model, { data, seed: config.seed, kernels });
+  const initial = studentWeights(teacher, model, { ...config, data, kernels });
   const dev = heldOut(examples, config.evaluateCount).dev;
   const batchSize = fittingBatch(config, data.count);
   const settings = {
@@ -78,7 +79,9 @@ async function trainStudent(
     phases: config.phases ?? defaultPhases(model, batchSize / config.threads),
     stage: "student" as const,
   };
-  const result = await trainModel(settings, { model, tokenizer, pairs, initial, dev }, context);
+  checkTeachable(teacher, settings.phases);
+  const given = { model, tokenizer, pairs, initial, teacher, dev };
+  const result = await trainModel(settings, given, context);
   if (signal?.aborted) {
     log(`stopped at step ${result.step}; the same command goes on from there`);
     return { step: result.step };
@@ -87,7 +90,8 @@ async function trainStudent(
   await saveModel(config.out, student);
   await rm(folder, { recursive: true });
   log(`${config.out}: the ${config.recipe} student of ${config.teacher}`);
-  return { model: config.out, recipe: config.recipe, step: result.step, loss: result.loss };
+  const { step, weightsStep, loss } = result;
+  return { model: config.out, recipe: config.recipe, step, weightsStep, loss };
 }
 
 /** @throws E_DATA naming the example whose prompt does not fit the model */
@@ -140,6 +144,15 @@ async function loadOrMake(path: string, make: () => TokenPair[]): Promise<TokenP
     await saveTokenPairs(path, pairs);
     return pairs;
   }
+}
+
+/**
+ * Padded prompts are no texts that the teacher reads as the student does.
+ * @throws E_CONFIG when a phase asks for logits or states on them
+ */
+function checkTeachable({ config }: Model, phases: Phases): void {
+  const fits = config.prompt.kind === "slots" || !phasesAsk(phases);
+  ensure(fits, "E_CONFIG", "soft and hidden need a teacher whose prompts are slots");
 }
 
 /** Every tenth example is kept for scores, where there are enough of them. */
@@ -199,6 +212,8 @@ function defaultPhases({ nextToken }: ModelConfig, rows: number): Phases {
     rows: 1,
     ce: 1,
     align: 0,
+    soft: 0,
+    hidden: 0,
     passes: 0,
     probability: [1, 1],
   };

@@ -59,6 +59,35 @@ export class Batches {
   }
 }
 
+/** Which rows of every shard are meant, and what a position behind the end token weighs. */
+export interface SharedRows {
+  readonly shard: { readonly index: number; readonly count: number };
+  readonly from: number;
+  readonly rows: number;
+  readonly tailWeight: number;
+}
+
+/**
+ * What all positions of some rows of a shard weigh, by the mean over all shards. A loss is a mean
+ * over positions: times this number, the mean of the shards' losses is that of the whole batch,
+ * however long the texts in each of them are.
+ */
+export function weightShare(
+  lengths: Int32Array,
+  whole: Batch,
+  { shard, from, rows, tailWeight }: SharedRows,
+): number {
+  const weightOf = (index: number) => {
+    const { items } = shardOf(whole, { index, count: shard.count });
+    const weigh = (sum: number, item: number) =>
+      sum + lengths[item] + tailWeight * (whole.length - lengths[item]);
+    return items.subarray(from, from + rows).reduce(weigh, 0);
+  };
+  let total = 0;
+  for (let index = 0; index < shard.count; index++) total += weightOf(index);
+  return (shard.count * weightOf(shard.index)) / total;
+}
+
 /** The part of a batch that one of several threads works on. */
 export function shardOf(batch: Batch, shard: { index: number; count: number }): Batch {
   const size = batch.items.length / shard.count;

@@ -20,7 +20,10 @@ const common = {
 
 const optimiser = {
   steps: positive,
+  /** Texts of a step, or of each of its `accumulate` parts. */
   batchSize: positive.default(128),
+  /** Parts of a step whose gradients are added up before the weights change. */
+  accumulate: positive.default(1),
   /** Lengths that outputs are padded to; longer ones are left out. */
   buckets: z.array(positive).min(1),
   rate: z.number().positive().default(2e-3),
@@ -36,6 +39,8 @@ const optimiser = {
   evaluateEvery: positive.default(500),
   /** Development inputs used while training. */
   evaluateCount: positive.default(200),
+  /** Whose weights are the result: the last step's, or of the best score on those inputs. */
+  keep: z.enum(["best", "last"]).default("last"),
 };
 
 const tokenizer = z.strictObject({
@@ -79,6 +84,8 @@ const studentPart = z.strictObject({
   rows: z.number().positive().default(1),
   ce: z.number().nonnegative().default(1),
   align: z.number().nonnegative().default(0),
+  soft: z.number().nonnegative().default(0),
+  hidden: z.number().nonnegative().default(0),
   passes: z.int().nonnegative().default(1),
   probability: z.tuple([share, share]).default([1, 1]),
 });
@@ -95,7 +102,18 @@ const studentOptions = {
   smoothing: share.default(0),
   noise: z.number().nonnegative().default(0),
   dropout: share.default(0),
+  temperature: z.number().positive().default(2),
+  hiddenLoss: z.enum(["squared", "cosine"]).default("cosine"),
+  hiddenLayers: z
+    .union([z.enum(["last", "all"]), z.array(z.int().nonnegative()).min(1)])
+    .default("last"),
 };
+
+/**
+ * What a merged student of an ordinary decoder takes of it; all else is fresh. Default: attention
+ * and embedding, but nothing where `model` describes the student.
+ */
+const startFrom = z.array(z.enum(["attention", "embedding", "matrices"]));
 
 const student = z.strictObject({
   stage: z.literal("student"),
@@ -106,10 +124,12 @@ const student = z.strictObject({
   tokenizer: z.string(),
   /** Model folder to begin with; else the teacher's weights where they fit, or fresh ones. */
   initial: z.string().optional(),
-  /** The student; or a teacher's folder and the recipe that makes it the student's. */
+  /** The student; or the recipe that makes the teacher the student's. */
   model: modelShape.optional(),
-  teacher: z.string().optional(),
   recipe: recipe.optional(),
+  /** Model folder, for `recipe`, and for parts with `soft` or `hidden`. */
+  teacher: z.string().optional(),
+  startFrom: startFrom.optional(),
   phases,
   ...studentOptions,
 });
@@ -134,6 +154,7 @@ const adapt = z.strictObject({
   evaluateCount: positive.default(100),
   /** Default: given tokens alone, or also roll-outs where states are sent again. */
   phases: phases.optional(),
+  startFrom: startFrom.optional(),
   ...studentOptions,
 });
 
@@ -192,10 +213,14 @@ export function parseTrainConfig(
 
 function checked(config: TrainConfig, origin: string): TrainConfig {
   if (config.stage !== "student") return config;
-  const { model, teacher, recipe } = config;
-  const parts = [model, teacher, recipe].map((part) => part !== undefined).join();
-  const fits = parts === "true,false,false" || parts === "false,true,true";
+  const { model, teacher, recipe, phases } = config;
+  const fits = recipe === undefined ? model !== undefined : !model && teacher !== undefined;
   ensure(fits, "E_CONFIG", `${origin}: a student has either model, or teacher and recipe`);
+  const needed = phases.findIndex(({ parts }) =>
+    parts.some(({ soft, hidden }) => soft > 0 || hidden > 0),
+  );
+  const message = `phases.${needed}: soft and hidden need a teacher's folder, as teacher`;
+  ensure(needed < 0 || teacher !== undefined, "E_CONFIG", `${origin}: ${message}`);
   return config;
 }
 

@@ -13,6 +13,8 @@ export interface SharedRun {
   readonly weights: Float32Array;
   readonly moment1: Float32Array;
   readonly moment2: Float32Array;
+  /** Parts, one after the other, into which each thread cuts its part of a step's texts. */
+  readonly accumulate: number;
   /** One per thread. */
   readonly gradients: readonly Float32Array[];
   readonly adam: AdamOptions;
@@ -57,14 +59,7 @@ export class Shard {
   answer(request: ShardRequest): ShardAnswer {
     switch (request.kind) {
       case "gradient":
-        this.#run.gradients[this.#index].fill(0);
-        return this.#task.step({
-          step: request.step,
-          steps: request.steps,
-          shard: { index: this.#index, count: this.#run.gradients.length },
-          weights: this.#weights,
-          gradients: this.#gradients,
-        });
+        return this.#gradient(request);
       case "reduce":
         return { squares: this.#reduce() };
       case "update": {
@@ -78,13 +73,30 @@ export class Shard {
     }
   }
 
+  /** Gradients of all parts added up; the report of them together. */
+  #gradient({ step, steps }: ShardRequest & { kind: "gradient" }): StepReport {
+    const { accumulate, gradients } = this.#run;
+    gradients[this.#index].fill(0);
+    const threads = gradients.length;
+    const reports = Array.from({ length: accumulate }, (_, part) =>
+      this.#task.step({
+        step,
+        steps,
+        shard: { index: part * threads + this.#index, count: threads * accumulate },
+        weights: this.#weights,
+        gradients: this.#gradients,
+      }),
+    );
+    return togetherOf(reports);
+  }
+
   #reduce(): number {
     const [total, ...others] = this.#run.gradients;
     // One gradient at a time: an inner loop over them costs seven times as much.
     for (const other of others) {
       for (let i = this.#from; i < this.#to; i++) total[i] += other[i];
     }
-    const share = 1 / this.#run.gradients.length;
+    const share = 1 / (this.#run.gradients.length * this.#run.accumulate);
     let squares = 0;
     for (let i = this.#from; i < this.#to; i++) {
       const value = total[i] * share;
@@ -98,4 +110,19 @@ export class Shard {
     }
     return Math.max(0, squares);
   }
+}
+
+/** Means of losses, sums of all else. */
+function togetherOf(reports: readonly StepReport[]): StepReport {
+  if (reports.length === 1) return reports[0]!;
+  const sum = (value: (report: StepReport) => number) =>
+    reports.reduce((total, report) => total + value(report), 0);
+  const names = new Set(reports.flatMap(({ parts }) => Object.keys(parts)));
+  const mean = (name: string) => sum(({ parts }) => parts[name] ?? 0) / reports.length;
+  return {
+    loss: sum(({ loss }) => loss) / reports.length,
+    parts: Object.fromEntries([...names].map((name) => [name, mean(name)])),
+    tokens: sum(({ tokens }) => tokens),
+    multiplyAdds: sum(({ multiplyAdds }) => multiplyAdds),
+  };
 }

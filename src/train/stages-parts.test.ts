@@ -5,7 +5,7 @@ import { parseTrainConfig } from "./config.ts";
 import { fracBitsFor, roundToGrid } from "./export.ts";
 import { learningRate } from "./optimizer.ts";
 import { slotValues, syntheticInputs } from "./prompts.ts";
-import { phaseAt, splitRows } from "./student.ts";
+import { phaseAt, splitRows } from "./student-phases.ts";
 
 describe("batches", () => {
   const lengths = Int32Array.from({ length: 50 }, (_, i) => 1 + (i % 10));

@@ -11,7 +11,6 @@ import { loadModel, loadTokenizer, saveModel } from "../model/checkpoint.ts";
 import type { ModelConfig, PromptLayout } from "../model/config.ts";
 import { weightShapes } from "../model/decoder.ts";
 import { encodePrompt, parseSlots } from "../model/prompt.ts";
-import type { Weights } from "../model/safetensors.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import type { LocalModel } from "../party/local.ts";
 import { adaptStage } from "./adapt.ts";
@@ -121,7 +120,7 @@ export async function studentStage(
   context: StageContext,
 ): Promise<StageResult> {
   const tokenizer = await loadTokenizer(config.tokenizer);
-  const pairs = await loadTokenPairs(config.pairs);
+  const pairs = await loadTokenPairs(config.pairs, { vocabSize: tokenizer.size });
   const begun = await beginning(config, { pairs, vocabSize: tokenizer.size }, context);
   return trainAndSave(config, { ...begun, tokenizer, pairs }, context);
 }
@@ -131,17 +130,19 @@ async function beginning(
   config: StageConfig<"student">,
   { pairs, vocabSize }: { pairs: readonly TokenPair[]; vocabSize: number },
   { kernels }: StageContext,
-): Promise<{ model: ModelConfig; initial: Weights | undefined }> {
+): Promise<Pick<TrainGiven, "model" | "initial" | "teacher">> {
   const given = config.initial && (await loadModel(config.initial, { weightShapes })).weights;
-  if (config.model)
-    return { model: modelConfig(config.model, vocabSize), initial: given || undefined };
-  const { recipe, seed, buckets } = config;
-  const teacher = await loadModel(config.teacher!);
+  const teacher = config.teacher === undefined ? undefined : await loadModel(config.teacher);
+  const { recipe, buckets } = config;
   const promptLength = pairs[0]?.prompt.length ?? 0;
-  const model = studentConfig(teacher.config, { recipe: recipe!, promptLength });
-  if (given) return { model, initial: given };
+  const model =
+    config.model || !teacher
+      ? modelConfig(config.model!, vocabSize)
+      : studentConfig(teacher.config, { recipe: recipe!, promptLength });
+  const begins = teacher && (recipe !== undefined || config.startFrom !== undefined);
+  if (given || !begins) return { model, initial: given || undefined, teacher };
   const data = tokenSet(pairs, { outputLength: Math.max(...buckets), end: model.tokens.end });
-  return { model, initial: studentWeights(teacher, model, { data, seed, kernels }) };
+  return { model, initial: studentWeights(teacher, model, { ...config, data, kernels }), teacher };
 }
 
 async function trainAndSave(
@@ -151,11 +152,11 @@ async function trainAndSave(
 ): Promise<StageResult> {
   const dev = await loadExamples(dataFile(config.data, "dev"), { limit: config.evaluateCount });
   await mkdir(config.out, { recursive: true });
-  const { weights, step, loss } = await trainModel(config, { ...given, dev }, context);
+  const { weights, weightsStep, step, loss } = await trainModel(config, { ...given, dev }, context);
   const folder = join(config.out, "model");
   await saveModel(folder, { config: given.model, weights, tokenizer: given.tokenizer });
-  context.log(`${folder} holds the weights of step ${step}`);
-  return { model: folder, step, loss };
+  context.log(`${folder} holds the weights of step ${weightsStep}`);
+  return { model: folder, step, weightsStep, loss };
 }
 
 /** Writes `pairs.jsonl`: the teacher's greedy outputs for training and made-up inputs. */

@@ -1,5 +1,6 @@
 // A student that begins as its teacher under another recipe: the same weights where the shapes are,
-// norms fitted to the teacher's where statistics fall away, fresh weights in a merged module.
+// norms fitted to the teacher's where statistics fall away, parts of the teacher in a merged
+// module.
 
 import { ensure } from "../errors.ts";
 import { Graph } from "../graph/graph.ts";
@@ -10,8 +11,9 @@ import type { ModelConfig } from "../model/config.ts";
 import { decoder, embed } from "../model/decoder.ts";
 import { initialWeights } from "../model/initial.ts";
 import type { Weights } from "../model/safetensors.ts";
-import { isMerged, presetNamed, studentPreset } from "../recipe/presets.ts";
+import { studentPreset } from "../recipe/presets.ts";
 import { FloatProgram } from "../run/float.ts";
+import { type StartPart, startMerged, usualParts } from "./merged-start.ts";
 import type { TokenSet } from "./token-set.ts";
 
 type Teacher = Pick<Model, "config" | "weights">;
@@ -30,24 +32,38 @@ export function studentConfig(
   { recipe, promptLength }: { recipe: string; promptLength: number },
 ): ModelConfig {
   const { weightFracBits, wireBounds, logitBound, ...config } = studentPreset(teacher, recipe);
-  if (!isFresh(teacher, recipe)) return config;
+  if (!isFresh(teacher, config)) return config;
   const positionCount = promptLength + config.generation.maxTokens - 1;
   return { ...config, positionCount, sharedAttention: true };
 }
 
-/** Whether a student of this recipe takes no weights of its teacher. */
-export function isFresh(teacher: ModelConfig, recipe: string): boolean {
-  return isMerged(presetNamed(recipe)) && teacher.attention !== "constant";
+/** Whether a student of this recipe has weights of another kind than its teacher. */
+function isFresh(teacher: ModelConfig, student: ModelConfig): boolean {
+  return student.attention === "constant" && teacher.attention !== "constant";
 }
 
-/** Weights to begin with; `data` are texts that the teacher reads so that norms can be fitted. */
+export interface WeightsUse {
+  /** Texts that the teacher reads, for norms and attention. */
+  readonly data: TokenSet;
+  readonly seed: number;
+  readonly kernels: FloatKernels;
+  /** What a merged student of an ordinary decoder takes of it; `usualParts` if absent. */
+  readonly startFrom?: readonly StartPart[] | undefined;
+}
+
+/** Weights to begin with. @throws E_CONFIG when the teacher has not what `startFrom` asks for */
 export function studentWeights(
   teacher: Teacher,
   config: ModelConfig,
-  { data, seed, kernels }: { data: TokenSet; seed: number; kernels: FloatKernels },
+  { data, seed, kernels, startFrom }: WeightsUse,
 ): Weights {
   const weights = initialWeights(config, seed);
-  if (isFresh(teacher.config, config.recipe)) return weights;
+  if (isFresh(teacher.config, config)) {
+    startMerged({ teacher, config, weights }, startFrom ?? usualParts, { data, kernels });
+    return weights;
+  }
+  const message = "startFrom is for merged students of ordinary decoders";
+  ensure(!startFrom?.length, "E_CONFIG", message);
   for (const [name, { shape, data }] of teacher.weights) {
     const own = weights.get(name);
     if (own && String(own.shape) === String(shape)) own.data.set(data);

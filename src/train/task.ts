@@ -2,14 +2,17 @@
 
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { type StudentOptions, studentTask } from "./student.ts";
+import { studentTask } from "./student.ts";
+import type { StudentOptions } from "./student-phases.ts";
 import { type TeacherOptions, teacherTask } from "./teacher.ts";
+import type { TeacherSpec } from "./teacher-pass.ts";
 import type { TokenSet } from "./token-set.ts";
 
 export interface StepInput {
   readonly step: number;
   /** All steps of the run, for what changes over time. */
   readonly steps: number;
+  /** Which equal part of the step's texts, by all threads and one after the other. */
   readonly shard: { readonly index: number; readonly count: number };
   readonly weights: ReadonlyMap<string, Float32Array>;
   /** To be added to. */
@@ -34,16 +37,22 @@ export interface Task {
 export type TaskSpec = {
   readonly model: ModelConfig;
   readonly data: TokenSet;
+  /** Texts of a step. */
   readonly batchSize: number;
   readonly buckets: readonly number[];
   readonly seed: number;
 } & (
   | { readonly kind: "teacher"; readonly options: TeacherOptions }
-  | { readonly kind: "student"; readonly options: StudentOptions }
+  | {
+      readonly kind: "student";
+      readonly options: StudentOptions;
+      /** Whose logits and hidden states are matched, where a phase says so. */
+      readonly teacher?: TeacherSpec | undefined;
+    }
 );
 
 export function createTask(spec: TaskSpec, kernels: FloatKernels): Task {
   return spec.kind === "teacher"
     ? teacherTask(spec, spec.options, kernels)
-    : studentTask(spec, spec.options, kernels);
+    : studentTask(spec, spec.options, { teacher: spec.teacher, kernels });
 }

@@ -7,7 +7,7 @@ import { decoder, embed, head } from "../model/decoder.ts";
 import { Random } from "../model/random.ts";
 import { Arena } from "../run/arena.ts";
 import { FloatProgram } from "../run/float.ts";
-import { type Batch, Batches, shardOf } from "./batches.ts";
+import { type Batch, Batches, shardOf, weightShare } from "./batches.ts";
 import { addStatistics, trainedOnly } from "./statistics.ts";
 import type { Task, TaskSpec } from "./task.ts";
 import type { TokenSet } from "./token-set.ts";
@@ -35,7 +35,8 @@ export function teacherTask(
   const traced = new Map<string, Traced>();
   return {
     step({ step, shard, weights, gradients }) {
-      const batch = shardOf(batches.at(step), shard);
+      const whole = batches.at(step);
+      const batch = shardOf(whole, shard);
       const shape = { rows: batch.items.length, length: batch.length };
       const key = `${shape.rows} ${shape.length}`;
       let entry = traced.get(key);
@@ -44,6 +45,8 @@ export function teacherTask(
         traced.set(key, entry);
       }
       const inputs = teacherInputs(data, batch);
+      const rows = { shard, from: 0, rows: shape.rows, tailWeight: 0 };
+      inputs.set("share", Float32Array.of(weightShare(data.lengths, whole, rows)));
       const random = new Random(seed, 2, step, shard.index);
       for (const { name, length } of entry.drops) {
         inputs.set(name, dropMask(length, options.dropout, random));
@@ -85,7 +88,8 @@ function trace(
   const { hidden } = decoder(graph, model, { x, start: 0, regularise });
   const logits = head(graph, model, hidden.sliceRows(promptLength - 1, positions)); // [B, n, V]
   const targets = graph.ids("targets", [rows, length]);
-  const loss = logits.crossEntropy(targets, graph.input("weights", [rows, length]), smoothing);
+  const mean = logits.crossEntropy(targets, graph.input("weights", [rows, length]), smoothing);
+  const loss = mean.mul(graph.input("share", [1])); // see weightShare
   return { program: new FloatProgram(graph, kernels, arena), loss, drops };
 }
 

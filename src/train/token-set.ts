@@ -58,18 +58,31 @@ export async function saveTokenPairs(path: string, pairs: readonly TokenPair[]):
   await rename(`${path}.part`, path);
 }
 
-/** @throws E_DATA naming file and line */
-export async function loadTokenPairs(path: string): Promise<TokenPair[]> {
+/**
+ * The pairs of a file, at least one; ids are below `vocabSize` where one is given.
+ * @throws E_DATA naming file and line
+ */
+export async function loadTokenPairs(
+  path: string,
+  { vocabSize = Number.POSITIVE_INFINITY }: { vocabSize?: number } = {},
+): Promise<TokenPair[]> {
   let text: string;
   try {
     text = await readFile(path, "utf8");
   } catch (cause) {
     throw new MergenError("E_DATA", `${path}: cannot be read`, { cause });
   }
-  return text
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line, index) => parsePair(line, `${path}:${index + 1}`));
+  const pairs = text.split("\n").flatMap((line, index) => {
+    if (line === "") return [];
+    const origin = `${path}:${index + 1}`;
+    const pair = parsePair(line, origin);
+    const strange = [...pair.prompt, ...pair.output].find((id) => id >= vocabSize);
+    const message = `${origin}: the tokenizer has no token ${strange}, it has ${vocabSize}`;
+    ensure(strange === undefined, "E_DATA", message);
+    return [pair];
+  });
+  ensure(pairs.length > 0, "E_DATA", `${path}: holds no pairs; run the distil stage`);
+  return pairs;
 }
 
 function parsePair(line: string, origin: string): TokenPair {

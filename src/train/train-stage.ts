@@ -4,16 +4,19 @@ import { join } from "node:path";
 import { ensure } from "../errors.ts";
 import type { Example } from "../evaluate/data.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
-import type { ModelConfig } from "../model/config.ts";
+import type { Model } from "../model/checkpoint.ts";
+import { type ModelConfig, promptPositions } from "../model/config.ts";
 import type { Weights } from "../model/safetensors.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { FloatWeights } from "../run/float.ts";
 import type { StageConfig } from "./config.ts";
 import { Scorer, scoreLine } from "./score.ts";
+import { phasesAsk, type StudentOptions } from "./student-phases.ts";
 import type { TaskSpec } from "./task.ts";
+import { teacherSpec } from "./teacher-spec.ts";
 import { type TokenPair, tokenSet } from "./token-set.ts";
 import { normaliseText } from "./tokenizer.ts";
-import { type Log, train } from "./trainer.ts";
+import { type Evaluation, type Log, train } from "./trainer.ts";
 
 export interface StageContext {
   readonly kernels: FloatKernels;
@@ -38,18 +41,34 @@ export interface TrainGiven {
   readonly tokenizer: Tokenizer;
   readonly pairs: readonly TokenPair[];
   readonly initial?: Weights | undefined;
+  /** Needed where a phase matches logits or hidden states. */
+  readonly teacher?: Model | undefined;
   /** Inputs that are scored while it trains. */
   readonly dev: readonly Example[];
+}
+
+export interface Trained {
+  readonly weights: Weights;
+  /** The step that the weights are of: another than `step` where the best ones are kept. */
+  readonly weightsStep: number;
+  /** Steps done in all. */
+  readonly step: number;
+  /** Of the last step of this call, if it had any. */
+  readonly loss: number | undefined;
 }
 
 /** Trains as the configuration says; its folder `out` is there and keeps the checkpoint. */
 export async function trainModel(
   config: TrainingConfig,
-  { model, tokenizer, pairs, initial, dev }: TrainGiven,
+  { model, tokenizer, pairs, initial, teacher, dev }: TrainGiven,
   { kernels, log, signal }: StageContext,
-): Promise<{ weights: Weights; step: number; loss: number | undefined }> {
-  const { seed, batchSize, buckets } = config;
+): Promise<Trained> {
+  const { seed, buckets, accumulate } = config;
+  const batchSize = config.batchSize * accumulate;
   const data = tokenSet(pairs, { outputLength: Math.max(...buckets), end: model.tokens.end });
+  const own = model.prompt.kind === "slots" ? promptPositions(model.prompt) : data.promptLength;
+  const message = `prompts have ${data.promptLength} positions, the model's have ${own}`;
+  ensure(data.promptLength === own, "E_DATA", message);
   const most = model.generation.maxTokens;
   ensure(data.outputLength <= most, "E_CONFIG", `a bucket is longer than maxTokens, ${most}`);
   log(`${data.count} of ${pairs.length} texts, ${kernels.name} kernels`);
@@ -57,15 +76,22 @@ export async function trainModel(
   const task: TaskSpec =
     config.stage === "teacher"
       ? { ...common, kind: "teacher", options: config }
-      : { ...common, kind: "student", options: config };
-  const scorer = new Scorer({ config: model, tokenizer }, dev, { kernels, batchSize });
-  const { weights, step, losses } = await train({
+      : { ...common, kind: "student", options: config, teacher: taught(config) };
+  const scorer = new Scorer({ config: model, tokenizer }, dev, {
+    kernels,
+    batchSize: config.batchSize,
+  });
+  const { weights, weightsStep, best, step, losses } = await train({
     task,
     schedule: config,
     adam: config,
     clip: config.clip,
     threads: config.threads,
+    accumulate,
     checkpoint: join(config.out, "checkpoint.safetensors"),
+    best: join(config.out, "best.safetensors"),
+    keep: config.keep,
+    curve: join(config.out, "curve"),
     checkpointEvery: config.checkpointEvery,
     logEvery: config.logEvery,
     evaluateEvery: config.evaluateEvery,
@@ -75,11 +101,26 @@ export async function trainModel(
     log,
     signal,
   });
-  return { weights, step, loss: losses.at(-1) };
+  if (best) log(`best score ${best.score.toFixed(4)} at step ${best.step}`);
+  return { weights, weightsStep, step, loss: losses.at(-1) };
+
+  function taught({ phases, hiddenLayers }: StudentOptions) {
+    if (!phasesAsk(phases)) return undefined;
+    ensure(teacher, "E_CONFIG", "soft labels and hidden states need a teacher");
+    const { promptLength, outputLength } = data;
+    const student = { model, tokenizer, positions: promptLength + outputLength - 1 };
+    return teacherSpec(teacher, student, { phases, hiddenLayers });
+  }
 }
 
-function scoreModes(scorer: Scorer, weights: FloatWeights, model: ModelConfig): string {
+/** The score is ROUGE-L in the way in which the model was made to go on. */
+function scoreModes(scorer: Scorer, weights: FloatWeights, model: ModelConfig): Evaluation {
   const modes =
     model.nextToken === "resend" ? (["resend", "lookup"] as const) : ["lookup" as const];
-  return modes.map((mode) => scoreLine(mode, scorer.score(weights, mode))).join("; ");
+  const scores = modes.map((mode) => [mode, scorer.score(weights, mode)] as const);
+  return {
+    line: scores.map(([mode, score]) => scoreLine(mode, score)).join("; "),
+    scores: Object.fromEntries(scores.map(([mode, { rougeL }]) => [`${mode} ROUGE-L`, rougeL])),
+    score: scores[0]![1].rougeL,
+  };
 }

@@ -2,108 +2,34 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import {
+  bytes,
+  formulaWeights,
+  mixedTask,
+  options,
+  part,
+  schedule,
+  student,
+  taught,
+  teacher,
+  tinyModel,
+} from "../../test/training-tasks.ts";
 import vectors from "../../test/vectors/training-losses.json" with { type: "json" };
-import { loadFloatKernels } from "../kernel/float-load.ts";
-import { weightShapes } from "../model/decoder.ts";
-import type { Weights, WeightTensor } from "../model/safetensors.ts";
-import { modelConfig } from "./model-shape.ts";
-import type { StudentOptions, StudentPart } from "./student.ts";
+import type { Weights } from "../model/safetensors.ts";
 import type { TaskSpec } from "./task.ts";
-import { tokenSet } from "./token-set.ts";
-import { type TrainOptions, train } from "./trainer.ts";
+import { train } from "./trainer.ts";
 
-const kernels = await loadFloatKernels();
 const folder = await mkdtemp(join(tmpdir(), "mergen-train-"));
 afterAll(() => rm(folder, { recursive: true }));
-
-const tinyModel = (attention: "softmax" | "constant") =>
-  modelConfig(
-    {
-      recipe: attention === "softmax" ? "vanilla" : "merge",
-      hiddenSize: 8,
-      layerCount: 2,
-      headCount: 2,
-      innerSize: 16,
-      attention,
-      activation:
-        attention === "softmax"
-          ? { kind: "gelu", form: "tanh" }
-          : { kind: "quad", coefficients: [0.125, 0.25, 0.5] },
-      norm: { kind: "layernorm", eps: 1e-5, scale: attention === "softmax" },
-      residual: true,
-      nextToken: attention === "softmax" ? "lookup" : "resend",
-      tiedHead: true,
-      prompt: { kind: "slots", slots: [{ name: "name", width: 2 }] },
-      generation: { maxTokens: 5, chunk: 5, anchor: 0 },
-    },
-    13,
-  );
-
-const pairs = vectors.prompts.map((prompt, row) => ({ prompt, output: vectors.outputs[row] }));
-const data = tokenSet(pairs, { outputLength: 5, end: 2 });
-const common = { data, batchSize: 6, buckets: [5], seed: 7 };
-
-function part(changes: Partial<StudentPart>): StudentPart {
-  return { kind: "real", rows: 1, ce: 1, align: 0, passes: 0, probability: [1, 1], ...changes };
-}
-
-function studentOptions(...parts: StudentPart[]): StudentOptions {
-  const plain = { tailWeight: 0.05, smoothing: 0, noise: 0, dropout: 0 };
-  return { phases: [{ share: 1, parts }], ...plain };
-}
-
-function student(...parts: StudentPart[]): TaskSpec {
-  const options = studentOptions(...parts);
-  return { ...common, kind: "student", model: tinyModel("constant"), options };
-}
-
-const teacher: TaskSpec = {
-  ...common,
-  kind: "teacher",
-  model: tinyModel("softmax"),
-  options: { smoothing: 0, dropout: 0 },
-};
-
-function options(task: TaskSpec, changes: Partial<TrainOptions> = {}): TrainOptions {
-  return {
-    task,
-    schedule: { rate: 0.01, warmupSteps: 3, finalShare: 0.1, steps: 10 },
-    adam: { betas: [0.9, 0.98], eps: 1e-8, weightDecay: 0.05 },
-    clip: 1,
-    threads: 1,
-    checkpointEvery: 1000,
-    logEvery: 1000,
-    evaluateEvery: 1000,
-    kernels,
-    log: () => {},
-    ...changes,
-  };
-}
-
-/** The formula of test/vectors/training-losses.py. */
-function formulaWeights(task: TaskSpec): Weights {
-  const weights: Weights = new Map();
-  for (const [name, shape] of weightShapes(task.model)) {
-    const seed = [...name].reduce((sum, letter) => sum + letter.charCodeAt(0), 0);
-    const count = shape.reduce((total, size) => total * size, 1);
-    const bias = name.endsWith(".scale") ? 1 : 0;
-    const data = Float32Array.from(
-      { length: count },
-      (_, i) => 0.3 * Math.sin(0.37 * (i + 1) + 0.11 * seed) + bias,
-    );
-    weights.set(name, { shape, data });
-  }
-  return weights;
-}
-
-const bytes = (weights: Weights) =>
-  [...weights].map(([name, { data }]: [string, WeightTensor]) => [name, [...data]]);
 
 describe("ten training steps", () => {
   it.each([
     ["vanilla", teacher],
     ["merge", student(part({ kind: "real" }))],
     ["rollout", student(part({ kind: "rollout", align: 0.5 }))],
+    ["soft", taught({ soft: 0.7 })],
+    ["squared", taught({ hidden: 0.7 }, { hiddenLoss: "squared" })],
+    ["cosine", taught({ hidden: 0.7 }, { hiddenLayers: "all" })],
   ] as const)("have the losses of PyTorch: %s", async (name, task) => {
     const { losses } = await train(options(task, { initial: formulaWeights(task) }));
     expect(losses).toHaveLength(10);
@@ -149,15 +75,6 @@ describe("the student's passes", () => {
   });
 });
 
-const schedule = { rate: 0.01, warmupSteps: 3, finalShare: 0.1, steps: 50 };
-const mixedTask: TaskSpec = {
-  ...student(
-    part({ kind: "real", rows: 1, align: 0.1 }),
-    part({ kind: "rollout", rows: 1, probability: [0, 1] }),
-    part({ kind: "resent", rows: 1, passes: 2, probability: [0.3, 0.9] }),
-  ),
-};
-
 describe("determinism", () => {
   it("the same seed gives the same weights after 50 steps, another seed others", async () => {
     const noisy: TaskSpec = { ...teacher, options: { smoothing: 0.1, dropout: 0.2 } };
@@ -192,6 +109,74 @@ describe("determinism", () => {
     const resumed = await train(options(mixedTask, { schedule, checkpoint }));
     expect(resumed.losses).toEqual([]);
     expect(bytes(resumed.weights)).toEqual(bytes(whole.weights));
+  });
+});
+
+/** Greatest difference of two sets of weights. */
+function distance(a: Weights, b: Weights): number {
+  const differences = [...a].flatMap(([name, { data }]) => {
+    const other = b.get(name)!.data;
+    return [...data].map((value, i) => Math.abs(value - other[i]!));
+  });
+  return Math.max(...differences);
+}
+
+describe("a step in parts", () => {
+  const short = { schedule: { ...schedule, steps: 10 } };
+  const dropping: TaskSpec = { ...teacher, options: { smoothing: 0.1, dropout: 0 } };
+
+  // Texts have 4 or 5 tokens, so that means of parts weigh differently.
+  it.each([
+    ["teacher", dropping],
+    ["student", student(part({ kind: "rollout", align: 0.3 }))],
+    ["taught student", taught({ soft: 0.7, hidden: 0.4 })],
+  ] as const)("has the gradient of the whole: %s", async (_, task) => {
+    const whole = await train(options(task, short));
+    for (const [accumulate, threads] of [
+      [2, 1],
+      [3, 1],
+      [1, 2],
+      [3, 2],
+    ] as const) {
+      const parts = await train(options(task, { ...short, accumulate, threads }));
+      for (const [step, loss] of whole.losses.entries()) {
+        expect(Math.abs(parts.losses[step]! - loss) / loss).toBeLessThan(1e-5);
+      }
+      // Adam divides by the gradient's size, so rounding errors of small ones grow.
+      expect(distance(parts.weights, whole.weights)).toBeLessThan(1e-3);
+    }
+  });
+
+  it("sums over parts are means over texts: a wrong count would be seen", async () => {
+    const losses = async (task: TaskSpec, accumulate: number) =>
+      (await train(options(task, { ...short, accumulate, clip: 1e9 }))).losses;
+    const six = await losses(dropping, 2);
+    const three = await losses({ ...dropping, batchSize: 3 }, 1);
+    expect(Math.abs(six[9]! - three[9]!)).toBeGreaterThan(1e-3);
+  });
+
+  it("threads hold the teacher's weights: two give what one does", async () => {
+    const task = taught({ soft: 1, hidden: 1 }, { hiddenLayers: [0, 1] });
+    const one = await train(options(task, { ...short, threads: 1 }));
+    const two = await train(options(task, { ...short, threads: 2 }));
+    expect(distance(one.weights, two.weights)).toBeLessThan(1e-3);
+    const alone = await train(options(student(part({ ce: 0.5 })), short));
+    expect(distance(one.weights, alone.weights)).toBeGreaterThan(1e-2);
+  });
+});
+
+describe("a teacher", () => {
+  it("gets no gradient: its weights stay as they were", async () => {
+    const task = taught({ soft: 1, hidden: 1 });
+    if (task.kind !== "student") throw new Error("not a student");
+    const before = [...task.teacher!.weights].map(([, data]) => [...data]);
+    await train(options(task));
+    expect([...task.teacher!.weights].map(([, data]) => [...data])).toEqual(before);
+  });
+
+  it("is missing: soft labels are refused", async () => {
+    const run = train(options(student(part({ soft: 1 }))));
+    await expect(run).rejects.toMatchObject({ code: "E_CONFIG" });
   });
 });
 

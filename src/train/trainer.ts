@@ -1,18 +1,37 @@
 // The training loop: gradients from all threads, clipping, update, progress, checkpoints.
 
+import { rm } from "node:fs/promises";
 import { ensure, MergenError } from "../errors.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import { weightShapes } from "../model/decoder.ts";
 import { initialWeights } from "../model/initial.ts";
 import type { Weights } from "../model/safetensors.ts";
+import { Curve } from "./curve.ts";
 import { type AdamOptions, learningRate, type Schedule } from "./optimizer.ts";
 import { layoutOf, sharedVector, toWeights, views } from "./parameters.ts";
+import { Progress, progressLine } from "./progress.ts";
 import type { SharedRun } from "./shard.ts";
-import type { StepReport, TaskSpec } from "./task.ts";
+import type { TaskSpec } from "./task.ts";
 import { createTeam, type Team } from "./team.ts";
-import { loadTraining, saveTraining } from "./training-checkpoint.ts";
+import {
+  type Best,
+  loadBest,
+  loadTraining,
+  saveBest,
+  saveTraining,
+} from "./training-checkpoint.ts";
 
 export type Log = (line: string) => void;
+
+/** What an evaluation says of some weights. */
+export interface Evaluation {
+  /** For the log. */
+  readonly line: string;
+  /** For the curve, by name. */
+  readonly scores: Readonly<Record<string, number>>;
+  /** By which weights are compared; more is better. */
+  readonly score: number;
+}
 
 export interface TrainOptions {
   readonly task: TaskSpec;
@@ -22,13 +41,25 @@ export interface TrainOptions {
   readonly clip: number;
   /** Threads; each takes an equal part of every batch. */
   readonly threads: number;
+  /**
+   * Into how many parts, computed one after the other, each thread cuts its part of a step's
+   * texts; 1 if absent. More parts take less memory and have the same gradient.
+   */
+  readonly accumulate?: number | undefined;
   /** Where the state is kept; without it nothing is written and nothing resumed. */
   readonly checkpoint?: string | undefined;
   readonly checkpointEvery: number;
   readonly logEvery: number;
   readonly evaluateEvery: number;
-  /** Answers a line for the log. */
-  readonly evaluate?: ((weights: ReadonlyMap<string, Float32Array>) => Promise<string>) | undefined;
+  readonly evaluate?:
+    | ((weights: ReadonlyMap<string, Float32Array>) => Promise<Evaluation>)
+    | undefined;
+  /** Where the weights with the best score are kept. */
+  readonly best?: string | undefined;
+  /** Which weights are the result: the last ones, or those of `best`; last if absent. */
+  readonly keep?: "best" | "last" | undefined;
+  /** Where the curve is kept, without the ending of the files' names. */
+  readonly curve?: string | undefined;
   /** Weights to begin with where there is no checkpoint; else they are made from the seed. */
   readonly initial?: Weights | undefined;
   readonly kernels: FloatKernels;
@@ -39,6 +70,10 @@ export interface TrainOptions {
 
 export interface TrainResult {
   readonly weights: Weights;
+  /** The step that the weights are of. */
+  readonly weightsStep: number;
+  /** The best score so far, where there was an evaluation. */
+  readonly best: Best | undefined;
   /** Loss of every step of this call. */
   readonly losses: readonly number[];
   /** Steps done in all; less than asked for when the signal ended the run. */
@@ -48,16 +83,18 @@ export interface TrainResult {
 /**
  * Trains from the checkpoint, or from the beginning, to the schedule's end.
  * @throws E_TRAIN naming the step when the loss is no number, and the step of the last checkpoint,
- * which stays as it was
+ * which stays as it was; likewise when a checkpoint cannot be written
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
-  const { task, threads, kernels } = options;
-  ensure(task.batchSize % threads === 0, "E_CONFIG", "batchSize is not a multiple of threads");
+  const { task, threads, kernels, accumulate = 1 } = options;
+  const even = task.batchSize % (threads * accumulate) === 0;
+  ensure(even, "E_CONFIG", "batchSize is not a multiple of threads");
   const layout = layoutOf(weightShapes(task.model));
   const vector = () => sharedVector(layout.length);
   const run: SharedRun = {
     spec: task,
     layout,
+    accumulate,
     weights: vector(),
     moment1: vector(),
     moment2: vector(),
@@ -67,8 +104,14 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const begun = await begin(run, options);
   const team = createTeam(run, kernels);
   try {
-    const { losses, step } = await loop(run, team, begun, options);
-    return { weights: toWeights(layout, run.weights), losses, step };
+    const { losses, step, best } = await loop(run, team, begun, options);
+    const whole = step === options.schedule.steps;
+    if (options.keep === "best" && options.best && best && whole) {
+      const kept = await loadBest(options.best, layout);
+      ensure(kept, "E_TRAIN", `${options.best}: is gone`);
+      return { weights: kept.weights, weightsStep: kept.step, losses, step, best };
+    }
+    return { weights: toWeights(layout, run.weights), weightsStep: step, losses, step, best };
   } finally {
     await team.close();
   }
@@ -93,24 +136,18 @@ async function begin(run: SharedRun, options: TrainOptions): Promise<number> {
 }
 
 async function loop(run: SharedRun, team: Team, begun: number, options: TrainOptions) {
-  const { schedule, clip, log, checkpoint } = options;
-  const progress = new Progress(schedule.steps, log);
+  const { schedule, clip } = options;
+  const record = await Recorder.open(run, begun, options);
+  const { progress } = record;
   const losses: number[] = [];
   let step = begun;
-  let saved = begun;
-  const save = async () => {
-    if (!checkpoint) return;
-    await saveTraining(checkpoint, run.layout, { ...run, step });
-    saved = step;
-  };
   while (step < schedule.steps && !options.signal?.aborted) {
     const reports = await team.gradient(step, schedule.steps);
     const loss = mean(reports.map((report) => report.loss));
     const norm = Math.sqrt(await team.reduce());
     if (!Number.isFinite(loss) || !Number.isFinite(norm)) {
       const message = `the loss or its gradient is not a number at step ${step}`;
-      const kept = saved > 0 ? `${checkpoint} holds step ${saved}` : "no checkpoint was written";
-      throw new MergenError("E_TRAIN", `${message}; ${kept}; lower the rate and resume`);
+      throw new MergenError("E_TRAIN", `${message}; ${record.kept}; lower the rate and resume`);
     }
     const rate = learningRate(schedule, step);
     step++;
@@ -118,70 +155,99 @@ async function loop(run: SharedRun, team: Team, begun: number, options: TrainOpt
     losses.push(loss);
     progress.add(reports, norm);
     const last = step === schedule.steps;
-    if (step % options.logEvery === 0 || last) progress.print(step, rate);
-    if (options.evaluate && (step % options.evaluateEvery === 0 || last)) {
-      log(`step ${step}: ${await options.evaluate(views(run.layout, run.weights))}`);
-      progress.restart();
-    }
-    if (step % options.checkpointEvery === 0) await save();
+    const logs = step % options.logEvery === 0 || last;
+    const evaluates = options.evaluate && (step % options.evaluateEvery === 0 || last);
+    if (logs) record.progressed(step, rate);
+    if (evaluates) await record.evaluate(step);
+    if (logs || evaluates) await record.draw({ last });
+    if (step % options.checkpointEvery === 0) await record.save(step);
   }
-  await save();
-  return { losses, step };
+  if (record.saved < step) await record.save(step);
+  return { losses, step, best: record.best };
 }
 
-/** Sums reports between two lines of the log. */
-class Progress {
-  readonly #steps: number;
-  readonly #log: Log;
-  #count = 0;
-  #parts = new Map<string, number>();
-  #loss = 0;
-  #norm = 0;
-  #tokens = 0;
-  #multiplyAdds = 0;
-  #since = performance.now();
+/** What a run leaves behind while it goes on: log, curve, checkpoints, the best weights. */
+class Recorder {
+  readonly progress = new Progress();
+  /** The step of the last checkpoint. */
+  saved: number;
+  best: Best | undefined;
+  readonly #run: SharedRun;
+  readonly #options: TrainOptions;
+  readonly #curve: Curve | undefined;
 
-  constructor(steps: number, log: Log) {
-    this.#steps = steps;
-    this.#log = log;
+  private constructor(
+    run: SharedRun,
+    options: TrainOptions,
+    { begun, best, curve }: { begun: number; best?: Best; curve?: Curve | undefined },
+  ) {
+    this.#run = run;
+    this.#options = options;
+    this.saved = begun;
+    this.best = best;
+    this.#curve = curve;
   }
 
-  add(reports: readonly StepReport[], norm: number): void {
-    this.#count++;
-    this.#norm += norm;
-    for (const { loss, parts, tokens, multiplyAdds } of reports) {
-      this.#loss += loss / reports.length;
-      this.#tokens += tokens;
-      this.#multiplyAdds += multiplyAdds;
-      for (const [name, value] of Object.entries(parts)) {
-        this.#parts.set(name, (this.#parts.get(name) ?? 0) + value / reports.length);
-      }
+  /** Without a checkpoint to go on from, what an older run has left is removed. */
+  static async open(run: SharedRun, begun: number, options: TrainOptions): Promise<Recorder> {
+    const curve = options.curve ? await Curve.open(options.curve, begun) : undefined;
+    if (options.best && begun === 0) await rm(options.best, { force: true });
+    const best = options.best && (await loadBest(options.best, run.layout));
+    return new Recorder(run, options, best ? { begun, best, curve } : { begun, curve });
+  }
+
+  /** What an error says of the last checkpoint. */
+  get kept(): string {
+    const { checkpoint } = this.#options;
+    return this.saved > 0 ? `${checkpoint} holds step ${this.saved}` : "no checkpoint was written";
+  }
+
+  progressed(step: number, rate: number): void {
+    const point = this.progress.at(step, rate);
+    this.#options.log(progressLine(point, this.#options.schedule.steps));
+    this.#curve?.addLoss(point);
+    this.progress.restart();
+  }
+
+  /** Scores the weights and keeps them where they are the best so far, the first of equal ones. */
+  async evaluate(step: number): Promise<void> {
+    const { evaluate, best: path, log } = this.#options;
+    const { layout, weights } = this.#run;
+    const { line, scores, score: exact } = await evaluate!(views(layout, weights));
+    log(`step ${step}: ${line}`);
+    this.#curve?.addScores({ step, scores });
+    const score = Math.fround(exact);
+    if (this.best && !(score > this.best.score)) return;
+    this.best = { step, score };
+    if (path) await this.#durably(() => saveBest(path, layout, { weights, step, score }));
+  }
+
+  /** A curve that cannot be written is no reason to stop. */
+  async draw(when: { last: boolean }): Promise<void> {
+    try {
+      await this.#curve?.write(when);
+    } catch (error) {
+      this.#options.log(`the curve was not written: ${(error as Error).message}`);
     }
+    this.progress.restart();
   }
 
-  print(step: number, rate: number): void {
-    const seconds = (performance.now() - this.#since) / 1000;
-    const n = this.#count;
-    const parts = [...this.#parts].map(([name, sum]) => `${name} ${(sum / n).toFixed(3)}`);
-    const left = ((this.#steps - step) * seconds) / n;
-    this.#log(
-      `step ${step}/${this.#steps}: loss ${(this.#loss / n).toFixed(4)} (${parts.join(", ")}), ` +
-        `norm ${(this.#norm / n).toFixed(2)}, rate ${rate.toExponential(2)}, ` +
-        `${(this.#tokens / seconds).toFixed(0)} tokens/s, ` +
-        `${((2 * this.#multiplyAdds) / seconds / 1e9).toFixed(0)} GFLOP/s, ` +
-        `${(left / 60).toFixed(1)} min left`,
-    );
-    this.restart();
+  async save(step: number): Promise<void> {
+    const { checkpoint } = this.#options;
+    if (!checkpoint) return;
+    await this.#durably(() => saveTraining(checkpoint, this.#run.layout, { ...this.#run, step }));
+    this.saved = step;
   }
 
-  restart(): void {
-    this.#count = 0;
-    this.#parts.clear();
-    this.#loss = 0;
-    this.#norm = 0;
-    this.#tokens = 0;
-    this.#multiplyAdds = 0;
-    this.#since = performance.now();
+  async #durably(write: () => Promise<void>): Promise<void> {
+    try {
+      await write();
+    } catch (error) {
+      if (!(error instanceof MergenError)) throw error;
+      const remedy = "make room and give the same command";
+      const message = `${error.message}; ${this.kept}; ${remedy}`;
+      throw new MergenError(error.code, message, { cause: error });
+    }
   }
 }
 

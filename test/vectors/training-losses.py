@@ -1,4 +1,4 @@
-"""Writes training-losses.json: ten AdamW steps of two tiny models in PyTorch, from weights and data given by formulas.
+"""Writes training-losses.json: ten AdamW steps of tiny models in PyTorch, from weights and data given by formulas.
 Made with torch 1.13.1 on the CPU:  python3 test/vectors/training-losses.py > test/vectors/training-losses.json"""
 import json
 import math
@@ -70,15 +70,44 @@ def merge(w, x, i):
     return F.layer_norm(x + (0.125 * u * u + 0.25 * u + 0.5) @ w[f"{n}.o.weight"] + w[f"{n}.o.bias"], (D,), eps=1e-5)
 
 
-def body(kind, w, x):
+def states(kind, w, x):
+    """Results of the layers, the last one's behind the last norm."""
     x = x + w["position.weight"][: x.shape[1]]
+    out = []
     for i in range(L):
         x = (vanilla if kind == "vanilla" else merge)(w, x, i)
-    return F.layer_norm(x, (D,), w["norm.scale"], w["norm.shift"], 1e-5) if kind == "vanilla" else x
+        out.append(x)
+    if kind == "vanilla":
+        out[-1] = F.layer_norm(x, (D,), w["norm.scale"], w["norm.shift"], 1e-5)
+    return out
+
+
+def body(kind, w, x):
+    return states(kind, w, x)[-1]
+
+
+def taught(kind, w, x, weights):
+    """Loss of the states on given tokens against those of a fixed teacher."""
+    t = {n: start(n, s) for n, s in shapes("vanilla")}
+    ids, E = x, w["embedding.weight"]
+    own = [h[:, PROMPT - 1 :] for h in states("merge", w, E[ids])]
+    with torch.no_grad():
+        theirs = [h[:, PROMPT - 1 :] for h in states("vanilla", t, t["embedding.weight"][ids])]
+    mean = lambda rows: (rows * weights).sum() / weights.sum()
+    if kind == "soft":
+        p, q = ((h @ e.T / 2).log_softmax(-1) for h, e in ((own[-1], E), (theirs[-1], t["embedding.weight"])))
+        return 4 * mean(F.kl_div(p, q, log_target=True, reduction="none").sum(-1))
+    if kind == "squared":
+        return mean(F.mse_loss(own[-1], theirs[-1], reduction="none").mean(-1))
+    return sum(mean(1 - F.cosine_similarity(a, b, dim=-1)) for a, b in zip(own, theirs)) / L
 
 
 def loss_of(kind, w, prompts, outputs, lengths):
     E = w["embedding.weight"]
+    if kind in ("soft", "squared", "cosine"):
+        ends = torch.tensor([[float(c < n) for c in range(LENGTH)] for n in lengths])
+        own = taught(kind, w, torch.cat([prompts, outputs[:, :-1]], 1), ends)
+        return 0.5 * loss_of("merge", w, prompts, outputs, lengths) + 0.7 * own
     weights = torch.tensor([[1.0 if c < n else (0.0 if kind == "vanilla" else 0.05) for c in range(LENGTH)] for n in lengths])
     if kind != "rollout":
         h = body(kind, w, E[torch.cat([prompts, outputs[:, :-1]], 1)])[:, PROMPT - 1 :]
@@ -130,5 +159,5 @@ prompts, outputs = data()
 print(json.dumps({
     "origin": "test/vectors/training-losses.py, torch " + torch.__version__,
     "prompts": prompts, "outputs": outputs,
-    "losses": {kind: run(kind) for kind in ("vanilla", "merge", "rollout")},
+    "losses": {kind: run(kind) for kind in ("vanilla", "merge", "rollout", "soft", "squared", "cosine")},
 }))

@@ -23,13 +23,13 @@ import {
   loadRingKernels,
   networks,
   shapeNames,
+  svgOf,
 } from "../../../src/index.ts";
 import { paperModelFolder, workOption } from "../bench-model.ts";
 import { interruptible, stopSignal } from "../network.ts";
 import { integer } from "../options.ts";
 import { note, Progress } from "../output.ts";
 import { startParties, withFamily } from "../processes.ts";
-import { svgOf } from "../svg.ts";
 
 interface PaperFlags {
   readonly out: string;

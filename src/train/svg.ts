@@ -1,4 +1,4 @@
-// Plots as SVG. Vega is loaded when one is drawn, so that no other command waits for it.
+// Plots as SVG. Vega is loaded when one is drawn, so that nothing else waits for it.
 
 import type { TopLevelSpec } from "vega-lite";
 
