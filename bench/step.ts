@@ -57,7 +57,7 @@ function offlineBytesOf(offline: Generation["offline"]): number {
 
 const bytesOf = (mark: SegmentProgress) => mark.sentBytes + mark.receivedBytes;
 
-/** Bundles that are prepared at one time; those of a long prompt have about 64 MB for each party. */
+/** Bundles that are prepared at one time; those of a long prompt have up to 128 MB. */
 const READY = { batch: 4 } as const;
 
 /**

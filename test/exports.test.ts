@@ -175,8 +175,8 @@ describe("package.json", () => {
 });
 
 describe("the browser's bundle", () => {
-  const LIMIT_BYTES = 310_000;
-  const LIMIT_GZIP_BYTES = 95_000;
+  const LIMIT_BYTES = 315_000;
+  const LIMIT_GZIP_BYTES = 97_000;
 
   /** What a page has beside the language itself; the two arrays are what its sockets hand over. */
   const webGlobals = [

@@ -6,9 +6,10 @@
 //   L * (16 + 8v)  per level: seed correction, then v value-correction words
 //   16 w           leaf correction, w words for leaf bit 0 and w for leaf bit 1
 //   ceil(L / 4)    control-bit corrections, two bits a level (left, then right), low bits first
-// v = w for the DCF and 0 for the DPF. Words are elements of Z_(2^64), or, in a DCF that is asked
-// for `halved`, of Z_(2^32) x Z_(2^32): all sums and differences below are then taken in halves. The last domain bit has no level of its own (early
-// termination): one leaf holds both payloads, which saves 16 bytes and one expansion.
+// v = w for the DCF and 0 for the DPF. The last domain bit has no level of its own (early
+// termination): one leaf holds both payloads, which saves 16 bytes and one expansion. Words are
+// elements of Z_(2^64), or, in a DCF that is asked for `halved`, of Z_(2^32) x Z_(2^32): then all
+// sums and differences below are taken in halves.
 //
 // Generators that a key may be made for; the key itself does not say which.
 //

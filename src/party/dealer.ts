@@ -201,23 +201,26 @@ export class Dealer {
     const keySeed = await seeds(labels.keys);
     const prgs = [clientSeed, serverSeed, keySeed].map((seed) => new Prg(kernels, seed));
     const [client, server, own] = prgs as [Prg, Prg, Prg];
-    const { forServer, forClient } = dealBundle({
-      ring: this.#ring,
-      segments: work.plan.bundles[work.bundle]!,
-      states: work.states,
-      tensors: work.model.tensors,
-      client,
-      server,
-      own,
-      functionPrg: work.functionPrg,
-      headerBytes: BUNDLE_HEADER_BYTES,
-    });
-    for (const prg of prgs) prg.erase();
-    // C's part is small: it can prepare while S's part is still on its way.
-    await Promise.all([
-      work.server.send("bundle", sealBundle(forServer, work.bundle, serverSeed)),
-      work.channel.send("bundle", sealBundle(forClient, work.bundle, clientSeed)),
-    ]);
-    for (const seed of [clientSeed, serverSeed, keySeed]) seed.fill(0);
+    try {
+      const { forServer, forClient } = dealBundle({
+        ring: this.#ring,
+        segments: work.plan.bundles[work.bundle]!,
+        states: work.states,
+        tensors: work.model.tensors,
+        client,
+        server,
+        own,
+        functionPrg: work.functionPrg,
+        headerBytes: BUNDLE_HEADER_BYTES,
+      });
+      // C's part is small: it can prepare while S's part is still on its way.
+      await Promise.all([
+        work.server.send("bundle", sealBundle(forServer, work.bundle, serverSeed)),
+        work.channel.send("bundle", sealBundle(forClient, work.bundle, clientSeed)),
+      ]);
+    } finally {
+      for (const prg of prgs) prg.erase();
+      for (const seed of [clientSeed, serverSeed, keySeed]) seed.fill(0);
+    }
   }
 }

@@ -195,7 +195,9 @@ function rsqrtTable(options: {
   const low = (seenLow / CALIBRATION_MARGIN) * perVariance;
   const proven = variance.proven * perVariance;
   const high = Math.min(seenHigh * CALIBRATION_MARGIN * perVariance, proven);
-  const domainBits = Math.ceil(Math.log2(proven + 1));
+  // Each of its entries is rounded by less than one unit.
+  const greatest = (Math.sqrt(proven) + Math.sqrt(columns)) ** 2;
+  const domainBits = Math.ceil(Math.log2(greatest + 1));
   const added = eps * kappa * kappa * columns * 2 ** (2 * operandBits);
   const real = (v: number) => (Math.sqrt(columns) * 2 ** operandBits) / Math.sqrt(v + added);
   const fine = geometric(low, high, options.perOctave);

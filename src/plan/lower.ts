@@ -100,6 +100,9 @@ export function lower(
   return new Lowering(graph, numbers, names, known).run();
 }
 
+/** Of a gate or wire within its segment. */
+const MAX_NUMBER = 0xffff;
+
 class Lowering {
   readonly #graph: Graph;
   readonly #numbers: Numbers;
@@ -768,6 +771,8 @@ class Lowering {
   #emit(body: GateBody, inputs: readonly number[], rows: number, columns: number): number {
     const output = this.#wires++;
     const id = this.#gates.length;
+    // Items name both in 16 bits (run/items.ts).
+    ensure(output <= MAX_NUMBER, "E_PLAN", "a segment has too many gates: split the prompt");
     this.#gates.push({ ...body, id, inputs, output, rows, columns } as GateSpec);
     return output;
   }

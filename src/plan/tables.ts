@@ -44,7 +44,7 @@ function onceFastest(
 
 /**
  * Blocks of a function key's generator that an entry takes, up to the factor of its bits: at each
- * level of the walk to a knot one for the node and one for every two words (kernel/function-key.ts).
+ * level of the walk to a knot one for the node and one for every two words.
  */
 function timeOf({ knots, coefficients }: PiecewiseTable): number {
   return knots.length * (1 + Math.ceil(coefficients[0]!.length / 2));
@@ -160,7 +160,8 @@ function onUnits(edges: readonly number[], fracBits: number): number[] {
 /**
  * An activation by parts (0 before its first edge, x from its last on), over all of the argument's
  * bits. Its polynomials have degrees up to 6; the table follows them, steps at edges included, by
- * pieces of degree 3 at most with an error of 2^-precision: of the approximation itself, not of GELU.
+ * pieces of degree 3 at most with an error of 2^-precision: of the approximation itself, not of
+ * GELU.
  */
 export function partsTable(
   form: PiecewisePolynomial,

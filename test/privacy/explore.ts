@@ -226,9 +226,23 @@ interface DealtFunction {
   readonly payload: BigUint64Array;
 }
 
-/** The halves of words, each as a word of its own, low ones first. */
-function halvesOf(words: Words): Words {
-  return BigUint64Array.from([...words].flatMap((word) => [word & 0xffffffffn, word >> 32n]));
+/** Keys whose payloads are halved as keys of twice as many words. */
+function withoutHalves(options: GenerateManyOptions): GenerateManyOptions {
+  const { halved, words, payloads } = options;
+  if (!halved) return options;
+  const halves = [...payloads].flatMap((word) => [word & 0xffffffffn, word >> 32n]);
+  return { ...options, words: 2 * words, payloads: BigUint64Array.from(halves) };
+}
+
+/** The same for their evaluation. */
+function orInHalves(evaluate: (options: EvaluateManyOptions) => void) {
+  return (options: EvaluateManyOptions): void => {
+    const { halved, words, out } = options;
+    if (!halved) return evaluate(options);
+    const halves = new BigUint64Array(2 * out.length);
+    evaluate({ ...options, words: 2 * words, out: halves });
+    out.set(out.map((_, i) => halves[2 * i]! | (halves[2 * i + 1]! << 32n)));
+  };
 }
 
 /**
@@ -252,9 +266,7 @@ function idealFunctions(
   });
   const parties = [makeParty(), makeParty()] as const;
   const deal = (options: GenerateManyOptions): [Uint8Array, Uint8Array] => {
-    const { alphas, halved } = options;
-    const payloads = halved ? halvesOf(options.payloads) : options.payloads;
-    const words = payloads.length / alphas.length;
+    const { alphas, payloads, words } = withoutHalves(options);
     batches.push(
       Array.from(alphas, (alpha, key) => ({
         alpha,
@@ -265,10 +277,7 @@ function idealFunctions(
   };
   const evaluate =
     (holds: (point: bigint, alpha: bigint) => boolean) =>
-    (options: EvaluateManyOptions): void => {
-      const { party, keys, points, halved } = options;
-      const words = options.words * (halved ? 2 : 1);
-      const out = halved ? new BigUint64Array(2 * options.out.length) : options.out;
+    ({ party, keys, words, points, out }: EvaluateManyOptions): void => {
       const state = parties[party];
       const batch = batches[state.batch];
       if (!batch || state.key + keys.length > batch.length) {
@@ -290,8 +299,6 @@ function idealFunctions(
         if (first !== undefined) out[i] = party === 0 ? first : (whole - first) & mask;
         else out[i] = isHeld ? 0n : whole & mask;
       }
-      if (halved)
-        options.out.set(options.out.map((_, i) => out[2 * i]! | (out[2 * i + 1]! << 32n)));
       state.seen.set(out, offset);
       state.key += keys.length;
       if (state.key < batch.length) return;
@@ -306,7 +313,7 @@ function idealFunctions(
     dpfKeyBytes: () => 1,
     dcfGenerateMany: deal,
     dpfGenerateMany: deal,
-    dcfEvaluateMany: evaluate((point, alpha) => point < alpha),
+    dcfEvaluateMany: orInHalves(evaluate((point, alpha) => point < alpha)),
     dpfEvaluateMany: evaluate((point, alpha) => point === alpha),
     piecewise: (options) => composedPiecewise(ideal, options),
   };
