@@ -5,9 +5,9 @@
 // the width w of the result, and evaluate one DCF key a comparison, p = (1, R): shares of [d >= 0]
 // and [d >= 0] R (compare.ts), and so of [d >= 0] d modulo 2^k, exactly, with no chance of failure.
 // Each party sends its part as soon as it has its share, so a level takes one one-way latency.
-// Cost: a comparison k bits C to S and k bits S to C online; a key of about 24 n bytes to each (32 n
-// if k > 32), 2 k bits more to S. Comparisons of a row: heads (entries - 1), in ceil(log2 entries)
-// levels.
+// Cost: a comparison k bits C to S and k bits S to C online; a key of about 24 n bytes to each
+// (32 n if k > 32), 2 k bits more to S. Comparisons of a row: heads (entries - 1), in
+// ceil(log2 entries) levels.
 // Reveals nothing: d + R is uniform to each party, since the other's part of R is.
 // Source: as compare.ts; tournament as in CrypTen.
 
