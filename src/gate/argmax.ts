@@ -23,7 +23,7 @@
 import { ensure } from "../errors.ts";
 import { keyBytesOf } from "../kernel/function-key.ts";
 import type { FunctionPrg } from "../kernel/ring-kernels.ts";
-import { joinBytes, packedBytes } from "../ring/pack.ts";
+import { packedBytes } from "../ring/pack.ts";
 import type { Place, Randomness } from "../ring/prg.ts";
 import type { Ring, Words } from "../ring/ring.ts";
 import { valueShareOf, wire } from "./access.ts";
@@ -36,6 +36,7 @@ import {
   interleave,
   isPositive,
   KEY_ROOT_BYTES,
+  type KeyMaking,
   keyShape,
   type Level,
   reordered,
@@ -306,7 +307,7 @@ function dealLevels(
   gate: Argmax,
   ring: Ring,
   masks: Words,
-  { prg, roots }: { prg: FunctionPrg; roots: Uint8Array },
+  { prg, roots, room }: { roots: Uint8Array } & Pick<KeyMaking, "prg" | "room">,
 ): { dealt: DealtComparisons[]; shares: MaskShares } {
   const { entries, domainBits } = gate;
   const bits = openedBits(gate, ring.bits);
@@ -315,7 +316,7 @@ function dealLevels(
   const rootsOf = (count: number) => {
     const random = roots.subarray(at, at + count * KEY_ROOT_BYTES);
     at += random.length;
-    return { prg, random };
+    return { prg, random, room };
   };
   const early = tournament.levels.slice(0, -1).map((level) => {
     const own = tournament.wordsOf(ring, level, masks);
@@ -351,7 +352,11 @@ function deal(gate: Argmax, context: DealerContext): void {
   );
   const masks = ring.lowBits(ring.add(own!, other!), bits);
   const roots = context.own.bytes(place, "keys", (size - gate.rows) * KEY_ROOT_BYTES);
-  const { dealt, shares } = dealLevels(gate, ring, masks, { prg: context.functionPrg, roots });
+  const { dealt, shares } = dealLevels(gate, ring, masks, {
+    prg: context.functionPrg,
+    roots,
+    room: context.room,
+  });
   const c = clientShares(gate, place, context.client, ring.bits);
   const pairs = [
     [shares.rho, c.rho],
@@ -360,8 +365,8 @@ function deal(gate: Argmax, context: DealerContext): void {
   ] as const;
   const sizes = shareSizes(gate, ring.bits);
   const packed = pairs.map(([whole, part], i) => ring.pack(ring.sub(whole, part), sizes[i]!.bits));
-  context.toClient(gate, joinBytes(dealt.map(({ forClient }) => forClient)));
-  context.toServer(gate, joinBytes([...dealt.map(({ forServer }) => forServer), ...packed]));
+  context.toClient(gate, ...dealt.map(({ forClient }) => forClient));
+  context.toServer(gate, ...dealt.map(({ forServer }) => forServer), ...packed);
 }
 
 /** The index of a lone entry. */

@@ -226,6 +226,13 @@ function unpaired(ring: Ring, words: Words): Words[] {
   });
 }
 
+/** How D makes keys. */
+export interface KeyMaking {
+  readonly prg: FunctionPrg;
+  readonly random: Uint8Array;
+  readonly room?: ((byteLength: number) => Uint8Array) | undefined;
+}
+
 /** What D makes for comparisons: keys, and what it deals shares of. */
 export interface DealtComparisons {
   readonly forClient: Uint8Array;
@@ -244,7 +251,7 @@ export function dealComparisons(
   { domainBits, bits }: { readonly domainBits: number; readonly bits: number },
   masks: Words,
   payload: readonly Words[],
-  { prg, random }: { prg: FunctionPrg; random: Uint8Array },
+  { prg, random, room }: KeyMaking,
 ): DealtComparisons {
   const rho = signOf(ring, masks, domainBits);
   const turned = ring.addConstant(ring.scale(rho, -2n), 1n); // 1 - 2 rho
@@ -256,6 +263,7 @@ export function dealComparisons(
     alphas: ring.lowBits(masks, domainBits - 1),
     payloads: shape.halved ? paired(ring, columns) : interleave(ring, columns),
     random,
+    room,
   });
   return { forClient, forServer, signed: [rho, ...payload.map((p) => ring.mul(rho, p))] };
 }

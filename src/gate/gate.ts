@@ -103,8 +103,11 @@ export interface DealerContext extends MaskingContext<DealerWire> {
   /** D's own randomness: roots of keys. */
   readonly own: Randomness;
   readonly functionPrg: FunctionPrg;
-  toServer(gate: GateBase, bytes: Uint8Array): void;
-  toClient(gate: GateBase, bytes: Uint8Array): void;
+  /** Bytes of this gate, one part after the other. */
+  toServer(gate: GateBase, ...parts: Uint8Array[]): void;
+  toClient(gate: GateBase, ...parts: Uint8Array[]): void;
+  /** Memory for large keys that are not needed any more once they are sent. Default: new. */
+  readonly room?: ((byteLength: number) => Uint8Array) | undefined;
 }
 
 export interface OfflineClientContext extends MaskingContext<ClientWire> {

@@ -13,7 +13,7 @@
 
 import { keyBytesOf } from "../kernel/function-key.ts";
 import type { FunctionPrg } from "../kernel/ring-kernels.ts";
-import { joinBytes, packedBytes } from "../ring/pack.ts";
+import { packedBytes } from "../ring/pack.ts";
 import type { Place, Randomness } from "../ring/prg.ts";
 import type { Ring, Words } from "../ring/ring.ts";
 import { valueShareOf, wire } from "./access.ts";
@@ -139,7 +139,8 @@ export const max: Gate<Max> = {
     let at = 0;
     const dealt = levels.map((level) => {
       const end = at + level.comparisons * KEY_ROOT_BYTES;
-      const how = { prg: context.functionPrg, random: roots.subarray(at, end) };
+      const { functionPrg: prg, room } = context;
+      const how = { prg, random: roots.subarray(at, end), room };
       at = end;
       const masks = tournament.wordsOf(ring, level, r);
       return dealComparisons(ring, { domainBits, bits }, masks, [masks], how);
@@ -151,8 +152,8 @@ export const max: Gate<Max> = {
       );
       return ring.pack(ring.sub(whole, share), bits);
     });
-    context.toClient(gate, joinBytes(dealt.map(({ forClient }) => forClient)));
-    context.toServer(gate, joinBytes([...dealt.map(({ forServer }) => forServer), ...shares]));
+    context.toClient(gate, ...dealt.map(({ forClient }) => forClient));
+    context.toServer(gate, ...dealt.map(({ forServer }) => forServer), ...shares);
   },
   prepare() {},
   *client(gate, context) {

@@ -16,7 +16,7 @@
 import { ensure } from "../errors.ts";
 import { keyBytesOf } from "../kernel/function-key.ts";
 import type { FunctionPrg } from "../kernel/ring-kernels.ts";
-import { joinBytes, packedBytes } from "../ring/pack.ts";
+import { packedBytes } from "../ring/pack.ts";
 import type { Place, Purpose, Randomness } from "../ring/prg.ts";
 import type { Words } from "../ring/ring.ts";
 import { openedOf, wire } from "./access.ts";
@@ -202,12 +202,13 @@ export const piecewise: Gate<Piecewise> = {
       alphas: opened.r1,
       payloads: ring.interleave([new BigUint64Array(size).fill(1n), ...powers]),
       random: context.own.bytes(place, "keys", size * ROOT_BYTES),
+      room: context.room,
     });
     const bits = widthOf(gate, ring.bits);
     const client = clientPowers(gate, context.client, place, bits);
     const shares = powers.map((power, j) => ring.pack(ring.sub(power, client[j]!), bits));
     context.toClient(gate, forClient);
-    context.toServer(gate, joinBytes([forServer, ...shares]));
+    context.toServer(gate, forServer, ...shares);
     context.wires.set(gate.output, { form: "shared" });
   },
   prepare() {},

@@ -17,7 +17,7 @@
 import { ensure } from "../errors.ts";
 import { keyLayout } from "../kernel/function-key.ts";
 import type { FunctionPrg } from "../kernel/ring-kernels.ts";
-import { joinBytes, packedBytes } from "../ring/pack.ts";
+import { packedBytes } from "../ring/pack.ts";
 import type { Ring, Words } from "../ring/ring.ts";
 import { shareOf, wire } from "./access.ts";
 import { type FixedContext, type Gate, type GateBase, noCost, placeOf, widthOf } from "./gate.ts";
@@ -230,7 +230,7 @@ export const spline: Gate<Spline> = {
     const bits = widthOf(gate, ring.bits);
     const share = ring.sub(rn, context.client.words(place, "shareA", rows, bits));
     context.toClient(gate, forClient);
-    context.toServer(gate, joinBytes([second, ring.pack(share, bits)]));
+    context.toServer(gate, second, ring.pack(share, bits));
     context.wires.set(gate.output, { form: "shared" });
   },
   prepare() {},

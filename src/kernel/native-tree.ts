@@ -67,10 +67,10 @@ function generateMany(
 ): [Uint8Array, Uint8Array] {
   const { keyBytes } = checkGenerateMany(kind, options);
   const generate = trees.generate[checkPrg(kind, options, trees.prgs)]!;
-  const { domainBits, words, alphas, payloads, random } = options;
+  const { domainBits, words, alphas, payloads, random, room = newBytes } = options;
   const count = alphas.length;
-  const keys = new Uint8Array(count * keyBytes);
-  const others = new Uint8Array(keys.length);
+  const keys = room(count * keyBytes);
+  const others = room(keys.length);
   generate(
     kindNumber(kind, options),
     domainBits,
@@ -84,6 +84,8 @@ function generateMany(
   );
   return [keys, others];
 }
+
+const newBytes = (byteLength: number) => new Uint8Array(byteLength);
 
 function evaluate(kind: FunctionKind, { key, ...options }: EvaluateOptions, trees: Trees): void {
   checkKey(kind, { key, ...options });

@@ -61,6 +61,8 @@ export interface GenerateManyOptions extends FunctionShape {
   payloads: BigUint64Array;
   /** [keys, 32] */
   random: Uint8Array;
+  /** Memory for the keys, whatever is in it; some kernels take new memory all the same. */
+  room?: ((byteLength: number) => Uint8Array) | undefined;
 }
 
 export interface EvaluateOptions extends FunctionShape {

@@ -9,6 +9,7 @@ import { type MaskedTensor, RingTensors } from "../plan/tensors.ts";
 import { Prg } from "../ring/prg.ts";
 import { Ring, type Words } from "../ring/ring.ts";
 import { type DealerStates, dealBundle } from "../run/dealer.ts";
+import { Rooms } from "../run/rooms.ts";
 import type { Channel } from "../wire/channel.ts";
 import {
   BUNDLE_HEADER_BYTES,
@@ -47,6 +48,7 @@ interface Announced {
 export class Dealer {
   readonly #options: Required<DealerOptions>;
   readonly #ring: Ring;
+  readonly #rooms = new Rooms();
   readonly #plans = new PlanCache();
   readonly #models = new Map<string, StoredModel>();
   readonly #announced = new Map<string, Announced>();
@@ -201,8 +203,10 @@ export class Dealer {
     const keySeed = await seeds(labels.keys);
     const prgs = [clientSeed, serverSeed, keySeed].map((seed) => new Prg(kernels, seed));
     const [client, server, own] = prgs as [Prg, Prg, Prg];
+    const { room, end } = this.#rooms.lease();
     try {
       const { forServer, forClient } = dealBundle({
+        room,
         ring: this.#ring,
         segments: work.plan.bundles[work.bundle]!,
         states: work.states,
@@ -214,13 +218,24 @@ export class Dealer {
         headerBytes: BUNDLE_HEADER_BYTES,
       });
       // C's part is small: it can prepare while S's part is still on its way.
-      await Promise.all([
+      await both(
         work.server.send("bundle", sealBundle(forServer, work.bundle, serverSeed)),
         work.channel.send("bundle", sealBundle(forClient, work.bundle, clientSeed)),
-      ]);
+      );
     } finally {
+      end();
       for (const prg of prgs) prg.erase();
       for (const seed of [clientSeed, serverSeed, keySeed]) seed.fill(0);
     }
   }
+}
+
+/**
+ * Waits for both, also where one fails: what the other still sends lies in memory that is used
+ * again afterwards.
+ * @throws why the first failed, else why the second did
+ */
+async function both(first: Promise<void>, second: Promise<void>): Promise<void> {
+  await Promise.allSettled([first, second]);
+  await Promise.all([first, second]);
 }

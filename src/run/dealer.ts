@@ -7,7 +7,7 @@ import type { FunctionPrg } from "../kernel/ring-kernels.ts";
 import type { Randomness } from "../ring/prg.ts";
 import type { Ring } from "../ring/ring.ts";
 import type { DealerWire } from "../share/wires.ts";
-import { encodeItems, type Item } from "./items.ts";
+import { encodeParts, type ItemParts } from "./items.ts";
 import { prepareMasks } from "./offline.ts";
 
 /** Gates of one segment with its number in the session. */
@@ -30,21 +30,23 @@ export function dealBundle(options: {
   server: Randomness;
   own: Randomness;
   functionPrg: FunctionPrg;
-  /** Zeros that lead each payload. */
+  /** Bytes that lead each payload, for the caller to write. */
   headerBytes?: number;
+  /** Memory for keys and payloads, whatever is in it. Default: new. */
+  room?: (byteLength: number) => Uint8Array;
 }): { forServer: Uint8Array; forClient: Uint8Array } {
-  const forServer: Item[] = [];
-  const forClient: Item[] = [];
+  const forServer: ItemParts[] = [];
+  const forClient: ItemParts[] = [];
   const work = options.segments.map(({ id, gates }) => {
     const context: DealerContext = {
       ...options,
       segment: id,
       wires: new Map(),
       products: new Map(),
-      toServer: (gate: GateBase, bytes) =>
-        void forServer.push({ segment: id, gate: gate.id, bytes }),
-      toClient: (gate: GateBase, bytes) =>
-        void forClient.push({ segment: id, gate: gate.id, bytes }),
+      toServer: (gate: GateBase, ...parts) =>
+        void forServer.push({ segment: id, gate: gate.id, parts }),
+      toClient: (gate: GateBase, ...parts) =>
+        void forClient.push({ segment: id, gate: gate.id, parts }),
     };
     return { gates, context };
   });
@@ -52,9 +54,11 @@ export function dealBundle(options: {
   for (const { gates, context } of work) {
     for (const gate of gates) gateOf(gate).deal(gate, context);
   }
-  const { headerBytes = 0 } = options;
+  const { headerBytes = 0, room = newBytes } = options;
   return {
-    forServer: encodeItems(forServer, headerBytes),
-    forClient: encodeItems(forClient, headerBytes),
+    forServer: encodeParts(forServer, headerBytes, room),
+    forClient: encodeParts(forClient, headerBytes, room),
   };
 }
+
+const newBytes = (byteLength: number) => new Uint8Array(byteLength);

@@ -4,6 +4,7 @@ import { errorOf } from "../../test/errors.ts";
 import {
   decodeItems,
   encodeItems,
+  encodeParts,
   ITEM_HEADER_BYTES,
   ItemStore,
   itemKey,
@@ -55,7 +56,11 @@ describe("items", () => {
       { segment: 7, gate: 2, bytes: new Uint8Array(0) },
     ];
     const plain = encodeItems(items);
-    const led = encodeItems(items, 36);
+    const inParts = items.map(({ bytes, ...item }) => ({
+      ...item,
+      parts: [bytes.subarray(0, 1), bytes.subarray(1)],
+    }));
+    const led = encodeParts(inParts, 36, (length) => new Uint8Array(length));
     expect([...led]).toEqual([...new Uint8Array(36), ...plain]);
     const dirty = new Uint8Array(plain.length + 9).fill(255);
     writeItems(dirty.subarray(5, 5 + plain.length), items);

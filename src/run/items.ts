@@ -22,11 +22,11 @@ export function itemsBytes(sizes: readonly number[]): number {
   return sizes.reduce((sum, size) => sum + ITEM_HEADER_BYTES + size, 0);
 }
 
-/** One payload; `headerBytes` zeros lead it. */
-export function encodeItems(items: readonly Item[], headerBytes = 0): Uint8Array {
+/** One payload. */
+export function encodeItems(items: readonly Item[]): Uint8Array {
   const sizes = items.map((item) => item.bytes.length);
-  const out = new Uint8Array(headerBytes + itemsBytes(sizes));
-  writeItems(out.subarray(headerBytes), items);
+  const out = new Uint8Array(itemsBytes(sizes));
+  writeItems(out, items);
   return out;
 }
 
@@ -35,13 +35,51 @@ export function writeItems(out: Uint8Array, items: readonly Item[]): void {
   const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
   let at = 0;
   for (const { segment, gate, bytes } of items) {
-    view.setUint32(at, segment, true);
-    view.setUint16(at + 4, gate, true);
-    view.setUint16(at + 6, 0, true);
-    view.setUint32(at + 8, bytes.length, true);
+    writeHeader(view, at, { segment, gate, length: bytes.length });
     out.set(bytes, at + ITEM_HEADER_BYTES);
     at += ITEM_HEADER_BYTES + bytes.length;
   }
+}
+
+function writeHeader(
+  view: DataView,
+  at: number,
+  { segment, gate, length }: { segment: number; gate: number; length: number },
+): void {
+  view.setUint32(at, segment, true);
+  view.setUint16(at + 4, gate, true);
+  view.setUint16(at + 6, 0, true);
+  view.setUint32(at + 8, length, true);
+}
+
+/** An item whose bytes are not in one piece yet. */
+export interface ItemParts {
+  readonly segment: number;
+  readonly gate: number;
+  readonly parts: readonly Uint8Array[];
+}
+
+const lengthOf = ({ parts }: ItemParts) => parts.reduce((sum, part) => sum + part.length, 0);
+
+/** One payload in memory of `room`; the `headerBytes` that lead it are not written. */
+export function encodeParts(
+  items: readonly ItemParts[],
+  headerBytes: number,
+  room: (byteLength: number) => Uint8Array,
+): Uint8Array {
+  const sizes = items.map(lengthOf);
+  const out = room(headerBytes + itemsBytes(sizes));
+  const view = new DataView(out.buffer, out.byteOffset, out.byteLength);
+  let at = headerBytes;
+  for (const [i, { segment, gate, parts }] of items.entries()) {
+    writeHeader(view, at, { segment, gate, length: sizes[i]! });
+    at += ITEM_HEADER_BYTES;
+    for (const part of parts) {
+      out.set(part, at);
+      at += part.length;
+    }
+  }
+  return out;
 }
 
 /** @throws E_FRAME when a length exceeds the payload or a reserved field is not zero */

@@ -238,7 +238,10 @@ function withoutHalves(options: GenerateManyOptions): GenerateManyOptions {
 function orInHalves(evaluate: (options: EvaluateManyOptions) => void) {
   return (options: EvaluateManyOptions): void => {
     const { halved, words, out } = options;
-    if (!halved) return evaluate(options);
+    if (!halved) {
+      evaluate(options);
+      return;
+    }
     const halves = new BigUint64Array(2 * out.length);
     evaluate({ ...options, words: 2 * words, out: halves });
     out.set(out.map((_, i) => halves[2 * i]! | (halves[2 * i + 1]! << 32n)));

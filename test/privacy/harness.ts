@@ -13,6 +13,7 @@ import {
 } from "../../src/gate/gate.ts";
 import { type GateSpec, gateOf } from "../../src/gate/index.ts";
 import type { AttentionDims, FunctionPrg, RingKernels } from "../../src/kernel/ring-kernels.ts";
+import { joinBytes } from "../../src/ring/pack.ts";
 import type { Place, Purpose, Randomness } from "../../src/ring/prg.ts";
 import { Prg, SEED_BYTES } from "../../src/ring/prg.ts";
 import type { Ring, Words } from "../../src/ring/ring.ts";
@@ -165,10 +166,13 @@ function makeContexts(
   const { ring, random } = options;
   const segment = options.segment ?? SEGMENT;
   const tensors = options.tensors ?? noTensors;
-  const put = (store: ItemStore, channel: Channel) => (gate: { id: number }, bytes: Uint8Array) => {
-    store.add([{ segment, gate: gate.id, bytes }]);
-    messages.push({ channel, gate: gate as GateSpec, bytes });
-  };
+  const put =
+    (store: ItemStore, channel: Channel) =>
+    (gate: { id: number }, ...parts: Uint8Array[]) => {
+      const bytes = joinBytes(parts);
+      store.add([{ segment, gate: gate.id, bytes }]);
+      messages.push({ channel, gate: gate as GateSpec, bytes });
+    };
   const take = (store: ItemStore) => (gate: { id: number }) => store.take(segment, gate.id);
   const { functionPrg = "chacha12" } = options;
   const dealer: DealerContext = {
