@@ -11,6 +11,7 @@ import { loadModel, loadTokenizer, saveModel } from "../model/checkpoint.ts";
 import type { ModelConfig, PromptLayout } from "../model/config.ts";
 import { weightShapes } from "../model/decoder.ts";
 import { encodePrompt, parseSlots } from "../model/prompt.ts";
+import { Random } from "../model/random.ts";
 import type { Weights } from "../model/safetensors.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import type { LocalModel } from "../party/local.ts";
@@ -22,6 +23,7 @@ import { modelConfig } from "./model-shape.ts";
 import { slotValues, syntheticInputs } from "./prompts.ts";
 import { type Score, Scorer, scoreLine } from "./score.ts";
 import { studentConfig, studentWeights } from "./student-model.ts";
+import { runStudy } from "./study.ts";
 import { teacherOutputs } from "./teacher-outputs.ts";
 import { loadTokenPairs, saveTokenPairs, type TokenPair, tokenSet } from "./token-set.ts";
 import { normaliseText, trainTokenizer } from "./tokenizer.ts";
@@ -50,6 +52,8 @@ export async function runStage(config: TrainConfig, context: StageContext): Prom
       return exportStage(config, context);
     case "evaluate":
       return Object.fromEntries(await evaluateStage(config, context));
+    case "study":
+      return runStudy(config, (stage) => runStage(stage, context), context);
     default:
       return config satisfies never;
   }
@@ -65,14 +69,17 @@ export async function tokenizerStage(
   { log }: StageContext,
 ): Promise<StageResult> {
   const examples = await loadExamples(dataFile(config.data, "train"));
-  const layout = slotNames(examples);
-  const values = slotValues(new Set(examples.map(({ input }) => input)), layout);
+  const isText = config.inputs === "text";
+  const layout = slotNames(isText ? [] : examples);
+  const inputs = new Set(examples.map(({ input }) => input));
+  const values = slotValues(isText ? [] : inputs, layout);
   const texts = new Map<string, number>();
   const count = (text: string, times: number) => {
     const normal = normaliseText(text);
     texts.set(normal, (texts.get(normal) ?? 0) + times);
   };
   for (const { refs } of examples) for (const ref of refs) count(ref, 1);
+  if (isText) for (const input of inputs) count(input, 1);
   for (const list of values.values()) for (const value of list) count(value, config.valueCount);
   const isolated = config.isolatedSlots.flatMap((name) => values.get(name) ?? []);
   for (const name of config.lowerCaseSlots) {
@@ -138,7 +145,9 @@ async function beginning(
   const { recipe, seed, buckets } = config;
   const teacher = await loadModel(config.teacher!);
   const promptLength = pairs[0]?.prompt.length ?? 0;
-  const model = studentConfig(teacher.config, { recipe: recipe!, promptLength });
+  const made = studentConfig(teacher.config, { recipe: recipe!, promptLength });
+  const norm = { kind: "affine", eps: 0, scale: true } as const;
+  const model = config.norm === "affine" ? { ...made, norm } : made;
   if (given) return { model, initial: given };
   const data = tokenSet(pairs, { outputLength: Math.max(...buckets), end: model.tokens.end });
   return { model, initial: studentWeights(teacher, model, { data, seed, kernels }) };
@@ -164,19 +173,10 @@ export async function distilStage(
   { kernels, log }: StageContext,
 ): Promise<StageResult> {
   const { config: model, weights, tokenizer } = await loadModel(config.teacher, { weightShapes });
-  ensure(model.prompt.kind === "slots", "E_CONFIG", "the teacher's prompts have no slots");
-  const inputs = [
-    ...new Set((await loadExamples(dataFile(config.data, "train"))).map(({ input }) => input)),
-  ];
-  const known: string[] = [];
-  for (const split of ["dev", "test"] as const) {
-    const examples = await loadExamples(dataFile(config.data, split));
-    known.push(...examples.map(({ input }) => input));
-  }
   const { prompt: layout } = model;
-  const options = { layout, known, count: config.syntheticCount, seed: config.seed };
-  const all = [...inputs, ...syntheticInputs(inputs, options)].filter(
-    (input) => parseSlots(input, layout).size > 0,
+  const inputs = await trainingInputs(config);
+  const all = [...inputs, ...(await madeUp(config, inputs, layout))].filter(
+    (input) => layout.kind !== "slots" || parseSlots(input, layout).size > 0,
   );
   const prompts = all.map((input) => encodePrompt(input, model, tokenizer));
   log(`${inputs.length} inputs and ${all.length - inputs.length} made-up ones`);
@@ -189,6 +189,31 @@ export async function distilStage(
   await saveTokenPairs(join(config.out, "pairs.jsonl"), pairs);
   log(`${pairs.length} outputs, ${all.length - pairs.length} without an end left out`);
   return { outputs: pairs.length, withoutEnd: all.length - pairs.length };
+}
+
+/** Different inputs of the training set, or some of them. */
+async function trainingInputs({ data, count, seed }: StageConfig<"distil">): Promise<string[]> {
+  const examples = await loadExamples(dataFile(data, "train"));
+  const inputs = [...new Set(examples.map(({ input }) => input))];
+  if (count === undefined || inputs.length <= count) return inputs;
+  const order = new Random(seed, 5).shuffle(Int32Array.from(inputs.keys()));
+  return [...order.subarray(0, count)].map((index) => inputs[index]!);
+}
+
+/** Inputs beside those of the training set, where they have slots to be recombined. */
+async function madeUp(
+  { data, syntheticCount, seed }: StageConfig<"distil">,
+  inputs: readonly string[],
+  layout: PromptLayout,
+): Promise<string[]> {
+  if (syntheticCount === 0) return [];
+  ensure(layout.kind === "slots", "E_CONFIG", "prompts without slots need syntheticCount=0");
+  const known: string[] = [];
+  for (const split of ["dev", "test"] as const) {
+    const examples = await loadExamples(dataFile(data, split));
+    known.push(...examples.map(({ input }) => input));
+  }
+  return syntheticInputs(inputs, { layout, known, count: syntheticCount, seed });
 }
 
 /** Writes the model on the int16 grid of the secure modes. */
@@ -215,7 +240,11 @@ async function withBounds(
   if (model.config.attention !== "constant") return model.config;
   const examples = await loadExamples(dataFile(config.data, "train"));
   const inputs = [...new Set(examples.map(({ input }) => input))];
-  return calibrate(model, inputs.slice(0, config.calibrationCount), kernels);
+  const calibrated = await calibrate(model, inputs.slice(0, config.calibrationCount), kernels);
+  // No bound of a state that nothing normalises follows from weights once it is sent again.
+  return model.config.norm.kind === "affine"
+    ? { ...calibrated, calibratedBounds: true }
+    : calibrated;
 }
 
 /** Scores a model folder on development inputs. */
