@@ -194,6 +194,8 @@ const cell = z.strictObject({
   anchor: z.int().min(0).max(1).optional(),
   /** Plan with seen bounds where proven ones do not fit. */
   calibratedBounds: z.boolean().default(false),
+  /** In the place of the study's. */
+  secureCount: positive.optional(),
   /** What a reader must know of it. */
   note: z.string().optional(),
 });

@@ -317,7 +317,8 @@ class Study {
   ): Promise<Pick<QualityResult, "secure" | "refused"> | undefined> {
     if (exported.folder === undefined) return { refused: exported.refused ?? "-" };
     const folder = this.#at(cell.name, "secure");
-    const { slots, secureCount, seed } = this.#config;
+    const { slots, seed } = this.#config;
+    const secureCount = cell.secureCount ?? this.#config.secureCount;
     const inputs = (await this.#inputs("test")).slice(0, secureCount);
     const path = join(folder, "test.jsonl");
     const work = async ({ kernels, log, signal }: StageContext) => {
