@@ -84,7 +84,7 @@ const introduction = [
   "- float: float32. Merged modules have the weights of the int16 grid there, too.",
   "- secure: the two-party protocol with its dealer, all in one process (`mergen eval --mode",
   "  secure`), on the first N cases of the test set; beside it float on the same N. `equal` counts",
-  "  texts that are the same in both. `bounds` says whether the plan rests on bounds that the",
+  "  texts that are the same in both, of N; the first cases are no random draw. `bounds` says whether the plan rests on bounds that the",
   "  weights prove, or on seen ones (README, recipes).",
   "- Training pairs that are also cases of the development or test set are left out.",
   "- `seconds` are of training alone, over all resumptions.",

@@ -178,7 +178,7 @@ class Study {
   async #trained(cell: StudyCell, { teacher }: Shared): Promise<Trained | undefined> {
     if (cell.ready) {
       const { model, ...took } = cell.ready;
-      const training = { ...took, from: "see the model's README", texts: "see the model's README" };
+      const training = { ...took, from: "trained before", texts: "see the model's README" };
       return { cell, model, training, settings: cell.ready };
     }
     const config = isTeacher(cell) ? this.#stages.teacher : this.#stages.student(cell);
