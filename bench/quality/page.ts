@@ -84,10 +84,12 @@ const introduction = [
   "- float: float32. Merged modules have the weights of the int16 grid there, too.",
   "- secure: the two-party protocol with its dealer, all in one process (`mergen eval --mode",
   "  secure`), on the first N cases of the test set; beside it float on the same N. `equal` counts",
-  "  texts that are the same in both, of N; the first cases are no random draw. `bounds` says whether the plan rests on bounds that the",
-  "  weights prove, or on seen ones (README, recipes).",
+  "  texts that are the same in both, of N, which is smaller where a text takes longer; the first",
+  "  cases are no random draw. `bounds` says whether the plan rests on bounds that the weights",
+  "  prove, or on seen ones (README, recipes).",
   "- Training pairs that are also cases of the development or test set are left out.",
-  "- `seconds` are of training alone, over all resumptions.",
+  "- `seconds` are of training alone, by the clock, over all resumptions. The cores had other work",
+  "  at all times, so they say little of what a training needs.",
 ];
 
 function taskSection(results: TaskResults): string[] {
@@ -106,7 +108,7 @@ function taskSection(results: TaskResults): string[] {
     "",
     ...floatTable(results),
     "",
-    "Secure, the first N of them, and float on the same; `equal` has N:",
+    "Secure, the first N of them, and float on the same:",
     "",
     ...secureTable(results),
     ...(config.task === "multiwoz" ? ["", ...publishedTable()] : []),

@@ -185,6 +185,8 @@ export async function distilStage(
   const pairs = outputs.flatMap((output, index) =>
     output ? [{ prompt: prompts[index], output }] : [],
   );
+  const { maxTokens } = model.generation;
+  ensure(pairs.length > 0, "E_DATA", `the teacher ends no text within ${maxTokens} tokens`);
   await mkdir(config.out, { recursive: true });
   await saveTokenPairs(join(config.out, "pairs.jsonl"), pairs);
   log(`${pairs.length} outputs, ${all.length - pairs.length} without an end left out`);

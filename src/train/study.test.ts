@@ -250,6 +250,13 @@ describe("bad input", () => {
     await refused(split("same", all.slice(17)), "E_DATA", /all training pairs are cases/);
   });
 
+  it("a teacher that ends no text", async () => {
+    const given = config("endless");
+    await refused(given, "E_DATA", /the teacher ends no text within 12 tokens/, [
+      "teacher.steps=1",
+    ]);
+  });
+
   it("records and results that are none", async () => {
     mkdirSync(at("step"));
     writeFileSync(at("step", "step.json"), "{");
