@@ -94,6 +94,7 @@ const introduction = [
 
 function taskSection(results: TaskResults): string[] {
   const { config } = results;
+  const count = anyResult(results)?.test.count;
   return [
     "",
     `## ${titles[config.task] ?? config.task}`,
@@ -104,7 +105,7 @@ function taskSection(results: TaskResults): string[] {
     "",
     ...trainingTable(results),
     "",
-    `Float, the ${anyResult(results)?.test.count ?? "-"} test cases of \`../shared\`:`,
+    `Float, all test cases of \`../shared\`${count === undefined ? "" : ` (${grouped(count)})`}:`,
     "",
     ...floatTable(results),
     "",
