@@ -82,7 +82,7 @@ describe.each(presetNames)("%s", (recipe) => {
 });
 
 describe("merge-er whose last norm has a scale and a shift", () => {
-  /** As training leaves it: states that are sent again pass a layer of their own when it is folded. */
+  /** As training leaves it: once it is folded, re-sent states pass a layer of their own. */
   function learned() {
     const { config, tokenizer } = randomModel(
       { shape: "tiny", positions: 32, recipe: "merge-er", seed: 1 },

@@ -76,10 +76,10 @@ const introduction = [
   "figures say what these budgets give, not what a recipe can reach.",
   "",
   "- Models: 4 layers, 192 columns, 6 heads, 768 inner; a tokenizer for each task.",
-  "- vanilla is the teacher, trained on the references. All others learn its greedy texts on inputs",
-  "  of the training set (Kim and Rush 2016); their cross entropy knows the texts alone.",
+  "- vanilla is the teacher, trained on the references. All others learn its greedy texts on",
+  "  inputs of the training set (Kim and Rush 2016); their loss knows the texts alone.",
   "- Texts are greedy. merge and merge-er send their states again (anchor 0), all others tokens.",
-  "- Metrics are those of `mergen eval` without WordNet: chrF++ and BLEU of 100, slot error rate by",
+  "- Metrics are those of `mergen eval` without WordNet: chrF++ and BLEU of 100, slot errors by",
   "  the task's rules (lower is better), `ended` the share of texts with an end token.",
   "- float: float32. Merged modules have the weights of the int16 grid there, too.",
   "- secure: the two-party protocol with its dealer, all in one process (`mergen eval --mode",
@@ -127,20 +127,22 @@ function dataLines(results: TaskResults): string[] {
   const { generation } = config.teacher.model as { generation: { maxTokens: number } };
   const lines = [`- Training data: ${config.trainFiles.join(", ")} of \`${config.data}\`.`];
   if (data) {
+    const { train, leftOut, distilled, withoutEnd } = data;
     lines.push(
-      `- ${grouped(data.train)} training pairs, ${grouped(data.leftOut)} left out as cases of dev or test;`,
-      `  ${grouped(data.distilled)} texts of the teacher, ${grouped(data.withoutEnd)} more without an end left out.`,
+      `- ${grouped(train)} training pairs, ${grouped(leftOut)} left out as cases of dev or test.`,
+      `- ${grouped(distilled)} texts of the teacher; ${grouped(withoutEnd)} more came to no end.`,
     );
   }
   if (prompt.kind === "text") {
+    const most = generation.maxTokens;
     lines.push(
-      `- A prompt takes ${prompt.bucket} positions, a text at most ${generation.maxTokens}; longer training texts are left out.`,
+      `- A prompt takes ${prompt.bucket} positions, a text at most ${most}; longer training texts`,
+      "  are left out. Longer inputs lose words from the left.",
     );
     if (data?.cut) {
       const { train, dev, test } = data.cut;
-      lines.push(
-        `- Longer inputs lose words from the left: ${grouped(train)} of train, ${grouped(dev)} of dev, ${grouped(test)} of test.`,
-      );
+      const all = `${grouped(train)} of train, ${grouped(dev)} of dev, ${grouped(test)} of test`;
+      lines.push(`  Inputs cut: ${all}.`);
     }
   }
   return lines;

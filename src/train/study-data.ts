@@ -48,7 +48,8 @@ function pairKey(input: string, ref: string): string {
 export type CutCounts = Readonly<Record<"train" | "dev" | "test", number>>;
 
 /**
- * Writes the same splits with inputs of at most `most` tokens: longer ones lose words from the left.
+ * Writes the same splits with inputs of at most `most` tokens: longer ones lose words from the
+ * left.
  * @throws E_DATA naming the example whose last word alone is longer
  */
 export async function cutData(

@@ -27,86 +27,93 @@ export interface StudyStages {
 
 /** @throws E_CONFIG naming the key or the cell that is wrong */
 export function studyStages(config: StudyConfig): StudyStages {
-  const { out, seed, cells } = config;
-  const at = (...parts: string[]) => join(out, ...parts);
-  const stage = <S extends TrainConfig["stage"]>(name: S, where: string, keys: object) =>
-    parseTrainConfig(
-      { ...keys, stage: name },
-      { origin: `${config.task}.${where}` },
-    ) as StageConfig<S>;
-  const shape = stage("teacher", "teacher", {
+  const { seed, cells, only } = config;
+  const at = (...parts: string[]) => join(config.out, ...parts);
+  const teacher = stageOf(config, "teacher", "teacher", {
     seed,
     ...config.teacher,
     out: at("teacher"),
     tokenizer: at("tokenizer"),
   });
-  const bucket = bucketOf(shape);
+  const bucket = bucketOf(teacher);
   const data = at(bucket === undefined ? "data" : "prompts");
-  const teacher = { ...shape, data };
-  const student = (cell: StudyCell) =>
-    stage("student", `cells.${cell.name}`, {
-      seed,
-      ...config.students,
-      ...cell.train,
-      data,
-      out: at(cell.name, "training"),
-      pairs: at("distil", "pairs.jsonl"),
-      tokenizer: at("tokenizer"),
-      teacher: cell.teacher ?? beginning(cell),
-      recipe: cell.recipe,
-    });
-  const beginning = ({ after }: StudyCell) =>
-    after === undefined ? at("teacher", "model") : at(after, "training", "model");
-  const wanted = config.only?.map((name) => named(cells, name)) ?? cells;
-  for (const [index, { name }] of cells.entries()) {
-    const first = cells.findIndex((other) => other.name === name) === index;
-    const free = !(own as readonly string[]).includes(name);
-    ensure(
-      first && free,
-      "E_CONFIG",
-      `cells: ${name} stands twice, or names a folder of the study`,
-    );
-  }
-  for (const [index, cell] of cells.entries()) {
-    if (!isTeacher(cell) && !cell.ready) student(cell);
-    const { after, name } = cell;
-    const trained = ({ ready, ...other }: StudyCell) => !isTeacher(other as StudyCell) && !ready;
-    const known = cells.slice(0, index).some((other) => other.name === after && trained(other));
-    ensure(
-      after === undefined || known,
-      "E_CONFIG",
-      `cells: ${name}: none before it trains ${after}`,
-    );
-  }
+  const tokenizer = stageOf(config, "tokenizer", "tokenizer", {
+    seed,
+    inputs: bucket === undefined ? "slots" : "text",
+    ...config.tokenizer,
+    data: at("data"),
+    out: at("tokenizer"),
+  });
+  const distil = stageOf(config, "distil", "distil", {
+    seed,
+    ...(bucket !== undefined && { syntheticCount: 0 }),
+    ...config.distil,
+    data,
+    out: at("distil"),
+    teacher: at("teacher", "model"),
+  });
+  const student = (cell: StudyCell) => studentOf(config, cell, data);
+  checkCells(cells);
+  for (const cell of cells) if (!isTeacher(cell) && !cell.ready) student(cell);
   return {
-    tokenizer: stage("tokenizer", "tokenizer", {
-      seed,
-      inputs: bucket === undefined ? "slots" : "text",
-      ...config.tokenizer,
-      data: at("data"),
-      out: at("tokenizer"),
-    }),
-    teacher,
-    distil: stage("distil", "distil", {
-      seed,
-      ...(bucket !== undefined && { syntheticCount: 0 }),
-      ...config.distil,
-      data,
-      out: at("distil"),
-      teacher: at("teacher", "model"),
-    }),
+    tokenizer,
+    teacher: { ...teacher, data },
+    distil,
     bucket,
     data,
-    cells: wanted,
+    cells: only?.map((name) => named(cells, name)) ?? cells,
     student,
     export: (cell) =>
-      stage("export", `cells.${cell.name}`, {
+      stageOf(config, "export", `cells.${cell.name}`, {
         data,
         out: at(cell.name, "export", "model"),
         model: at(cell.name, "training", "model"),
         calibrationCount: config.calibrationCount,
       }),
   };
+}
+
+/** A stage's configuration from some keys of the study at `where`. */
+function stageOf<S extends TrainConfig["stage"]>(
+  { task }: StudyConfig,
+  stage: S,
+  where: string,
+  keys: object,
+): StageConfig<S> {
+  const origin = `${task}.${where}`;
+  return parseTrainConfig({ ...keys, stage }, { origin }) as StageConfig<S>;
+}
+
+function studentOf(config: StudyConfig, cell: StudyCell, data: string): StageConfig<"student"> {
+  const { out, seed } = config;
+  const { after } = cell;
+  const beginning =
+    after === undefined ? join(out, "teacher", "model") : join(out, after, "training", "model");
+  return stageOf(config, "student", `cells.${cell.name}`, {
+    seed,
+    ...config.students,
+    ...cell.train,
+    data,
+    out: join(out, cell.name, "training"),
+    pairs: join(out, "distil", "pairs.jsonl"),
+    tokenizer: join(out, "tokenizer"),
+    teacher: cell.teacher ?? beginning,
+    recipe: cell.recipe,
+  });
+}
+
+/** Names are free and different, and what a cell begins with is trained before it. */
+function checkCells(cells: readonly StudyCell[]): void {
+  for (const [index, { name, after }] of cells.entries()) {
+    const before = cells.slice(0, index);
+    const taken = before.some((other) => other.name === name);
+    const free = !taken && !(own as readonly string[]).includes(name);
+    const twice = `cells: ${name} stands twice, or names a folder of the study`;
+    ensure(free, "E_CONFIG", twice);
+    const trained = before.filter((other) => !isTeacher(other) && !other.ready);
+    const known = after === undefined || trained.some((other) => other.name === after);
+    ensure(known, "E_CONFIG", `cells: ${name}: none before it trains ${after}`);
+  }
 }
 
 /** Whether a cell is the task's teacher itself. */

@@ -27,7 +27,8 @@ export interface Step {
 }
 
 /**
- * The record of a step after it was done, and by `isEnough` done far enough; `done` is false where the signal has cut it off.
+ * The record of a step after it was done, and by `isEnough` done far enough; `done` is false
+ * where the signal has cut it off.
  * @throws E_CONFIG when the folder holds what other settings have made, and what `work` throws
  */
 export async function runStep(

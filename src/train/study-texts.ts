@@ -1,5 +1,5 @@
 // Texts of a study's models on the cases of a data set: in float many at once, in the secure mode
-// one after the other, each kept at once, so that a run that is cut off goes on behind the last one.
+// one after the other, each kept at once, so that a run that is cut off goes on behind the last.
 
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { ensure } from "../errors.ts";

@@ -176,7 +176,7 @@ describe("a study of a tiny task", () => {
     expect(result("cut", "merge").test).toEqual(result("whole", "merge").test);
   }, 60_000);
 
-  it("goes on behind the last secure text that a kill has left whole, and takes more cases", async () => {
+  it("goes on behind the last secure text that a kill left whole, and takes more", async () => {
     const path = at("whole", "merge", "secure", "test.jsonl");
     const before = readFileSync(path, "utf8");
     writeFileSync(path, before.slice(0, -9));
