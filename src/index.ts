@@ -89,6 +89,13 @@ export type { GateWatch } from "./run/party.ts";
 export { parseTrainConfig } from "./train/config.ts";
 export { type RandomModelOptions, randomModel } from "./train/random-model.ts";
 export { runStage } from "./train/stages.ts";
+export {
+  loadQualityResult,
+  QUALITY_FORMAT,
+  type QualityMetrics,
+  type QualityResult,
+} from "./train/study-result.ts";
+export type { StudyConfig } from "./train/study-stages.ts";
 export { svgOf } from "./train/svg.ts";
 export { Channel, type ChannelOptions, type Draft } from "./wire/channel.ts";
 export { type Crc32c, crc32c } from "./wire/crc32c.ts";

@@ -45,28 +45,28 @@ describe("exported names", () => {
     const names = exportedNames("src/index.ts").filter((name) => !isType(name));
     expect(inLines(names)).toMatchInlineSnapshot(`
       "Channel, Client, Dealer
-      MergenError, Server, checkModelFolder
-      computedPart, connectWebSocket, crc32c
-      createSampler, decodeFloat, describeKernels
-      encodePrompt, ensure, errorCodes
-      evaluate, fileStore, fixedBench
-      floatBench, generationOptions, importHuggingFace
-      importLlama2c, insecureSecureBench, isMerged
-      keyLayout, listenWebSocket, loadConfig
-      loadCrc32c, loadExamples, loadFloatKernels
-      loadModel, loadOutputs, loadRingKernels
-      loadTokenizer, logitError, memoryStore
-      modelWithRecipe, needsInputs, networks
-      numberedExamples, parseTrainConfig, parts
-      partsOf, planGeneration, predict
-      predictParts, presetNames, promptPositions
-      promptText, randomModel, readExamples
-      runStage, saveModel, scoreItems
-      scoreOutputs, servable, shapeConfig
-      shapeNames, slotTasks, startRelay
-      svgOf, taskOf, testCrc32c
-      testFloatKernels, testRingKernels, threadPreparer
-      withRecipe, "
+      MergenError, QUALITY_FORMAT, Server
+      checkModelFolder, computedPart, connectWebSocket
+      crc32c, createSampler, decodeFloat
+      describeKernels, encodePrompt, ensure
+      errorCodes, evaluate, fileStore
+      fixedBench, floatBench, generationOptions
+      importHuggingFace, importLlama2c, insecureSecureBench
+      isMerged, keyLayout, listenWebSocket
+      loadConfig, loadCrc32c, loadExamples
+      loadFloatKernels, loadModel, loadOutputs
+      loadQualityResult, loadRingKernels, loadTokenizer
+      logitError, memoryStore, modelWithRecipe
+      needsInputs, networks, numberedExamples
+      parseTrainConfig, parts, partsOf
+      planGeneration, predict, predictParts
+      presetNames, promptPositions, promptText
+      randomModel, readExamples, runStage
+      saveModel, scoreItems, scoreOutputs
+      servable, shapeConfig, shapeNames
+      slotTasks, startRelay, taskOf
+      testCrc32c, testFloatKernels, testRingKernels
+      threadPreparer, withRecipe, "
     `);
   });
 
@@ -86,12 +86,13 @@ describe("exported names", () => {
       type ModelConfig, type Numbered, type Output
       type Part, type PartBytes, type PartPrediction
       type Plan, type Prediction, type Preparer
-      type PreparerSetup, type PresetName, type RandomModelOptions
-      type ReadOptions, type Relay, type RelayOptions
-      type RingKernels, type RunOptions, type SampleOptions
-      type SegmentCost, type SegmentProgress, type ServableOptions
-      type ServerOptions, type ShapeOptions, type SlotReport
-      type SlotTask, type SlotTotals, type StartPreparer
+      type PreparerSetup, type PresetName, type QualityMetrics
+      type QualityResult, type RandomModelOptions, type ReadOptions
+      type Relay, type RelayOptions, type RingKernels
+      type RunOptions, type SampleOptions, type SegmentCost
+      type SegmentProgress, type ServableOptions, type ServerOptions
+      type ShapeOptions, type SlotReport, type SlotTask
+      type SlotTotals, type StartPreparer, type StudyConfig
       type Task, type Transport, type WebSocketListener
       "
     `);

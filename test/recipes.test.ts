@@ -5,7 +5,9 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { loadFloatKernels } from "../src/kernel/float-load.ts";
 import { loadRingKernels } from "../src/kernel/load-node.ts";
 import type { RingKernels } from "../src/kernel/ring-kernels.ts";
+import { initialWeights } from "../src/model/initial.ts";
 import { encodePrompt } from "../src/model/prompt.ts";
+import { fixedBench } from "../src/party/local.ts";
 import { logitError } from "../src/party/logit-error.ts";
 import { generationOptions, planGeneration } from "../src/party/plan.ts";
 import { predict } from "../src/party/predict.ts";
@@ -76,5 +78,44 @@ describe.each(presetNames)("%s", (recipe) => {
     const { online, offline } = predict(plan);
     expect(generation.online).toMatchObject(online);
     expect(generation.offline).toMatchObject(offline);
+  });
+});
+
+describe("merge-er whose last norm has a scale and a shift", () => {
+  /** As training leaves it: once it is folded, re-sent states pass a layer of their own. */
+  function learned() {
+    const { config, tokenizer } = randomModel(
+      { shape: "tiny", positions: 32, recipe: "merge-er", seed: 1 },
+      floats,
+    );
+    const { scaledQuery, headBias, ...rest } = config;
+    const norm = { kind: "layernorm", eps: 1e-5, scale: true } as const;
+    const plain = { ...rest, norm, tiedHead: true };
+    const weights = initialWeights(plain, 3);
+    for (const [name, { data }] of weights) {
+      for (let i = 0; i < data.length; i++) {
+        if (name.endsWith("norm.scale")) data[i] = 1 + 0.3 * Math.sin(i);
+        if (name.endsWith("norm.shift")) data[i] = 0.2 * Math.cos(i);
+      }
+    }
+    return servable({ config: plain, weights, tokenizer }, floats);
+  }
+
+  it.each([
+    [0, 4],
+    [0, 1],
+    [2, 2],
+    [1, 1],
+  ])("sessions give what fixed gives, anchor %i, chunk %i", async (anchor, chunk) => {
+    const model = learned();
+    expect(model.config).toMatchObject({ resendMap: true, tiedHead: false });
+    const asked = { prompt, maxTokens, anchor, chunk };
+    const { tokens } = await compareFixedSecure({ model, kernels, seed: 1, ...asked });
+    const world = await createWorld({ model, kernels });
+    await world.server.register();
+    const generation = await world.generate({ ...asked, ignoreEnd: true });
+    expect(generation.tokens).toEqual(tokens);
+    const fixed = await fixedBench(model, kernels, 1)({ ...asked, ignoreEnd: true });
+    expect(fixed.tokens).toEqual(tokens);
   });
 });

@@ -21,6 +21,8 @@ const promptLayout = z.discriminatedUnion("kind", [
     bucket: z.int().positive(),
     /** Whether the token `begin` stands before the text; then the text may be empty. */
     begin: z.boolean().optional(),
+    /** Stands before the text when it is encoded, as " "; nothing by default. */
+    prefix: z.string().optional(),
   }),
 ]);
 

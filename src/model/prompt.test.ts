@@ -114,6 +114,11 @@ describe("free text", () => {
   const config = tinyConfig({ prompt: { kind: "text", bucket: 8 } });
   const encode = (text: string) => encodePrompt(text, config, tokenizer);
 
+  it("takes a prefix", () => {
+    const prefixed = tinyConfig({ prompt: { kind: "text", bucket: 8, prefix: " " } });
+    expect(encodePrompt("ab", prefixed, tokenizer)).toEqual([...pads(5), ...byteIds(" ab")]);
+  });
+
   it("is padded on the left to a multiple of the bucket", () => {
     expect(encode("abc")).toEqual([...pads(5), ...byteIds("abc")]);
     expect(encode("abcdefgh")).toEqual(byteIds("abcdefgh"));

@@ -25,7 +25,7 @@ export function promptText(bytes: Uint8Array): string {
  * The token ids of a prompt, one per position.
  * Slots: each value at the beginning of its slot's positions and `pad` after it, a slot that is not
  * given all `pad`, then `begin`. Text: `pad` up to a multiple of the bucket, then `begin` if the
- * layout has it, then the text.
+ * layout has it, then the text behind the layout's prefix.
  * @throws E_PROMPT when the text is empty, malformed, too long or does not fit the layout
  */
 export function encodePrompt(text: string, config: ModelConfig, tokenizer: Tokenizer): number[] {
@@ -108,9 +108,10 @@ function slotIds(values: Map<string, string>, config: ModelConfig, tokenizer: To
 function textIds(
   text: string,
   config: ModelConfig,
-  { layout: { bucket, begin }, tokenizer }: { layout: TextLayout; tokenizer: Tokenizer },
+  { layout, tokenizer }: { layout: TextLayout; tokenizer: Tokenizer },
 ): number[] {
-  const tokens = encodePart(text, "the prompt", { config, tokenizer });
+  const { bucket, begin, prefix = "" } = layout;
+  const tokens = encodePart(prefix + text, "the prompt", { config, tokenizer });
   if (begin) tokens.unshift(config.tokens.begin);
   const positions = Math.max(1, Math.ceil(tokens.length / bucket)) * bucket;
   const most = config.positionCount - config.generation.maxTokens + 1;

@@ -353,7 +353,9 @@ export class PlanCache {
 
   /** The tensors of a model's linear layers: the same in every plan of it. */
   async tensors(config: ModelConfig): Promise<readonly MaskedTensor[]> {
-    const options = { promptPositions: 1, maxTokens: 1, chunk: 1, anchor: 0 };
+    // A layer that re-sent states pass stands in steps alone.
+    const maxTokens = config.resendMap ? 2 : 1;
+    const options = { promptPositions: 1, maxTokens, chunk: 1, anchor: 0 };
     return (await this.get(config, options)).tensors;
   }
 }

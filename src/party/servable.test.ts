@@ -53,6 +53,22 @@ describe.each(shapes)("%s", (_name, options) => {
   });
 });
 
+it("states ranges of the texts that it is given", () => {
+  const ranges = (texts: number[][] | undefined) =>
+    servable(rawDecoder({ seed: 1, layerCount: 2 }), floatReference, { texts }).config.ranges!;
+  const one = ranges([[40, 77, 3, 200, 9]]);
+  expect(one).toEqual(ranges([[40, 77, 3, 200, 9]]));
+  expect(one).not.toEqual(ranges(undefined));
+  const wider = ranges([
+    [40, 77, 3, 200, 9],
+    [1, 2, 3, 4, 5],
+  ]);
+  for (const [name, { calibrated, proven }] of Object.entries(one)) {
+    expect(wider[name]!.calibrated[1]).toBeGreaterThanOrEqual(calibrated[1]);
+    expect(wider[name]!.proven).toBe(proven);
+  }
+});
+
 it("a merged model is left alone", () => {
   const model = mergedModel({ seed: 4 });
   expect(servable(model, floatReference)).toBe(model);

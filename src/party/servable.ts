@@ -19,6 +19,8 @@ export interface ServableOptions {
    * as it is, and planning it is E_PLAN by the wire's name.
    */
   readonly calibratedBounds?: boolean | undefined;
+  /** Token ids of texts that ranges are seen on. Default: random ones. */
+  readonly texts?: readonly (readonly number[])[] | undefined;
 }
 
 /**
@@ -29,7 +31,7 @@ export interface ServableOptions {
 export function servable<M extends Pick<Model, "config" | "weights">>(
   model: M,
   kernels: FloatKernels,
-  { calibratedBounds = false }: ServableOptions = {},
+  { calibratedBounds = false, texts }: ServableOptions = {},
 ): M {
   const { norm, attention, scaledQuery, ranges, weightFracBits } = model.config;
   if (attention === "constant") return model;
@@ -38,7 +40,7 @@ export function servable<M extends Pick<Model, "config" | "weights">>(
   if (folded && weightFracBits && ranges) return model;
   const plain = folded ? model : { ...model, ...foldNorms(model) };
   const whole = folded && weightFracBits ? plain : { ...plain, ...roundToColumnGrid(plain) };
-  const stated = withRanges(whole, kernels);
+  const stated = withRanges(whole, kernels, texts);
   const unfit = calibratedBounds && !stated.calibratedBounds && !fits(stated);
   const bounded = unfit ? { ...stated, calibratedBounds: true } : stated;
   return { ...whole, config: withOperandBits(bounded) };

@@ -26,7 +26,13 @@ export type RealWeights = ReadonlyMap<
   { readonly data: Float32Array; readonly columnShifts?: Uint8Array | undefined }
 >;
 
-/** The tensors that linear maps of these gates read, in order of first use. */
+/** Of the layer that re-sent states pass. */
+const RESEND = "resend.weight";
+
+/**
+ * The tensors that linear maps of these gates read, in order of first use, but what re-sent states
+ * pass last: masks go by the place in this list, which must not depend on where the head stands.
+ */
 export function maskedTensors(segments: Iterable<readonly GateSpec[]>): MaskedTensor[] {
   const found = new Map<string, MaskedTensor>();
   for (const gates of segments) {
@@ -37,7 +43,8 @@ export function maskedTensors(segments: Iterable<readonly GateSpec[]>): MaskedTe
       found.set(tensor.key, { ...tensor, forms: [...forms].sort() });
     }
   }
-  return [...found.values()];
+  const isLast = ({ key }: MaskedTensor) => Number(key === RESEND);
+  return [...found.values()].sort((a, b) => isLast(a) - isLast(b));
 }
 
 function tensorOf(map: LinearMap, columns: number): MaskedTensor {

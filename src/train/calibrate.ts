@@ -71,9 +71,10 @@ export async function calibrate(
 ): Promise<ModelConfig> {
   ensure(prompts.length > 0, "E_DATA", "calibration needs at least one prompt");
   const ranges = new WireRanges(model.config);
+  const anchors = model.config.nextToken === "lookup" ? [1] : [0, 1];
   const bench = floatBench(model, kernels, (program) => ranges.observe(program));
   for (const prompt of prompts) {
-    for (const anchor of [0, 1]) await bench({ prompt, anchor });
+    for (const anchor of anchors) await bench({ prompt, anchor });
   }
   return ranges.stated(model.weights, kernels);
 }

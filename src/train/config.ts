@@ -4,6 +4,7 @@
 
 import { z } from "zod";
 import { ensure, MergenError } from "../errors.ts";
+import { slotTasks } from "../evaluate/slot-error.ts";
 import { presetNames } from "../recipe/presets.ts";
 import { modelShape } from "./model-shape.ts";
 
@@ -56,6 +57,8 @@ const tokenizer = z.strictObject({
   lowerCaseSlots: z.array(z.string()).default([]),
   /** How often each slot value counts beside the texts. */
   valueCount: z.int().nonnegative().default(50),
+  /** text: inputs have no slots, and count as texts. */
+  inputs: z.enum(["slots", "text"]).default("slots"),
 });
 
 const teacher = z.strictObject({
@@ -76,6 +79,8 @@ const distil = z.strictObject({
   teacher: z.string(),
   /** Made-up inputs beside those of the training set. */
   syntheticCount: z.int().nonnegative().default(7000),
+  /** Inputs of the training set at most, drawn by the seed. */
+  count: positive.optional(),
   batchSize: positive.default(256),
 });
 
@@ -130,6 +135,8 @@ const student = z.strictObject({
   /** Model folder, for `recipe`, and for parts with `soft` or `hidden`. */
   teacher: z.string().optional(),
   startFrom: startFrom.optional(),
+  /** In the place of the recipe's own norm: x scale + shift, without statistics. */
+  norm: z.literal("affine").optional(),
   phases,
   ...studentOptions,
 });
@@ -180,6 +187,69 @@ const evaluate = z.strictObject({
   nextToken: z.enum(["lookup", "resend"]).array().default(["resend", "lookup"]),
 });
 
+const stageKeys = z.record(z.string(), z.unknown());
+const label = z.string().regex(/^[a-z0-9-]+$/, "is no name of small letters, digits and -");
+
+/** A model that was trained elsewhere, with what its training took. */
+const ready = z.strictObject({
+  model: z.string(),
+  steps: positive,
+  batchSize: positive,
+  seconds: positive,
+  seed: z.int().nonnegative(),
+});
+
+/** One model of a study. */
+const cell = z.strictObject({
+  name: label,
+  /** vanilla: the teacher itself. */
+  recipe,
+  /** Model folder to begin with, where it is not the task's teacher. */
+  teacher: z.string().optional(),
+  /** Name of a cell before it, to begin with its weights. */
+  after: label.optional(),
+  /** Keys of the stage `student` beside or in the place of those of all cells. */
+  train: stageKeys.default({}),
+  ready: ready.optional(),
+  /** 0 sends states again, 1 the client's tokens. Default: the recipe's. */
+  anchor: z.int().min(0).max(1).optional(),
+  /** Plan with seen bounds where proven ones do not fit. */
+  calibratedBounds: z.boolean().default(false),
+  /** In the place of the study's. */
+  secureCount: positive.optional(),
+  /** What a reader must know of it. */
+  note: z.string().optional(),
+});
+
+const study = z.strictObject({
+  stage: z.literal("study"),
+  task: label,
+  /** Folder with dev.jsonl.gz, test.jsonl.gz and the files of `trainFiles`. */
+  data: z.string(),
+  trainFiles: z.array(z.string()).min(1).default(["train.jsonl.gz"]),
+  out: z.string(),
+  /** Folder of the cells' results; a file for each. */
+  results: z.string(),
+  seed: common.seed,
+  /** Rules of the slot error rate. */
+  slots: z.enum(slotTasks).optional(),
+  /** First test cases that are also run in the secure mode. */
+  secureCount: positive.default(100),
+  devCount: positive.default(500),
+  calibrationCount: positive.default(300),
+  /** Names of the cells to run. Default: all. */
+  only: z.array(z.string()).optional(),
+  /** Keys of these stages; folders and data are the study's. */
+  tokenizer: stageKeys,
+  teacher: stageKeys,
+  distil: stageKeys,
+  /** Keys of the stage `student`, for all cells. */
+  students: stageKeys,
+  cells: z.array(cell).min(1),
+  /** Told beside the task's results. */
+  notes: z.array(z.string()).default([]),
+});
+
 const stages = z.discriminatedUnion("stage", [
   tokenizer,
   teacher,
@@ -188,6 +258,7 @@ const stages = z.discriminatedUnion("stage", [
   adapt,
   exported,
   evaluate,
+  study,
 ]);
 
 export type TrainConfig = z.infer<typeof stages>;

@@ -11,6 +11,7 @@ import { loadModel, loadTokenizer, saveModel } from "../model/checkpoint.ts";
 import type { ModelConfig, PromptLayout } from "../model/config.ts";
 import { weightShapes } from "../model/decoder.ts";
 import { encodePrompt, parseSlots } from "../model/prompt.ts";
+import { Random } from "../model/random.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import type { LocalModel } from "../party/local.ts";
 import { adaptStage } from "./adapt.ts";
@@ -21,6 +22,7 @@ import { modelConfig } from "./model-shape.ts";
 import { slotValues, syntheticInputs } from "./prompts.ts";
 import { type Score, Scorer, scoreLine } from "./score.ts";
 import { studentConfig, studentWeights } from "./student-model.ts";
+import { runStudy } from "./study.ts";
 import { teacherOutputs } from "./teacher-outputs.ts";
 import { loadTokenPairs, saveTokenPairs, type TokenPair, tokenSet } from "./token-set.ts";
 import { normaliseText, trainTokenizer } from "./tokenizer.ts";
@@ -49,6 +51,8 @@ export async function runStage(config: TrainConfig, context: StageContext): Prom
       return exportStage(config, context);
     case "evaluate":
       return Object.fromEntries(await evaluateStage(config, context));
+    case "study":
+      return runStudy(config, (stage) => runStage(stage, context), context);
     default:
       return config satisfies never;
   }
@@ -64,14 +68,17 @@ export async function tokenizerStage(
   { log }: StageContext,
 ): Promise<StageResult> {
   const examples = await loadExamples(dataFile(config.data, "train"));
-  const layout = slotNames(examples);
-  const values = slotValues(new Set(examples.map(({ input }) => input)), layout);
+  const isText = config.inputs === "text";
+  const layout = slotNames(isText ? [] : examples);
+  const inputs = new Set(examples.map(({ input }) => input));
+  const values = slotValues(isText ? [] : inputs, layout);
   const texts = new Map<string, number>();
   const count = (text: string, times: number) => {
     const normal = normaliseText(text);
     texts.set(normal, (texts.get(normal) ?? 0) + times);
   };
   for (const { refs } of examples) for (const ref of refs) count(ref, 1);
+  if (isText) for (const input of inputs) count(input, 1);
   for (const list of values.values()) for (const value of list) count(value, config.valueCount);
   const isolated = config.isolatedSlots.flatMap((name) => values.get(name) ?? []);
   for (const name of config.lowerCaseSlots) {
@@ -138,11 +145,17 @@ async function beginning(
   const model =
     config.model || !teacher
       ? modelConfig(config.model!, vocabSize)
-      : studentConfig(teacher.config, { recipe: recipe!, promptLength });
+      : withNorm(studentConfig(teacher.config, { recipe: recipe!, promptLength }), config);
   const begins = teacher && (recipe !== undefined || config.startFrom !== undefined);
   if (given || !begins) return { model, initial: given || undefined, teacher };
   const data = tokenSet(pairs, { outputLength: Math.max(...buckets), end: model.tokens.end });
   return { model, initial: studentWeights(teacher, model, { ...config, data, kernels }), teacher };
+}
+
+/** A recipe's model with the norm that the config asks for in the place of its own. */
+function withNorm(model: ModelConfig, { norm }: StageConfig<"student">): ModelConfig {
+  if (norm !== "affine") return model;
+  return { ...model, norm: { kind: "affine", eps: 0, scale: true } };
 }
 
 async function trainAndSave(
@@ -165,19 +178,10 @@ export async function distilStage(
   { kernels, log }: StageContext,
 ): Promise<StageResult> {
   const { config: model, weights, tokenizer } = await loadModel(config.teacher, { weightShapes });
-  ensure(model.prompt.kind === "slots", "E_CONFIG", "the teacher's prompts have no slots");
-  const inputs = [
-    ...new Set((await loadExamples(dataFile(config.data, "train"))).map(({ input }) => input)),
-  ];
-  const known: string[] = [];
-  for (const split of ["dev", "test"] as const) {
-    const examples = await loadExamples(dataFile(config.data, split));
-    known.push(...examples.map(({ input }) => input));
-  }
   const { prompt: layout } = model;
-  const options = { layout, known, count: config.syntheticCount, seed: config.seed };
-  const all = [...inputs, ...syntheticInputs(inputs, options)].filter(
-    (input) => parseSlots(input, layout).size > 0,
+  const inputs = await trainingInputs(config);
+  const all = [...inputs, ...(await madeUp(config, inputs, layout))].filter(
+    (input) => layout.kind !== "slots" || parseSlots(input, layout).size > 0,
   );
   const prompts = all.map((input) => encodePrompt(input, model, tokenizer));
   log(`${inputs.length} inputs and ${all.length - inputs.length} made-up ones`);
@@ -186,10 +190,37 @@ export async function distilStage(
   const pairs = outputs.flatMap((output, index) =>
     output ? [{ prompt: prompts[index], output }] : [],
   );
+  const { maxTokens } = model.generation;
+  ensure(pairs.length > 0, "E_DATA", `the teacher ends no text within ${maxTokens} tokens`);
   await mkdir(config.out, { recursive: true });
   await saveTokenPairs(join(config.out, "pairs.jsonl"), pairs);
   log(`${pairs.length} outputs, ${all.length - pairs.length} without an end left out`);
   return { outputs: pairs.length, withoutEnd: all.length - pairs.length };
+}
+
+/** Different inputs of the training set, or some of them. */
+async function trainingInputs({ data, count, seed }: StageConfig<"distil">): Promise<string[]> {
+  const examples = await loadExamples(dataFile(data, "train"));
+  const inputs = [...new Set(examples.map(({ input }) => input))];
+  if (count === undefined || inputs.length <= count) return inputs;
+  const order = new Random(seed, 5).shuffle(Int32Array.from(inputs.keys()));
+  return [...order.subarray(0, count)].map((index) => inputs[index]!);
+}
+
+/** Inputs beside those of the training set, where they have slots to be recombined. */
+async function madeUp(
+  { data, syntheticCount, seed }: StageConfig<"distil">,
+  inputs: readonly string[],
+  layout: PromptLayout,
+): Promise<string[]> {
+  if (syntheticCount === 0) return [];
+  ensure(layout.kind === "slots", "E_CONFIG", "prompts without slots need syntheticCount=0");
+  const known: string[] = [];
+  for (const split of ["dev", "test"] as const) {
+    const examples = await loadExamples(dataFile(data, split));
+    known.push(...examples.map(({ input }) => input));
+  }
+  return syntheticInputs(inputs, { layout, known, count: syntheticCount, seed });
 }
 
 /** Writes the model on the int16 grid of the secure modes. */
@@ -216,7 +247,11 @@ async function withBounds(
   if (model.config.attention !== "constant") return model.config;
   const examples = await loadExamples(dataFile(config.data, "train"));
   const inputs = [...new Set(examples.map(({ input }) => input))];
-  return calibrate(model, inputs.slice(0, config.calibrationCount), kernels);
+  const calibrated = await calibrate(model, inputs.slice(0, config.calibrationCount), kernels);
+  // No bound of a state that nothing normalises follows from weights once it is sent again.
+  return model.config.norm.kind === "affine"
+    ? { ...calibrated, calibratedBounds: true }
+    : calibrated;
 }
 
 /** Scores a model folder on development inputs. */

@@ -22,6 +22,16 @@ export interface StageContext {
   readonly kernels: FloatKernels;
   readonly log: Log;
   readonly signal?: AbortSignal | undefined;
+  /** What a study's results say of how they were made. */
+  readonly origin?: Origin | undefined;
+}
+
+export interface Origin {
+  /** The command line. */
+  readonly command: string;
+  /** The processor and its number of cores. */
+  readonly machine: string;
+  readonly commit: string;
 }
 
 /** What a stage tells about its result, to be printed. */

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
+import { thisMachine } from "../../../bench/machine.ts";
 import { loadFloatKernels, MergenError, parseTrainConfig, runStage } from "../../../src/index.ts";
 import { checkSignal, stopSignal } from "../network.ts";
 import { note, printJson } from "../output.ts";
@@ -8,7 +9,9 @@ import { note, printJson } from "../output.ts";
 export function addTrain(root: Command): void {
   root
     .command("train")
-    .description("run one training stage: tokenizer, teacher, distil, student, export, evaluate")
+    .description(
+      "run one training stage: tokenizer, teacher, distil, student, export, evaluate; or a study",
+    )
     .argument("<config>", "JSON file; see configs/")
     .argument("[overrides...]", "key=value, with dots for nested keys")
     .option("--json", "print the stage's result as one JSON object")
@@ -17,7 +20,10 @@ export function addTrain(root: Command): void {
       const config = parseTrainConfig(await readConfig(path), { overrides, origin: path });
       const kernels = await loadFloatKernels();
       const signal = stopSignal({ patient: true });
-      const result = await runStage(config, { kernels, log: note, signal });
+      const { kind, commit } = thisMachine();
+      const command = ["mergen", "train", path, ...overrides].join(" ");
+      const origin = { command, machine: kind, commit };
+      const result = await runStage(config, { kernels, log: note, signal, origin });
       checkSignal(signal);
       if (flags.json) printJson(result ?? {});
     });
