@@ -64,9 +64,10 @@ describe("exported names", () => {
       randomModel, readExamples, runStage
       saveModel, scoreItems, scoreOutputs
       servable, shapeConfig, shapeNames
-      slotTasks, startRelay, taskOf
-      testCrc32c, testFloatKernels, testRingKernels
-      threadPreparer, withRecipe, "
+      slotTasks, startRelay, svgOf
+      taskOf, testCrc32c, testFloatKernels
+      testRingKernels, threadPreparer, withRecipe
+      "
     `);
   });
 
