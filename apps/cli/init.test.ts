@@ -93,6 +93,16 @@ describe("mergen init", () => {
     expectError(await mergen([...args, "--recipe", "merge"]), "E_CONFIG", /adapt a model to it/);
   });
 
+  it("makes an ordinary decoder that is planned as it runs", async () => {
+    const dir = folder.path("vanilla");
+    await init(dir, "--recipe", "vanilla");
+    const args = ["--model", dir, "--input", "aaaa", "--max-tokens", "3", "--ignore-end", "--json"];
+    const [planned] = jsonLines<object>(await mergen(["plan", ...args]));
+    const [ran] = jsonLines<{ online: object }>(await mergen(["run", "--mode", "secure", ...args]));
+    const { seconds: _, ...online } = ran!.online as { seconds: number };
+    expect(planned).toMatchObject({ recipe: "vanilla", online });
+  });
+
   it("names what is wrong with its options", async () => {
     const out = folder.path("none");
     const twice = mergen(["init", "--shape", "gpt9", "--out", out, "--json"]);

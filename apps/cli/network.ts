@@ -156,6 +156,7 @@ export function connector(
 function connectRemedy(peer: string, { code, message }: MergenError): string | undefined {
   switch (code) {
     case "E_AUTH":
+      if (message.includes("another name")) return "mend --server or --dealer";
       if (message.includes("certificate")) return "give the authority that signed it with --ca";
       return `give the ${peer}'s token with --${peer}-token or in the environment`;
     case "E_PEER_GONE":

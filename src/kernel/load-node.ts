@@ -52,7 +52,9 @@ function chooseRingKernels(options: LoadRingOptions): Promise<Choice<RingKernels
 
 function threadsOf({ threads = threadsFromEnvironment() }: LoadRingOptions): number {
   const fits = Number.isInteger(threads) && threads >= 1 && threads <= maxThreads;
-  ensure(fits, "E_USAGE", `kernels run on 1 to ${maxThreads} threads, not on ${threads}`);
+  const where = "set MERGEN_THREADS, or the option threads, to such a number";
+  const message = `kernels run on 1 to ${maxThreads} threads, not on ${threads}; ${where}`;
+  ensure(fits, "E_USAGE", message);
   return threads;
 }
 

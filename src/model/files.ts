@@ -1,7 +1,8 @@
 // Reading a model's files: what fails is an error that names the file and what to do.
 
+import { existsSync } from "node:fs";
 import { type FileHandle, readFile } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { ensure, MergenError } from "../errors.ts";
 
 /** Where a replaced folder stands while the new one takes its place. */
@@ -21,8 +22,8 @@ export async function orUnreadable<T>(path: string, read: () => Promise<T>): Pro
   } catch (cause) {
     if (cause instanceof MergenError) throw cause;
     const message = `${path}: cannot be read: ${describe(cause)}`;
-    const old = oldFolder(dirname(path));
-    const remedy = `give a model folder, or rename ${old} back if there is one`;
+    const old = oldFolder(resolve(dirname(path)));
+    const remedy = existsSync(old) ? `rename ${old} back` : "give a model folder that is there";
     throw new MergenError("E_MODEL", `${message}; ${remedy}`, { cause });
   }
 }

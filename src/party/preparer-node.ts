@@ -10,6 +10,11 @@ export type PreparerAnswer =
   | { readonly bundle: PreparedBundle }
   | { readonly error: { readonly code: string; readonly message: string } };
 
+interface Waiting {
+  readonly resolve: (bundle: PreparedBundle) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
 /** Starts a thread for one generation. Its failures reject the bundle that is asked for. */
 export function threadPreparer(setup: PreparerSetup): Preparer {
   const file = import.meta.url.endsWith(".ts") ? "./preparer-worker.ts" : "./preparer-worker.js";
@@ -18,9 +23,9 @@ export function threadPreparer(setup: PreparerSetup): Preparer {
   // The process's own options (--input-type, say) may not suit a file.
   const worker = new Worker(new URL(file, import.meta.url), { workerData, execArgv: [] });
   worker.unref();
-  let waiting: PromiseWithResolvers<PreparedBundle> | undefined;
+  let waiting: Waiting | undefined;
   let failure: MergenError | undefined;
-  const settle = (finish: (of: PromiseWithResolvers<PreparedBundle>) => void) => {
+  const settle = (finish: (of: Waiting) => void) => {
     worker.unref();
     const of = waiting;
     waiting = undefined;
@@ -43,10 +48,13 @@ export function threadPreparer(setup: PreparerSetup): Preparer {
     prepare(seed) {
       ensure(!waiting, "E_INTERNAL", "bundles are prepared one at a time");
       if (failure) return Promise.reject(failure);
-      waiting = Promise.withResolvers();
+      // Not by withResolvers, which Node 20 does not have.
+      const prepared = new Promise<PreparedBundle>((resolve, reject) => {
+        waiting = { resolve, reject };
+      });
       worker.ref();
       worker.postMessage(seed);
-      return waiting.promise;
+      return prepared;
     },
     close: () => void worker.terminate(),
   };

@@ -5,7 +5,7 @@ import { ensure } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { AttentionForm } from "../graph/ops.ts";
 import type { Builder } from "./builder.ts";
-import { HEADROOM_BITS, OPERAND_BITS, operandBitsOf } from "./format.ts";
+import { HEADROOM_BITS, OPERAND_BITS, operandBitsOf, REMEDY } from "./format.ts";
 
 /** How weights follow from scores: the exact softmax, an AttentionForm, or THE-X's. */
 export type WeightForm = { readonly kind: "exact" } | AttentionForm | { readonly kind: "the-x" };
@@ -82,7 +82,7 @@ export function weightScales(form: WeightForm, layer: string, builder: Builder):
   ensure(
     scoreBits >= LEAST_SCORE_BITS,
     "E_PLAN",
-    `wire ${layer}.score: its bound leaves the weights too few bits; allow calibrated bounds`,
+    `wire ${layer}.score: its bound leaves the weights too few bits; ${REMEDY}`,
   );
   switch (form.kind) {
     case "2relu":

@@ -40,6 +40,8 @@ export const OPERAND_BITS = 12;
 export const RING_BITS = 64;
 /** A shared value must stay below 2^(64 - 2) to be opened. */
 export const HEADROOM_BITS = RING_BITS - 2;
+/** What helps a stream whose proven bound has outgrown the ring. */
+export const REMEDY = "allow calibrated bounds (--calibrated-bounds)";
 /** Room for the rounding of a stated bound, which is a floating-point number. */
 const ROUNDING_BITS = 2 ** -10;
 /** Bits after the point of a spline's value before truncation, at least. */
@@ -86,7 +88,7 @@ export function openingBits(wireName: string, fracBits: number, magnitude: numbe
     bits < HEADROOM_BITS,
     "E_PLAN",
     `wire ${wireName} needs ${bits.toFixed(1)} bits of ${HEADROOM_BITS}: its bound does not fit ` +
-      "the ring; export the model with fewer fractional bits, or allow calibrated bounds",
+      `the ring; export the model with fewer fractional bits, or ${REMEDY}`,
   );
   return Math.min(RING_BITS, Math.ceil(bits + ROUNDING_BITS) + 2);
 }

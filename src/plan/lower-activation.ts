@@ -6,7 +6,7 @@ import type { PiecewiseTable } from "../gate/piecewise.ts";
 import type { OpBody } from "../graph/ops.ts";
 import { excessOf, quadBound } from "./activation-bounds.ts";
 import { type Activation, activation, type Builder } from "./builder.ts";
-import { HEADROOM_BITS, OPERAND_BITS, operandBitsOf } from "./format.ts";
+import { HEADROOM_BITS, OPERAND_BITS, operandBitsOf, REMEDY } from "./format.ts";
 import { type Argument, activationTable, partsTable, reluTable } from "./tables.ts";
 
 export type FunctionBody = Extract<OpBody, { kind: "gelu" | "silu" | "relu" | "piecewise" }>;
@@ -22,9 +22,6 @@ const ACTIVATION_BITS_LESS = 2;
  * that pieces of degree 3 have a leading coefficient to speak of. They cost bytes online only.
  */
 const VALUE_BITS_MORE = 25;
-
-/** What helps a stream whose proven bound has outgrown the ring. */
-const REMEDY = "allow calibrated bounds";
 
 /** THE-X's net: its layers' names, behind the layer's. */
 const NET = /^(.*\.reciprocal\.)(\d)$/;

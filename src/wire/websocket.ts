@@ -296,6 +296,12 @@ function connectError(cause: NodeJS.ErrnoException, host: string): MergenError {
   const code = cause.code ?? "";
   const made = (ours: "E_AUTH" | "E_PEER_GONE" | "E_PROTOCOL", message: string) =>
     new MergenError(ours, message, { cause });
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") {
+    return made(
+      "E_AUTH",
+      `the certificate is for another name than ${host}; use its name (${code})`,
+    );
+  }
   if (/CERT|SELF_SIGNED|UNABLE_TO_|TLS_CERT/.test(code)) {
     return made("E_AUTH", `the certificate of ${host} is not to be trusted (${code})`);
   }
@@ -305,7 +311,8 @@ function connectError(cause: NodeJS.ErrnoException, host: string): MergenError {
   if (code === "ECONNREFUSED") return made("E_PEER_GONE", `${host} refused the connection`);
   if (code === "" || code.startsWith("HPE_"))
     return made("E_PROTOCOL", `${host} is no Mergen server`);
-  return made("E_PEER_GONE", `cannot reach ${host} (${code})`);
+  const tls = code === "ECONNRESET" ? "; if it expects TLS, use wss://" : "";
+  return made("E_PEER_GONE", `cannot reach ${host} (${code})${tls}`);
 }
 
 interface WsTransportOptions extends SocketOptions {

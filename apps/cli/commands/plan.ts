@@ -4,14 +4,19 @@ import {
   ensure,
   generationOptions,
   loadConfig,
+  loadFloatKernels,
+  loadModel,
   loadTokenizer,
   type ModelConfig,
+  modelWithRecipe,
   planGeneration,
   predict,
   promptPositions,
+  servable,
   withRecipe,
 } from "../../../src/index.ts";
 import {
+  boundsOption,
   integer,
   modelOption,
   noteRecipe,
@@ -25,6 +30,7 @@ import { bytes, printJson, table } from "../output.ts";
 interface PlanFlags extends TextOptions {
   readonly model: string;
   readonly promptPositions?: number;
+  readonly calibratedBounds?: boolean;
 }
 
 /** `mergen plan`: what a generation will cost, without running it. */
@@ -33,6 +39,7 @@ export function addPlan(root: Command): void {
     .command("plan")
     .description("predict bytes, round trips and multiply-adds of a generation, without running it")
     .addOption(modelOption)
+    .addOption(boundsOption)
     .option("--prompt-positions <n>", "plan a prompt of this length, not one of texts", integer(1));
   textOptions(command)
     .addHelpText(
@@ -46,7 +53,7 @@ export function addPlan(root: Command): void {
 
 async function plan(flags: PlanFlags): Promise<void> {
   const own = await loadConfig(flags.model);
-  const config = flags.recipe === undefined ? own : withRecipe(own, flags.recipe);
+  const config = await plannedConfig(own, flags);
   noteRecipe(own, flags.recipe);
   for (const { input, positions } of await lengths(config, flags)) {
     const options = generationOptions(config, positions, {
@@ -61,6 +68,22 @@ async function plan(flags: PlanFlags): Promise<void> {
       process.stdout.write(`${describe(prediction)}\n`);
     }
   }
+}
+
+/**
+ * The config as it is served. An ordinary decoder whose wires have no stated ranges gets them from
+ * its weights, which are read for that.
+ */
+async function plannedConfig(
+  own: ModelConfig,
+  { model: folder, recipe, calibratedBounds }: PlanFlags,
+): Promise<ModelConfig> {
+  const config = recipe === undefined ? own : withRecipe(own, recipe);
+  const stated = config.ranges !== undefined && config.weightFracBits !== undefined;
+  if (config.attention === "constant" || stated) return config;
+  const model = await loadModel(folder);
+  const changed = recipe === undefined ? model : modelWithRecipe(model, recipe);
+  return servable(changed, await loadFloatKernels(), { calibratedBounds }).config;
 }
 
 /** Prompt positions of each input; of the least prompt where there is none. */
