@@ -10,8 +10,8 @@ export function addTrain(root: Command): void {
   root
     .command("train")
     .description(
-      "run one training stage: tokenizer, teacher, distil, student, adapt, export, evaluate; or a " +
-        "study",
+      "run one training stage (tokenizer, teacher, distil, student, adapt, export, evaluate), or " +
+        "a study",
     )
     .argument("<config>", "JSON file; see configs/")
     .argument("[overrides...]", "key=value, with dots for nested keys")
