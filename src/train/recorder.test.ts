@@ -1,9 +1,10 @@
 // What a run leaves behind: the best weights, the curve, and checkpoints when the disk is full.
 
-import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { fullDevice, itOnFullDevice } from "../../test/full-device.ts";
 import { bytes, options, schedule, teacher } from "../../test/training-tasks.ts";
 import { type Evaluation, type TrainOptions, train } from "./trainer.ts";
 
@@ -103,18 +104,13 @@ describe("the curve", () => {
   });
 });
 
-const hasFullDevice = await writeFile("/dev/full", "x").then(
-  () => false,
-  (error: NodeJS.ErrnoException) => error.code === "ENOSPC",
-);
-
 describe("a full disk", () => {
-  it.skipIf(!hasFullDevice)("leaves the old checkpoint (needs /dev/full)", async () => {
+  itOnFullDevice("leaves the old checkpoint", async () => {
     await run("full", { signal: stopBehind(4), checkpointEvery: 2 });
     const path = join(folder, "full.safetensors");
     const before = await readFile(path);
     // What is written aside goes to a device on which there is never room.
-    await symlink("/dev/full", `${path}.part`);
+    await symlink(fullDevice, `${path}.part`);
     const rest = run("full", { checkpointEvery: 2 });
     await expect(rest).rejects.toMatchObject({ code: "E_TRAIN" });
     await expect(rest).rejects.toThrow(/full\.safetensors: cannot be written: ENOSPC; .*step 4;/);
@@ -126,11 +122,11 @@ describe("a full disk", () => {
     expect(bytes(resumed.weights)).toEqual(bytes(whole.weights));
   });
 
-  it.skipIf(!hasFullDevice)("leaves the old best weights (needs /dev/full)", async () => {
+  itOnFullDevice("leaves the old best weights", async () => {
     const path = join(folder, "best-best.safetensors");
     await run("best", { evaluate: scoresOf([0.1]), signal: stopBehind(6) });
     const before = await readFile(path);
-    await symlink("/dev/full", `${path}.part`);
+    await symlink(fullDevice, `${path}.part`);
     await expect(run("best", { evaluate: scoresOf([0.9]) })).rejects.toThrow(/ENOSPC.*step 6/);
     expect((await readFile(path)).equals(before)).toBe(true);
   });
