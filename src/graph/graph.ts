@@ -320,54 +320,6 @@ export class Tensor {
     return this.graph.record({ kind: "detach", x: this.id }, this.shape);
   }
 
-  /** Scalar: weighted mean cross entropy of these logits. */
-  crossEntropy(targets: Tensor, weights: Tensor, smoothing = 0): Tensor {
-    const rows = this.shape.slice(0, -1);
-    const fits = sameShape(targets.shape, rows) && sameShape(weights.shape, rows);
-    ensure(fits, "E_SHAPE", misfit("crossEntropy", this, targets));
-    return this.graph.record(
-      {
-        kind: "crossEntropy",
-        logits: this.id,
-        targets: targets.id,
-        weights: weights.id,
-        smoothing,
-      },
-      [1],
-    );
-  }
-
-  /** Scalar: weighted mean of 1 - cos over rows. */
-  cosineLoss(b: Tensor, weights: Tensor): Tensor {
-    const fits =
-      sameShape(this.shape, b.shape) && sameShape(weights.shape, this.shape.slice(0, -1));
-    ensure(fits, "E_SHAPE", misfit("cosineLoss", this, b));
-    return this.graph.record({ kind: "cosineLoss", a: this.id, b: b.id, weights: weights.id }, [1]);
-  }
-
-  /** Scalar: weighted mean over rows of the mean squared difference. */
-  squaredLoss(b: Tensor, weights: Tensor): Tensor {
-    this.#sameGraph(b);
-    const fits =
-      sameShape(this.shape, b.shape) && sameShape(weights.shape, this.shape.slice(0, -1));
-    ensure(fits, "E_SHAPE", misfit("squaredLoss", this, b));
-    const body = { kind: "squaredLoss", a: this.id, b: b.id, weights: weights.id } as const;
-    return this.graph.record(body, [1]);
-  }
-
-  /** Scalar: divergence of these logits from a teacher's, which get no gradient. */
-  softLabelLoss(target: Tensor, weights: Tensor, temperature: number): Tensor {
-    this.#sameGraph(target);
-    const fits =
-      sameShape(this.shape, target.shape) && sameShape(weights.shape, this.shape.slice(0, -1));
-    ensure(fits, "E_SHAPE", misfit("softLabelLoss", this, target));
-    const finite = Number.isFinite(temperature) && temperature > 0;
-    ensure(finite, "E_SHAPE", "softLabelLoss: the temperature is not positive");
-    const fixed = target.detach().id;
-    const ids = { logits: this.id, target: fixed, weights: weights.id };
-    return this.graph.record({ kind: "softLabelLoss", ...ids, temperature }, [1]);
-  }
-
   #sameGraph(b: Tensor): void {
     ensure(b.graph === this.graph, "E_SHAPE", "operands belong to different graphs");
   }
@@ -379,7 +331,7 @@ function checkPieces({ edges, pieces }: PiecewisePolynomial): void {
   ensure(rising && whole, "E_SHAPE", "piecewise: edges do not rise, or pieces do not fit them");
 }
 
-function sameShape(a: readonly number[], b: readonly number[]): boolean {
+export function sameShape(a: readonly number[], b: readonly number[]): boolean {
   return a.length === b.length && a.every((size, axis) => size === b[axis]);
 }
 
@@ -387,6 +339,6 @@ function isSuffix(suffix: readonly number[], shape: readonly number[]): boolean 
   return suffix.length <= shape.length && sameShape(suffix, shape.slice(-suffix.length));
 }
 
-function misfit(op: string, a: Tensor, b: Tensor): string {
+export function misfit(op: string, a: Tensor, b: Tensor): string {
   return `${op}: [${a.shape}] and [${b.shape}] do not fit`;
 }

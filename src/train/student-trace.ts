@@ -9,6 +9,7 @@
 
 import { ensure } from "../errors.ts";
 import { Graph, type Tensor } from "../graph/graph.ts";
+import { cosineLoss, crossEntropy, softLabelLoss, squaredLoss } from "../graph/losses.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type Caches, decoder, embed, head } from "../model/decoder.ts";
@@ -155,18 +156,18 @@ class PartTrace {
       add(
         "ce",
         ce,
-        logits.crossEntropy(this.#targets, this.#weights("weights"), smoothing),
+        crossEntropy(logits, this.#targets, this.#weights("weights"), smoothing),
         "share",
       );
     }
     if (align > 0) {
       const embedded = embed(this.#graph, this.#model, this.#targets).detach();
-      add("align", align, states.cosineLoss(embedded, this.#weights("weights")), "share");
+      add("align", align, cosineLoss(states, embedded, this.#weights("weights")), "share");
     }
     if (logits && soft > 0) {
       const target = this.#once("logits", logits.shape);
       const { temperature } = this.#options;
-      const loss = logits.softLabelLoss(target, this.#weights("toEnd"), temperature);
+      const loss = softLabelLoss(logits, target, this.#weights("toEnd"), temperature);
       add("soft", soft, loss, "shareToEnd");
     }
     if (hidden > 0) add("hidden", hidden, this.#hiddenLoss(layers), "shareToEnd");
@@ -179,8 +180,8 @@ class PartTrace {
     const losses = layers.map((own, at) => {
       const target = this.#once(`hidden.${this.#layers[at]}`, own.shape);
       return this.#options.hiddenLoss === "squared"
-        ? own.squaredLoss(target, weights)
-        : own.cosineLoss(target, weights);
+        ? squaredLoss(own, target, weights)
+        : cosineLoss(own, target, weights);
     });
     return losses.reduce((sum, loss) => sum.add(loss)).scale(1 / losses.length);
   }

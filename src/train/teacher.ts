@@ -1,6 +1,7 @@
 // The teacher's task: next-token cross entropy on the text behind each prompt.
 
 import { Graph, type Tensor } from "../graph/graph.ts";
+import { crossEntropy } from "../graph/losses.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { decoder, embed, head } from "../model/decoder.ts";
@@ -88,7 +89,7 @@ function trace(
   const { hidden } = decoder(graph, model, { x, start: 0, regularise });
   const logits = head(graph, model, hidden.sliceRows(promptLength - 1, positions)); // [B, n, V]
   const targets = graph.ids("targets", [rows, length]);
-  const mean = logits.crossEntropy(targets, graph.input("weights", [rows, length]), smoothing);
+  const mean = crossEntropy(logits, targets, graph.input("weights", [rows, length]), smoothing);
   const loss = mean.mul(graph.input("share", [1])); // see weightShare
   return { program: new FloatProgram(graph, kernels, arena), loss, drops };
 }
