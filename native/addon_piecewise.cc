@@ -6,19 +6,26 @@ namespace {
 
 using namespace mergen;
 
-// piecewisePoints(points, a, offsets, domainBits): a + offset modulo 2^domainBits, for each entry
-// of a the offsets in turn.
+// piecewisePoints(points, blocks, a, offsets, domainBits, blockBits): a + offset modulo
+// 2^domainBits, for each entry of a the offsets in turn; and the same without its low blockBits.
 napi_value points(napi_env env, napi_callback_info info) {
-  Call call(env, info, 4);
-  const Span<uint64_t> a = call.u64s(1);
-  const Span<uint64_t> offsets = call.u64s(2);
+  Call call(env, info, 6);
+  const Span<uint64_t> a = call.u64s(2);
+  const Span<uint64_t> offsets = call.u64s(3);
   uint64_t* out = call.u64s(0, a.count * offsets.count);
-  const uint32_t bits = call.size(3);
+  uint64_t* blocks = call.u64s(1, a.count * offsets.count);
+  const uint32_t bits = call.size(4);
+  const uint32_t block_bits = call.size(5);
   if (bits < 1 || bits > 63) call.fail("piecewisePoints: the domain has 1 to 63 bits");
+  if (block_bits >= bits) call.fail("piecewisePoints: blocks are smaller than the domain");
   if (!call.ok()) return nullptr;
   const uint64_t mask = (uint64_t(1) << bits) - 1;
   for (uint64_t row = 0; row < a.count; row++) {
-    for (uint64_t k = 0; k < offsets.count; k++) *out++ = (a.data[row] + offsets.data[k]) & mask;
+    for (uint64_t k = 0; k < offsets.count; k++) {
+      const uint64_t point = (a.data[row] + offsets.data[k]) & mask;
+      *out++ = point;
+      *blocks++ = point >> block_bits;
+    }
   }
   return nullptr;
 }

@@ -121,25 +121,29 @@ class AesNodes {
         const long n = i + g * LANES;
         x[g] = V::flip_low(V::load(nodes_[n]), V::test(V::load(bits_[n]), bit));
       }
+      // Where each node's leaf corrections stand.
+      const uint8_t* leaves[GROUP];
+      for (long l = 0; l < GROUP; l++) {
+        const long side = static_cast<long>(tile.paths[i + l] >> at_.levels & 1);
+        leaves[l] = tile.keys[i + l] + at_.leaf_offset + 8 * side * at_.words;
+      }
       for (long j = 0; j < blocks_; j++) {
         hash_block<V>(keys_.leaf, j, x, y);
         for (long g = 0; g < V::VECTORS; g++) {
           const long n = i + g * LANES;
-          alignas(64) uint64_t corrections[LANES][2] = {};
-          for (long l = 0; l < LANES; l++) {
-            const long side = static_cast<long>(tile.paths[n + l] >> at_.levels & 1);
-            const long offset = at_.leaf_offset + 8 * (side * at_.words + 2 * j);
-            const uint8_t* from = tile.keys[n + l] + offset;
-            corrections[l][0] = load64(from);
-            if (2 * j + 1 < at_.words) corrections[l][1] = load64(from + 8);
-          }
-          add(n, j, y[g], V::control(x[g]), V::load(corrections));
+          const Vec corrections = 2 * j + 1 < at_.words
+                                      ? V::gather(leaves + g * LANES, 16 * j)
+                                      : single_words(leaves + g * LANES, 16 * j);
+          add(n, j, y[g], V::control(x[g]), corrections);
         }
       }
     }
   }
 
-  uint64_t value(long node, long word) { return sum(node, word / 2)[word % 2]; }
+  void values(long node, uint64_t* out) {
+    for (long j = 0; j < at_.words / 2; j++) std::memcpy(out + 2 * j, sum(node, j), 16);
+    if (at_.words % 2 == 1) out[at_.words - 1] = sum(node, blocks_ - 1)[0];
+  }
 
  private:
   typedef typename V::Vec Vec;
@@ -201,6 +205,13 @@ class AesNodes {
         V::store(nodes_[i + g * LANES], V::last_round(y[g], key));
       }
     }
+  }
+
+  // The word at `offset`, where the next one may lie beyond the key.
+  static Vec single_words(const uint8_t* const* leaves, long offset) {
+    alignas(64) uint64_t words[LANES][2] = {};
+    for (long l = 0; l < LANES; l++) words[l][0] = load64(leaves[l] + offset);
+    return V::load(words);
   }
 
   void add(long node, long block, Vec values, typename V::Mask mask, Vec correction) {

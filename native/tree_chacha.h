@@ -130,7 +130,9 @@ class ChaChaNodes {
     }
   }
 
-  uint64_t value(long node, long word) { return *sum(node, word); }
+  void values(long node, uint64_t* out) {
+    for (long j = 0; j < at_.words; j++) out[j] = *sum(node, j);
+  }
 
  private:
   typedef typename T::Vec Vec;

@@ -70,21 +70,27 @@ inline void number_nodes(Tile& tile, const TreeEvaluate& e, const Layout& at, lo
     tile.active[level] = next[level + 1];
   }
   tile.nodes = tile.active[at.levels];
-  // Nodes on the way to the last point, by the levels where they parted.
-  uint16_t way[MAX_LEVELS + 2];
-  uint8_t way_parts[MAX_LEVELS + 2];
-  long depth = 0;
-  for (long i = 0; i < tile.points; i++) {
-    if (parts[i] != SAME) {
-      while (depth > 0 && way_parts[depth - 1] >= parts[i]) depth--;
-      const uint16_t node = next[parts[i]]++;
-      tile.parents[node] = depth > 0 ? way[depth - 1] : node;
-      tile.keys[node] = e.keys + (first + i) / e.points_per_key * at.key_bytes;
-      tile.paths[node] = points[i];
-      way[depth] = node;
-      way_parts[depth++] = parts[i];
+  // The node at each level on the way to the last point. All of it is written for each point: how
+  // much changes is hard to predict, and a vector or two are written as fast as one word.
+  uint16_t way[MAX_LEVELS + 1] = {};
+  const uint8_t* key = e.keys + first / e.points_per_key * at.key_bytes;
+  left_of_key = e.points_per_key - first % e.points_per_key;
+  for (long i = 0; i < tile.points; i++, left_of_key--) {
+    if (left_of_key == 0) {
+      left_of_key = e.points_per_key;
+      key += at.key_bytes;
     }
-    tile.node_of[i] = way[depth - 1];
+    const uint8_t part = parts[i];
+    if (part != SAME) {
+      const uint16_t node = next[part]++;
+      tile.parents[node] = part > 0 ? way[part - 1] : node;
+      tile.keys[node] = key;
+      tile.paths[node] = points[i];
+      for (uint16_t level = 0; level <= MAX_LEVELS; level++) {
+        way[level] = level >= part ? node : way[level];
+      }
+    }
+    tile.node_of[i] = way[at.levels];
   }
 }
 
@@ -120,7 +126,7 @@ inline void read_controls(Tile& tile, const Layout& at) {
 //   copy(to, from)            a node takes over another's state
 //   expand(tile, level)       every node goes to the child on its path
 //   finish(tile)              adds the leaves
-//   value(node, word)         what party 0's share is, or minus party 1's
+//   values(node, out)         writes what party 0's share is, or minus party 1's
 //   Sums                      the group that values add up in
 template <class Nodes>
 void evaluate_on(const TreeEvaluate& e) {
@@ -147,11 +153,9 @@ void evaluate_on(const TreeEvaluate& e) {
     }
     nodes.finish(tile);
     uint64_t* out = e.out + first * at.words;
-    for (long i = 0; i < tile.points; i++) {
-      for (long j = 0; j < at.words; j++) {
-        const uint64_t value = nodes.value(tile.node_of[i], j);
-        *out++ = e.party == 0 ? value : Nodes::Sums::negate(value);
-      }
+    for (long i = 0; i < tile.points; i++) nodes.values(tile.node_of[i], out + i * at.words);
+    if (e.party == 1) {
+      for (long i = 0; i < tile.points * at.words; i++) out[i] = Nodes::Sums::negate(out[i]);
     }
   }
 }

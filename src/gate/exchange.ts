@@ -37,6 +37,17 @@ function maskPart(gate: Exchange, context: { segment: number; ring: Ring }, of: 
   return of.words(placeOf(gate, context), "mask", sizeOf(gate), bits);
 }
 
+/** r = r_C + r_S. */
+function wholeMask(
+  gate: Exchange,
+  context: { segment: number; ring: Ring },
+  { client, server }: { client: Randomness; server: Randomness },
+): Words {
+  const { ring } = context;
+  const whole = ring.add(maskPart(gate, context, client), maskPart(gate, context, server));
+  return ring.lowBits(whole, exchangedBits(gate, ring.bits));
+}
+
 /** Sends this party's part, and waits for the other's. */
 function* run(gate: Exchange, context: OnlineClientContext | ServerContext, mask: Words) {
   const { ring } = context;
@@ -50,14 +61,20 @@ function* run(gate: Exchange, context: OnlineClientContext | ServerContext, mask
 
 export const exchange: Gate<Exchange> = {
   reference(gate, context) {
-    context.wires.set(gate.output, { values: wire(context, gate.inputs[0]!).values });
+    const { parties } = context;
+    const { values } = wire(context, gate.inputs[0]!);
+    const r1 = parties && (() => wholeMask(gate, context, parties));
+    context.wires.set(gate.output, { values, ...(r1 && { r1 }) });
   },
   deal(gate, context) {
-    const { ring } = context;
-    const parts = [context.client, context.server].map((of) => maskPart(gate, context, of));
-    const bits = exchangedBits(gate, ring.bits);
-    const r1 = ring.lowBits(ring.add(parts[0]!, parts[1]!), bits);
-    context.wires.set(gate.output, { form: "opened", upperBits: bits, r1, b: ring.zeros(0) });
+    const bits = exchangedBits(gate, context.ring.bits);
+    const r1 = wholeMask(gate, context, context);
+    context.wires.set(gate.output, {
+      form: "opened",
+      upperBits: bits,
+      r1,
+      b: context.ring.zeros(0),
+    });
   },
   prepare() {},
   *client(gate, context) {

@@ -71,11 +71,13 @@ describe("local gates", () => {
     test(`center, concat and slice on ${ring.bits} bits`, () => {
       for (const offline of [true, false]) {
         silent(ring, [gate("center", { from: [0], to: 9 }, [3, 4], { offline })]);
+        const rest = { from: 1, form: "shared", offline } as const;
+        silent(ring, [gate("slice", { from: [0], to: 9 }, [2, 4], rest)]);
       }
       silent(ring, [
         gate("concat", { from: [1, 2], to: 9 }, [6, 4], {}),
-        gate("slice", { from: [9], to: 10 }, [2, 4], { from: 2 }),
-        gate("slice", { from: [9], to: 11 }, [1, 4], { from: 5 }),
+        gate("slice", { from: [9], to: 10 }, [2, 4], { from: 2, form: "client", offline: true }),
+        gate("slice", { from: [9], to: 11 }, [1, 4], { from: 5, form: "client", offline: true }),
       ]);
     });
 
@@ -121,9 +123,17 @@ describe("local gates", () => {
     const ring = rings[0]!;
     const load = gate("load", { from: [], to: 9 }, [3, 4], { name: "none" });
     errorOf("E_INTERNAL", () => runParties(given(ring, [load])));
-    const slice = gate("slice", { from: [0], to: 9 }, [1, 4], { from: 0 });
+    const slice = gate("slice", { from: [0], to: 9 }, [1, 4], {
+      from: 0,
+      form: "client",
+      offline: true,
+    });
     errorOf("E_INTERNAL", () => runParties(given(ring, [slice])));
-    const missing = gate("slice", { from: [42], to: 9 }, [1, 4], { from: 0 });
+    const missing = gate("slice", { from: [42], to: 9 }, [1, 4], {
+      from: 0,
+      form: "client",
+      offline: true,
+    });
     errorOf("E_INTERNAL", () => runParties(given(ring, [missing])));
   });
 });

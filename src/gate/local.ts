@@ -23,10 +23,13 @@ export interface Concat extends GateBase {
   readonly kind: "concat";
 }
 
-/** Rows from..from+rows-1 of a client-masked wire. */
+/** Rows from..from+rows-1 of a wire, in the form in which it is. */
 export interface Slice extends GateBase {
   readonly kind: "slice";
   readonly from: number;
+  readonly form: "client" | "shared";
+  /** Whether C's part of a shared wire is known before the input. */
+  readonly offline: boolean;
 }
 
 /** a 2^shiftA + b 2^shiftB of shared wires; a client-masked operand counts as (-r, x^). */
@@ -147,9 +150,42 @@ function rowGate<S extends GateBase>(rearrange: (gate: S, operands: Words[]) => 
 
 export const concat: Gate<Concat> = rowGate((_gate, parts) => appended(parts));
 
-export const slice: Gate<Slice> = rowGate((gate, [whole]) =>
-  whole!.slice(gate.from * gate.columns, (gate.from + gate.rows) * gate.columns),
-);
+function rowsOf({ from, rows, columns }: Slice, whole: Words): Words {
+  return whole.slice(from * columns, (from + rows) * columns);
+}
+
+const maskedSlice: Gate<Slice> = rowGate((gate, [whole]) => rowsOf(gate, whole!));
+
+function sharedRows<W extends { readonly form: string }>(
+  gate: Slice,
+  context: { readonly wires: Map<number, W> },
+) {
+  return { form: "shared", share: rowsOf(gate, shareOf(context, gate.inputs[0]!)) } as const;
+}
+
+export const slice: Gate<Slice> = {
+  ...maskedSlice,
+  mask(gate, context) {
+    if (gate.form === "client") maskedSlice.mask!(gate, context);
+  },
+  deal(gate, context) {
+    if (gate.form === "shared") context.wires.set(gate.output, { form: "shared" });
+  },
+  prepare(gate, context) {
+    if (gate.form === "client" || !gate.offline) return;
+    context.wires.set(gate.output, sharedRows(gate, context));
+  },
+  idle: (gate) => gate.form === "client" || gate.offline,
+  client: (gate, context) =>
+    local(() => {
+      if (gate.form === "client" || gate.offline) return;
+      context.wires.set(gate.output, sharedRows(gate, context));
+    }),
+  server: (gate, context) =>
+    gate.form === "client"
+      ? maskedSlice.server(gate, context)
+      : local(() => void context.wires.set(gate.output, sharedRows(gate, context))),
+};
 
 function clientSummand(ring: Ring, context: { wires: Map<number, ClientWire> }, id: number): Words {
   const found = wire(context, id);

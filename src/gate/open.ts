@@ -19,7 +19,6 @@ import type { OpenedWire } from "../share/wires.ts";
 import { shareOf, wire } from "./access.ts";
 import {
   type DealerContext,
-  type FixedContext,
   type Gate,
   type GateBase,
   noCost,
@@ -66,13 +65,15 @@ function maskPart(gate: Open, context: { segment: number; ring: Ring }, of: Rand
   return of.words(placeOf(gate, context), "mask", sizeOf(gate), bits);
 }
 
-/** The low `shift` bits of r_C + r_S, or half a unit where there are no parties. */
-function dither(gate: Open, context: FixedContext): Words {
-  const { ring, parties } = context;
-  if (!parties) return new BigUint64Array(sizeOf(gate)).fill(1n << BigInt(gate.shift - 1));
-  const own = maskPart(gate, context, parties.client);
-  const other = maskPart(gate, context, parties.server);
-  return ring.lowBits(ring.add(own, other), gate.shift);
+/** r = r_C + r_S. */
+function wholeMask(
+  gate: Open,
+  context: { segment: number; ring: Ring },
+  { client, server }: { client: Randomness; server: Randomness },
+): Words {
+  const { ring } = context;
+  const whole = ring.add(maskPart(gate, context, client), maskPart(gate, context, server));
+  return ring.lowBits(whole, openBitsOf(gate, ring.bits));
 }
 
 function checkBound(ring: Ring, values: Words, gate: Open): void {
@@ -87,11 +88,7 @@ function checkBound(ring: Ring, values: Words, gate: Open): void {
 function dealMask(gate: Open, context: DealerContext): { r1: Words; b: Words } {
   const { ring } = context;
   const bits = openBitsOf(gate, ring.bits);
-  const whole = ring.add(
-    maskPart(gate, context, context.client),
-    maskPart(gate, context, context.server),
-  );
-  const r = ring.lowBits(whole, bits);
+  const r = wholeMask(gate, context, context);
   return { r1: ring.shiftRight(r, gate.shift), b: ring.shiftRight(r, bits - 1) };
 }
 
@@ -178,8 +175,17 @@ export const open: Gate<Open> = {
     const { ring } = context;
     const { values } = wire(context, gate.inputs[0]!);
     checkBound(ring, values, gate);
-    const dithered = ring.add(values, dither(gate, context));
-    context.wires.set(gate.output, { values: ring.shiftRightSigned(dithered, gate.shift) });
+    const { shift } = gate;
+    const opened = (dither: Words) => ring.shiftRightSigned(ring.add(values, dither), shift);
+    if (!context.parties) {
+      // Rounds to the nearest.
+      const half = new BigUint64Array(values.length).fill(1n << BigInt(shift - 1));
+      context.wires.set(gate.output, { values: opened(half) });
+      return;
+    }
+    const r = wholeMask(gate, context, context.parties);
+    const r1 = () => ring.shiftRight(r, shift);
+    context.wires.set(gate.output, { values: opened(ring.lowBits(r, shift)), r1 });
   },
   deal(gate, context) {
     const { r1, b } = dealMask(gate, context);

@@ -13,11 +13,19 @@ import { inTheClear, type PiecewiseTable } from "./piecewise.ts";
 const reference = referenceRingKernels();
 const loaded = await loadRingKernels();
 
-/** A table with random knots and coefficients; pieces of one step and long ones. */
-function tableOf(domainBits: number, degree: number, knotCount: number, seed: number) {
+/** A table with random knots and coefficients; pieces of one step or block and long ones. */
+function tableOf(
+  domainBits: number,
+  degree: number,
+  knotCount: number,
+  seed: number,
+  blockBits = 0,
+) {
   const random = uniform(seed, knotCount * (degree + 2), 64);
   const knots = new Set([0n]);
-  for (const word of random.subarray(1, knotCount)) knots.add(word % (1n << BigInt(domainBits)));
+  for (const word of random.subarray(1, knotCount)) {
+    knots.add(BigInt.asUintN(domainBits - blockBits, word) << BigInt(blockBits));
+  }
   const sorted = [...knots].sort((a, b) => (a < b ? -1 : 1));
   const coefficients = sorted.map((_, k) =>
     Array.from({ length: degree + 1 }, (_, j) =>
@@ -25,12 +33,14 @@ function tableOf(domainBits: number, degree: number, knotCount: number, seed: nu
     ),
   );
   const least = -(1n << BigInt(domainBits - 1)) + BigInt(seed % 3);
-  return { domainBits, least, fracBits: 0, knots: sorted, coefficients } satisfies PiecewiseTable;
+  const shape = { domainBits, blockBits, least, fracBits: 0 };
+  return { ...shape, knots: sorted, coefficients } satisfies PiecewiseTable;
 }
 
 /** Both sides of every knot, and the ends of the domain. */
-function argumentsOf({ knots, least, domainBits }: PiecewiseTable, ring: Ring): Words {
-  const top = (1n << BigInt(domainBits)) - 1n;
+function argumentsOf(table: PiecewiseTable, ring: Ring): Words {
+  const { knots, least, domainBits, blockBits } = table;
+  const top = (1n << BigInt(domainBits)) - (1n << BigInt(blockBits));
   const near = knots.flatMap((knot) => [knot - 1n, knot, knot + 1n]);
   const inside = [0n, top, ...near].filter((v) => v >= 0n && v <= top);
   return BigUint64Array.from(inside, (v) => ring.residue(v + least));
@@ -62,10 +72,11 @@ describe("piecewise", () => {
         fc.integer({ min: 1, max: 3 }),
         fc.integer({ min: 1, max: 9 }),
         fc.constantFrom(64, 64, 63, 33, 9, 1),
+        fc.constantFrom(0, 1, 5, 20),
         fc.nat(),
-        (domainBits, degree, knots, bits, seed) => {
+        (domainBits, degree, knots, bits, block, seed) => {
           const ring = new Ring(loaded);
-          const table = tableOf(domainBits, degree, knots, seed);
+          const table = tableOf(domainBits, degree, knots, seed, Math.min(block, domainBits - 1));
           const values = argumentsOf(table, ring);
           checkGates(exchanged(ring, { table, values, random: seeded(reference, seed), bits }));
         },
@@ -111,8 +122,8 @@ describe("piecewise", () => {
   test("all arguments and many masks of a ring of 5 bits", () => {
     const ring = new Ring(reference, 5);
     for (let seed = 0; seed < 40; seed++) {
-      const table = tableOf(4, 1 + (seed % 3), 3, seed);
-      const values = BigUint64Array.from({ length: 16 }, (_, v) =>
+      const table = tableOf(4, 1 + (seed % 3), 3, seed, seed % 4);
+      const values = BigUint64Array.from({ length: 17 - 2 ** table.blockBits }, (_, v) =>
         ring.residue(BigInt(v) + table.least),
       );
       checkGates(exchanged(ring, { table, values, random: seeded(reference, seed) }));
@@ -122,6 +133,7 @@ describe("piecewise", () => {
   test("the value in the clear is that of the piece", () => {
     const table: PiecewiseTable = {
       domainBits: 4,
+      blockBits: 0,
       least: 0n,
       fracBits: 0,
       knots: [0n, 5n, 9n],
@@ -137,12 +149,29 @@ describe("piecewise", () => {
     expect(values.slice(9)).toEqual([-3n, -4n, -5n, -6n, -7n, -8n, -9n]);
   });
 
+  test("in the clear, a coarse table's pieces part where the mask says", () => {
+    const coefficients = [0n, 1n, 2n].map((k) => [100n * k, k]);
+    const shape = { domainBits: 5, blockBits: 2, least: 0n, fracBits: 0 };
+    const table: PiecewiseTable = { ...shape, knots: [0n, 8n, 12n], coefficients };
+    const at = (r1: bigint) => [5n, 7n, 8n, 9n, 11n, 12n].map((v) => inTheClear(table, v, r1));
+    expect(at(0n)).toEqual([0n, 0n, 100n, 101n, 103n, 200n]);
+    // With a mask of 3 modulo 4 pieces part 3 below their knots, whatever its upper bits.
+    for (const r1 of [3n, 15n, 31n]) expect(at(r1)).toEqual([97n, 99n, 100n, 194n, 198n, 200n]);
+  });
+
   test("the reference refuses what leaves the domain", () => {
     const ring = new Ring(reference);
-    const table = tableOf(6, 1, 2, 9);
-    const beyond = ring.residue(table.least - 1n);
-    const random = seeded(reference, 1);
-    const run = exchanged(ring, { table, values: BigUint64Array.of(beyond), random });
-    errorOf("E_RANGE", () => runReference(run));
+    for (const blockBits of [0, 3]) {
+      const table = tableOf(6, 1, 2, 9, blockBits);
+      const highest = table.least + 64n - (1n << BigInt(blockBits));
+      const random = seeded(reference, 1);
+      const of = (y: bigint) => () =>
+        runReference(
+          exchanged(ring, { table, values: BigUint64Array.of(ring.residue(y)), random }),
+        );
+      errorOf("E_RANGE", of(table.least - 1n));
+      errorOf("E_RANGE", of(highest + 1n));
+      expect(of(highest)).not.toThrow();
+    }
   });
 });

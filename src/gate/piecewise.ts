@@ -8,7 +8,16 @@
 // the piece after it, in v - a_k, and D_0 that of the last piece less that of the first,
 //   f(v) = p_0(A - r1) + sum over k of (F(x_k) - [k > 0 and a_k <= A]) D_k(x_k - r1),
 // and each D_k(x - r1) is a sum of r1^j times a polynomial in the public x.
-// Cost: no message; D to both a key of about (16 + 8 (d + 1)) u bytes an entry, D to S d words.
+//
+// Coarse tables: where all knots are multiples of 2^e (blockBits) the key is for floor(r1 / 2^e),
+// over u - e bits, and F is taken at floor(x_k / 2^e). Pieces then part at v = a_k + c for some c,
+// -2^e < c <= 0, which r1 decides: -2^e < v - 2^e s < 2^e for s = floor(A / 2^e) -
+// floor(r1 / 2^e) modulo 2^(u - e), and s decides on the piece. So each piece is fitted from
+// 2^e - 1 below its knot on, and v must not lie above 2^u - 2^e. Keys and walks are shorter by e
+// levels, and neighbouring knots share most of a walk. The fixed run takes r1 from the parties'
+// randomness, as it takes dither, or pieces as they stand (r1 = 0).
+// Cost: no message; D to both a key of about (16 + 8 (d + 1)) (u - e) bytes an entry, D to S d
+// words.
 // Reveals nothing: keys hide r1, and shares of its powers are uniform.
 // Source: spline gate of Boyle, Chandran, Gilboa, Gupta, Ishai, Kumar, Rathee (EUROCRYPT 2021);
 // wrap by x_k: docs/protocol.md.
@@ -35,7 +44,9 @@ import {
 export interface PiecewiseTable {
   /** u: the argument's bits, those with which its wire was opened. */
   readonly domainBits: number;
-  /** The least argument: v = y - least. */
+  /** e: all knots are multiples of 2^e, and pieces hold from 2^e - 1 below theirs on. */
+  readonly blockBits: number;
+  /** The least argument: v = y - least, at most 2^u - 2^e. */
   readonly least: bigint;
   /** Bits after the point of the value. */
   readonly fracBits: number;
@@ -58,7 +69,7 @@ const sizeOf = (gate: Piecewise) => gate.rows * gate.columns;
 export const degreeOf = (table: PiecewiseTable) => table.coefficients[0]!.length - 1;
 
 const shapeOf = (table: PiecewiseTable) => ({
-  domainBits: table.domainBits,
+  domainBits: table.domainBits - table.blockBits,
   words: degreeOf(table) + 1,
 });
 
@@ -67,12 +78,16 @@ export function piecewiseKeyBytes(table: PiecewiseTable): number {
   return keyBytesOf("dcf", shapeOf(table));
 }
 
-/** The value at v, 0 <= v < 2^u. */
-export function inTheClear({ knots, coefficients }: PiecewiseTable, v: bigint): bigint {
+/** The value at v, 0 <= v <= 2^u - 2^e, of an argument that is opened under the mask r1. */
+export function inTheClear(table: PiecewiseTable, v: bigint, r1 = 0n): bigint {
+  const { knots, coefficients, domainBits, blockBits } = table;
+  const e = BigInt(blockBits);
+  const a = BigInt.asUintN(domainBits, v + r1);
+  const block = BigInt.asUintN(domainBits - blockBits, (a >> e) - (r1 >> e)) << e;
   let [low, high] = [0, knots.length - 1];
   while (low < high) {
     const middle = (low + high + 1) >> 1;
-    if (knots[middle]! <= v) low = middle;
+    if (knots[middle]! <= block) low = middle;
     else high = middle - 1;
   }
   const x = v - knots[low]!;
@@ -160,8 +175,8 @@ function run(gate: Piecewise, context: OnlineClientContext | ServerContext, keys
   ensure(opened.upperBits === table.domainBits, "E_INTERNAL", "opened with another width");
   const a = ring.lowBits(ring.addConstant(opened.a, -table.least), table.domainBits);
   const share = ring.words(sizeOf(gate));
-  const { domainBits } = table;
-  ring.kernels.piecewise({ ...keys, ...layoutOf(table), domainBits, a, out: share });
+  const { domainBits, blockBits } = table;
+  ring.kernels.piecewise({ ...keys, ...layoutOf(table), domainBits, blockBits, a, out: share });
   context.wires.set(gate.output, { form: "shared", share: ring.reduce(share) });
 }
 
@@ -176,11 +191,13 @@ export const piecewise: Gate<Piecewise> = {
   reference(gate, context) {
     const { ring } = context;
     const { table } = gate;
-    const top = 1n << BigInt(table.domainBits);
-    const values = wire(context, gate.inputs[0]!).values.map((word) => {
+    const top = (1n << BigInt(table.domainBits)) - (1n << BigInt(table.blockBits));
+    const opened = wire(context, gate.inputs[0]!);
+    const masks = table.blockBits > 0 ? opened.r1?.() : undefined;
+    const values = opened.values.map((word, i) => {
       const v = ring.signed(word) - table.least;
-      ensure(v >= 0n && v < top, "E_RANGE", `wire ${gate.wireName} left its bound`);
-      return ring.residue(inTheClear(table, v));
+      ensure(v >= 0n && v <= top, "E_RANGE", `wire ${gate.wireName} left its bound`);
+      return ring.residue(inTheClear(table, v, masks?.[i]));
     });
     context.wires.set(gate.output, { values });
   },
@@ -196,10 +213,9 @@ export const piecewise: Gate<Piecewise> = {
     const powers = [opened.r1];
     while (powers.length < degree) powers.push(ring.mul(powers.at(-1)!, opened.r1));
     const [forClient, forServer] = ring.kernels.dcfGenerateMany({
-      domainBits: table.domainBits,
-      words: degree + 1,
+      ...shapeOf(table),
       prg: context.functionPrg,
-      alphas: opened.r1,
+      alphas: ring.shiftRight(opened.r1, table.blockBits),
       payloads: ring.interleave([new BigUint64Array(size).fill(1n), ...powers]),
       random: context.own.bytes(place, "keys", size * ROOT_BYTES),
       room: context.room,

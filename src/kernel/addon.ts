@@ -108,9 +108,11 @@ export interface AddonKernels extends AddonRing, AddonLimits {
   closeThreads(): void;
   piecewisePoints(
     points: BigUint64Array,
+    blocks: BigUint64Array,
     a: BigUint64Array,
     offsets: BigUint64Array,
     domainBits: number,
+    blockBits: number,
   ): void;
   piecewiseSums(
     out: BigUint64Array,

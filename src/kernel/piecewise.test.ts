@@ -7,17 +7,24 @@ import type { PiecewiseOptions } from "./ring-kernels.ts";
 const kernels = await loadRingKernels();
 
 /** A task with random keys, table and shares; its entries fill a batch and a bit. */
-function task(options: { degree: number; knots: number; domainBits: number; entries: number }) {
-  const { degree, knots, domainBits, entries } = options;
+function task(options: {
+  degree: number;
+  knots: number;
+  domainBits: number;
+  blockBits?: number;
+  entries: number;
+}) {
+  const { degree, knots, domainBits, blockBits = 0, entries } = options;
   const words = degree + 1;
   const [mine] = kernels.dcfGenerateMany({
-    domainBits,
+    domainBits: domainBits - blockBits,
     words,
-    alphas: uniform(1, entries, domainBits),
+    alphas: uniform(1, entries, domainBits - blockBits),
     payloads: uniform(2, entries * words, 64),
     random: new Uint8Array(uniform(3, 4 * entries, 64).buffer),
   });
-  const offsets = uniform(4, knots, domainBits);
+  const block = BigInt(blockBits);
+  const offsets = uniform(4, knots, domainBits).map((offset) => (offset >> block) << block);
   offsets[0] = 0n;
   const lists = (seed: number, count: number) =>
     Array.from({ length: words }, (_, i) => {
@@ -27,6 +34,7 @@ function task(options: { degree: number; knots: number; domainBits: number; entr
     });
   return {
     domainBits,
+    blockBits,
     party: 1,
     keys: mine,
     a: uniform(5, entries, domainBits),
@@ -39,16 +47,19 @@ function task(options: { degree: number; knots: number; domainBits: number; entr
 }
 
 describe("piecewise of the kernels in use", () => {
-  for (const [degree, knots, domainBits, entries] of [
-    [1, 1, 1, 3],
-    [1, 25, 40, 600],
-    [2, 9, 18, 1025],
-    [3, 4, 63, 5],
-    [2, 3, 7, 512],
+  for (const [degree, knots, domainBits, blockBits, entries] of [
+    [1, 1, 1, 0, 3],
+    [1, 25, 40, 0, 600],
+    [2, 9, 18, 0, 1025],
+    [3, 4, 63, 0, 5],
+    [3, 16, 18, 9, 1025],
+    [2, 5, 63, 50, 9],
+    [2, 3, 7, 0, 512],
   ] as const) {
-    it(`is what the other kernels give: degree ${degree}, ${knots} knots, ${domainBits} bits`, () => {
+    const bits = `${domainBits} bits, ${blockBits} in a block`;
+    it(`is what the other kernels give: degree ${degree}, ${knots} knots, ${bits}`, () => {
       for (const party of [0, 1] as const) {
-        const options = { ...task({ degree, knots, domainBits, entries }), party };
+        const options = { ...task({ degree, knots, domainBits, blockBits, entries }), party };
         kernels.piecewise(options);
         const composed = { ...options, out: new BigUint64Array(entries) };
         composedPiecewise(kernels, composed);

@@ -42,7 +42,8 @@ export function composedPiecewise(kernels: Parts, options: PiecewiseOptions): vo
 }
 
 function evaluate(kernels: Parts, options: PiecewiseOptions): void {
-  const { domainBits, prg, party, keys, a, powers, offsets, coefficients, first, out } = options;
+  const { prg, party, keys, a, powers, offsets, coefficients, first, out } = options;
+  const { domainBits, blockBits } = options;
   const [rows, count, words] = [a.length, offsets.length, first.length];
   const make = (length: number) => new BigUint64Array(length);
   const spread = (column: BigUint64Array, times: number) => {
@@ -58,8 +59,11 @@ function evaluate(kernels: Parts, options: PiecewiseOptions): void {
   const reached = make(points.length);
   kernels.shiftRight(reached, points, domainBits);
   kernels.lowBits(points, points, domainBits);
+  const blocks = make(points.length);
+  kernels.shiftRight(blocks, points, blockBits);
   const values = make(points.length * words);
-  kernels.dcfEvaluateMany({ domainBits, words, prg, party, keys, points, out: values });
+  const shape = { domainBits: domainBits - blockBits, words, prg };
+  kernels.dcfEvaluateMany({ ...shape, party, keys, points: blocks, out: values });
   const shares = make(rows * words);
   interleaveInto(shares, [make(rows).fill(BigInt(party)), ...powers]);
   const certain = make(values.length);

@@ -91,15 +91,17 @@ export interface EvaluateManyOptions extends FunctionShape {
 export interface PiecewiseOptions {
   /** 1 to 63. */
   domainBits: number;
+  /** Low bits of a point that keys do not see, below domainBits. */
+  blockBits: number;
   prg?: FunctionPrg | undefined;
   party: 0 | 1;
-  /** DCF keys of the entries, payload of degree + 1 words, one after the other. */
+  /** DCF keys of the entries over domainBits - blockBits bits, payload of degree + 1 words, one after the other. */
   keys: Uint8Array;
   /** A, [n], below 2^domainBits. */
   a: BigUint64Array;
   /** Shares of r1, r1^2, .., [n] each; as many as the degree, 1 to 3. */
   powers: readonly BigUint64Array[];
-  /** -a_k modulo 2^domainBits, [K]; the first is 0. */
+  /** -a_k modulo 2^domainBits, [K], multiples of 2^blockBits; the first is 0. */
   offsets: BigUint64Array;
   /** By i: coefficients of x^i in the factors of F, [K, degree + 1]. */
   coefficients: readonly BigUint64Array[];

@@ -20,6 +20,11 @@ export interface DecoderInput {
   readonly caches?: Caches | undefined;
   /** Layers to run, default all; from another than the first, x is what the one before has made. */
   readonly layers?: readonly [from: number, to: number] | undefined;
+  /**
+   * Only the last row's hidden state is wanted: what an ordinary decoder's last layer makes of the
+   * others, but for keys and values, is left out. Recipes that need all rows give all.
+   */
+  readonly lastRow?: boolean | undefined;
   /** Applied to each branch of a block while training, as dropout. */
   readonly regularise?: ((x: Tensor) => Tensor) | undefined;
 }
@@ -38,7 +43,7 @@ export function recipeOf(config: ModelConfig): Recipe {
 export function decoder(
   graph: Graph,
   config: ModelConfig,
-  { x, start, caches, layers, regularise }: DecoderInput,
+  { x, start, caches, layers, lastRow, regularise }: DecoderInput,
 ): { hidden: Tensor; caches: Caches; states: readonly Tensor[] } {
   const [from, to] = layers ?? [0, config.layerCount];
   ensure(start === 0 || caches?.length === to - from, "E_SHAPE", "decoder: caches missing");
@@ -52,7 +57,9 @@ export function decoder(
   const states: Tensor[] = [];
   for (let layer = from; layer < to; layer++) {
     const cache = caches?.[layer - from] ?? [];
-    const input = { x: hidden, start, name: `layers.${layer}`, layer, cache, regularise };
+    const place = { start, name: `layers.${layer}`, layer };
+    const isLast = layer === config.layerCount - 1;
+    const input = { x: hidden, ...place, cache, lastRow: lastRow && isLast, regularise };
     const out = recipe.block(graph, config, input);
     hidden = out.x;
     grown.push(out.cache);

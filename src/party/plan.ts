@@ -26,11 +26,12 @@ import {
 import { oneHotBits, withLookup, withTokens } from "../plan/next-token.ts";
 import { type MaskedTensor, maskedTensors } from "../plan/tensors.ts";
 import { withWidths } from "../plan/widths.ts";
+import { wantedRows } from "../recipe/vanilla.ts";
 import { offlineCost } from "../run/cost.ts";
 import type { NumberedSegment } from "../run/dealer.ts";
 
 /** Bumped whenever messages, formats or gates change. */
-export const PROTOCOL_VERSION = 4;
+export const PROTOCOL_VERSION = 5;
 
 export interface GenerationOptions {
   /** Positions of the prompt: public. */
@@ -224,14 +225,14 @@ export function traceSegment(
     loads.set(name, `${name}:${start}`);
   });
   const x = inputOf(graph, config, segment, loads);
-  const out = decoder(graph, config, { x, start, caches, layers });
+  const out = decoder(graph, config, { x, start, caches, layers, lastRow: true });
   const [from, to] = layers ?? [0, config.layerCount];
   if (to < config.layerCount) {
     graph.output("residual", out.hidden);
     const replaces = from > 0 ? residualName(from) : undefined;
     stores.set("residual", { name: residualName(to), replaces, untruncated: true });
   } else {
-    graph.output("hidden", out.hidden.sliceRows(rows - 1, rows));
+    graph.output("hidden", wantedRows(out.hidden, true));
     const index = segment.kind === "prompt" ? 0 : segment.index;
     stores.set("hidden", { name: `state.${index}`, replaces: undefined });
   }

@@ -22,6 +22,13 @@ export interface FitOptions {
   readonly degree: 1 | 2 | 3;
   /** The argument: bits after the point, the word's bits, its least value as an integer. */
   readonly argument: { readonly fracBits: number; readonly bits: number; readonly least: bigint };
+  /**
+   * Knots are multiples of 2^blockBits from `least` on, and pieces hold from 2^blockBits - 1 below
+   * theirs on (gate/piecewise.ts). Default 0.
+   */
+  readonly blockBits?: number | undefined;
+  /** Whether the domain's last argument is `to`, and the value there is exact. */
+  readonly pinned?: boolean | undefined;
   /** Bits after the point of the value. */
   readonly fracBits: number;
   /** Ends that pieces must not cross, real units. */
@@ -39,9 +46,14 @@ const AIM = 0.98;
  */
 export function fitTable(options: FitOptions): PiecewiseTable {
   const { argument, fracBits, degree } = options;
+  const { blockBits = 0 } = options;
   const unit = 2 ** argument.fracBits;
-  const first = BigInt(Math.round(options.from * unit));
-  const last = BigInt(Math.round(options.to * unit));
+  const block = 1n << BigInt(blockBits);
+  const below = (y: bigint) => y - BigInt.asUintN(blockBits, y - argument.least);
+  const first = below(BigInt(Math.round(options.from * unit)));
+  const to = BigInt(Math.round(options.to * unit));
+  // Before the last knot its piece holds for a block.
+  const last = options.pinned ? to : below(to + 2n * block - 2n);
   const top = argument.least + (1n << BigInt(argument.bits));
   const knots: bigint[] = [];
   const coefficients: (readonly bigint[])[] = [];
@@ -59,8 +71,9 @@ export function fitTable(options: FitOptions): PiecewiseTable {
     push(at, piece);
     at = end;
   }
-  push(last, line(options.after, last, options));
-  return { domainBits: argument.bits, least: argument.least, fracBits, knots, coefficients };
+  push(last, options.pinned ? fitPinned(options, last) : line(options.after, last, options));
+  const { bits: domainBits, least } = argument;
+  return { domainBits, blockBits, least, fracBits, knots, coefficients };
 }
 
 /** constant + slope x around the knot, as integers of the table. */
@@ -73,49 +86,75 @@ function line([constant, slope]: readonly [number, number], knot: bigint, option
 }
 
 function longestPiece(options: FitOptions, at: bigint, limit: bigint) {
-  const fits = (end: bigint) => {
-    const piece = fitPiece(options, at, end);
+  const block = 1n << BigInt(options.blockBits ?? 0);
+  const fits = (blocks: bigint) => {
+    const length = Number(blocks * block);
+    const piece = fitPiece(options, at, [1 - Number(block), length - 1]);
     return piece.error <= 1 ? piece : undefined;
   };
-  let [low, high] = [at + 1n, limit];
+  let [low, high] = [1n, (limit - at) / block];
   let best = fits(low);
   ensure(best, "E_PLAN", "a table's error is below what its argument's bits can give");
   const whole = fits(high);
-  if (whole) return { end: high, piece: whole.piece };
+  if (whole) return { end: at + high * block, piece: whole.piece };
   while (high - low > 1n) {
     const middle = (low + high) / 2n;
     const found = fits(middle);
     if (found) [low, best] = [middle, found];
     else high = middle;
   }
-  return { end: low, piece: best.piece };
+  return { end: at + low * block, piece: best.piece };
+}
+
+/** The piece up to the last argument, where it gives the function's value exactly. */
+function fitPinned(options: FitOptions, at: bigint): bigint[] {
+  const { of, argument, fracBits, degree, blockBits = 0 } = options;
+  const value = of(Number(at) * 2 ** -argument.fracBits);
+  const pinned = BigInt(Math.round(value * 2 ** fracBits));
+  if (blockBits === 0) return [pinned];
+  // What is left is v times a polynomial of one degree less.
+  const range = [1 - 2 ** blockBits, 0] as const;
+  const { piece, error } = fitPiece({ ...options, degree, pin: value }, at, range);
+  ensure(error <= 1, "E_PLAN", "a table's error is below what its argument's bits can give");
+  return [pinned, ...piece.slice(1)];
 }
 
 /**
- * Integer coefficients on at <= v < end, the highest first rounded and the rest fitted anew, so
- * that a rounded coefficient costs what the lower ones cannot mend; and the error in units of the
- * one that is allowed.
+ * Integer coefficients for low <= v - at <= high, the highest first rounded and the rest fitted
+ * anew, so that a rounded coefficient costs what the lower ones cannot mend; and the error in units
+ * of the one that is allowed. With `pin` the constant is given, the value at 0.
  */
-function fitPiece(options: FitOptions, at: bigint, end: bigint) {
-  const { of, degree, argument, fracBits } = options;
+function fitPiece(
+  options: FitOptions & { pin?: number },
+  at: bigint,
+  [low, high]: readonly [number, number],
+) {
+  const { of, degree, argument, fracBits, pin } = options;
   const step = 2 ** -argument.fracBits;
-  const length = Number(end - at);
   const scale = 2 ** fracBits;
   const start = Number(at) * step;
   const wanted = (v: number) => of(start + v * step) * scale;
   const fixed: number[] = new Array(degree + 1).fill(0);
   let left = wanted;
-  for (let j = degree; j >= 0; j--) {
-    const free = interpolate(left, j, length - 1);
-    const rounded = Math.round(free);
+  const take = (j: number, rounded: number) => {
     fixed[j] = rounded;
     const before = left;
     left = (v) => before(v) - rounded * v ** j;
+  };
+  if (pin !== undefined) {
+    take(0, Math.round(pin * scale));
+    // Nodes lie inside the range, never at 0.
+    for (let j = degree; j > 0; j--) {
+      take(j, Math.round(interpolate((v) => left(v) / v, j - 1, [low, -1])));
+    }
+  } else {
+    for (let j = degree; j >= 0; j--) take(j, Math.round(interpolate(left, j, [low, high])));
   }
   let error = 0;
+  const length = high - low + 1;
   const count = Math.min(SAMPLES, length);
   for (let i = 0; i < count; i++) {
-    const v = count === 1 ? 0 : Math.round((i * (length - 1)) / (count - 1));
+    const v = low + (count === 1 ? 0 : Math.round((i * (length - 1)) / (count - 1)));
     const value = Math.abs(wanted(v));
     const stated = options.error * (options.relative ? value : scale);
     const allowed = AIM * (options.positive ? Math.min(stated, value) : stated);
@@ -124,19 +163,27 @@ function fitPiece(options: FitOptions, at: bigint, end: bigint) {
   return { piece: fixed.map((value) => BigInt(value)), error };
 }
 
-/** The leading coefficient of degree j through Chebyshev nodes of [0, length]. */
-function interpolate(f: (v: number) => number, j: number, length: number): number {
-  if (length <= 0) return j === 0 ? f(0) : 0;
+/** The leading coefficient of degree j through Chebyshev nodes of [from, to]. */
+function interpolate(
+  f: (v: number) => number,
+  j: number,
+  [from, to]: readonly [number, number],
+): number {
+  const length = to - from;
+  if (length <= 0) return j === 0 ? f(from) : 0;
   if (j === 0) {
     // The middle of the range of what is left: its greatest error is then least.
     let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
     for (let i = 0; i < SAMPLES; i++) {
-      const value = f((i * length) / (SAMPLES - 1));
+      const value = f(from + (i * length) / (SAMPLES - 1));
       [low, high] = [Math.min(low, value), Math.max(high, value)];
     }
     return (low + high) / 2;
   }
-  const nodes = Array.from({ length: j + 1 }, (_, i) => (length * (1 - chebyshev(i, j + 1))) / 2);
+  const nodes = Array.from(
+    { length: j + 1 },
+    (_, i) => from + (length * (1 - chebyshev(i, j + 1))) / 2,
+  );
   // Divided differences: the last is the leading coefficient.
   const values = nodes.map(f);
   for (let order = 1; order <= j; order++) {

@@ -68,6 +68,8 @@ const LEAST_SUM_BITS = 10;
 const POWER_PRECISION = 8;
 /** Sums of powers reach farther down. */
 const powerOctaves = { fine: 8, low: 22 };
+/** What an exponent's domain has below the least one, for the blocks of its table. */
+const EXPONENT_SPARE = 2 ** -2;
 /** A wire's bits beyond those of its magnitude: its sign, and room for rounding. */
 const SIGN_BITS = 2;
 
@@ -216,14 +218,16 @@ export class AttentionLowering {
     const greatest = emit(body, [shared], dims.rows, dims.heads);
     const below = emit({ kind: "rowDifference", dims }, [shared, greatest], 1, size);
     // From the greatest down: one bit fewer than differences of both signs.
-    const openBits = domainBits - 1;
+    const least = -2 * bound(wireName);
+    const form = this.#form!;
+    const spare = form.kind === "softmax" ? 0 : EXPONENT_SPARE;
+    const openBits = bits + Math.ceil(Math.log2(spare - least));
     const differences = emit({ kind: "exchange", openBits }, [below], 1, size);
     const argument = { fracBits: bits, bits: openBits, precision: bits };
-    const form = this.#form!;
     const table =
       form.kind === "softmax"
         ? expFormTable(form.exp, argument, valueBits)
-        : expTable(argument, valueBits);
+        : expTable(argument, least, valueBits);
     const wire = emit({ kind: "piecewise", table, wireName }, [differences], 1, size);
     return { role: "weights", wire, fracBits: valueBits, dims, layer };
   }

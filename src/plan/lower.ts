@@ -262,10 +262,14 @@ class Lowering {
     const x = this.#value(op.x);
     const rows = op.to - op.from;
     if (x.role === "constant") return { ...x, rows, from: x.from! + op.from };
-    const client = this.#toClient(this.#activation(op.x));
-    const { columns } = client;
-    const wire = this.#emit({ kind: "slice", from: op.from }, [client.wire], rows, columns);
-    return { ...client, wire, rows };
+    const whole = this.#activation(op.x);
+    // A residual sum keeps its form: as a state it would be truncated.
+    const stays = whole.accumulated && !this.#asClient.has(whole.wire);
+    const source = stays ? whole : this.#toClient(whole);
+    const { form, offline, columns } = source;
+    ensure(form !== "opened", "E_PLAN", "rows are not taken of an opened wire");
+    const body = { kind: "slice", from: op.from, form, offline } as const;
+    return { ...source, wire: this.#emit(body, [source.wire], rows, columns), rows };
   }
 
   #concat(op: Op & { kind: "concatRows" }): Value {

@@ -1,7 +1,7 @@
 // The tables of nonlinear gates of ordinary decoders, by public numbers. A plan has thousands of
 // gates and few tables: each is made once.
 
-import { ensure } from "../errors.ts";
+import { ensure, MergenError } from "../errors.ts";
 import type { PiecewiseTable } from "../gate/piecewise.ts";
 import type { ExpForm, PiecewisePolynomial } from "../graph/ops.ts";
 import {
@@ -30,24 +30,66 @@ function once(key: readonly (string | number)[], make: () => FitOptions): Piecew
   return onceMade(key, () => fitTable(make()));
 }
 
+type AnyDegree = Omit<FitOptions, "degree" | "blockBits">;
+
 /** The table of the degree with which a point costs least time; of two alike, the lower one. */
-function onceFastest(
-  key: readonly (string | number)[],
-  make: () => Omit<FitOptions, "degree">,
-): PiecewiseTable {
+function onceFastest(key: readonly (string | number)[], make: () => AnyDegree): PiecewiseTable {
   return onceMade(key, () => {
     const options = make();
-    const tables = ([1, 2, 3] as const).map((degree) => fitTable({ ...options, degree }));
-    return tables.reduce((best, table) => (timeOf(table) < timeOf(best) ? table : best));
+    return fastest(([1, 2, 3] as const).map((degree) => fitTable({ ...options, degree })));
   });
 }
 
 /**
- * Blocks of a function key's generator that an entry takes, up to the factor of its bits: at each
- * level of the walk to a knot one for the node and one for every two words.
+ * The same of a function that is smooth: of each degree with the largest blocks that its error
+ * allows, which give the shortest keys and walks. `make` takes the bits of a block.
  */
-function timeOf({ knots, coefficients }: PiecewiseTable): number {
-  return knots.length * (1 + Math.ceil(coefficients[0]!.length / 2));
+function onceCoarse(
+  key: readonly (string | number)[],
+  most: number,
+  make: (blockBits: number) => AnyDegree,
+): PiecewiseTable {
+  return onceMade(key, () =>
+    fastest(([1, 2, 3] as const).map((degree) => coarsest(most, degree, make))),
+  );
+}
+
+function coarsest(
+  most: number,
+  degree: 1 | 2 | 3,
+  make: (blockBits: number) => AnyDegree,
+): PiecewiseTable {
+  for (let blockBits = most; blockBits > 0; blockBits--) {
+    try {
+      return fitTable({ ...make(blockBits), degree, blockBits });
+    } catch (error) {
+      if (!(error instanceof MergenError && error.code === "E_PLAN")) throw error;
+    }
+  }
+  return fitTable({ ...make(0), degree });
+}
+
+function fastest(tables: readonly PiecewiseTable[]): PiecewiseTable {
+  return tables.reduce((best, table) => (timeOf(table) < timeOf(best) ? table : best));
+}
+
+/**
+ * Blocks of a function key's generator that an entry takes: at each node on the way to a knot one
+ * for the node and one for every two words, and the latter again at a leaf. Neighbouring knots
+ * share nodes: of cells of n blocks each, a gap of g blocks between knots makes min(g / n, 1) new.
+ */
+function timeOf({ knots, coefficients, domainBits, blockBits }: PiecewiseTable): number {
+  const perLeaf = Math.ceil(coefficients[0]!.length / 2);
+  const levels = domainBits - blockBits - 1;
+  const blocks = knots.map((knot) => Number(knot >> BigInt(blockBits)));
+  const around = blocks[0]! + 2 ** (levels + 1);
+  const gaps = blocks.map((block, k) => (blocks[k + 1] ?? around) - block);
+  let nodes = 0;
+  for (let level = 1; level <= levels; level++) {
+    const cell = 2 ** (levels + 1 - level);
+    for (const gap of gaps) nodes += Math.min(gap / cell, 1);
+  }
+  return nodes * (1 + perLeaf) + knots.length * perLeaf;
 }
 
 function onceMade(key: readonly (string | number)[], make: () => PiecewiseTable): PiecewiseTable {
@@ -78,7 +120,7 @@ export const RECIPROCAL_BITS = 58;
  * Pieces of degree 3 come near to their error nearly everywhere, and the layer behind an activation
  * adds thousands of them up: so they aim at a little less. It costs no knot of GELU's.
  */
-const AIMED_BITS_MORE = 0.6;
+const AIMED_BITS_MORE = 0.3;
 
 /** GELU or SiLU over all of the argument's bits. */
 export function activationTable(
@@ -88,7 +130,11 @@ export function activationTable(
 ): PiecewiseTable {
   const { precision } = argument;
   const reach = activationReach[kind](precision);
-  return onceFastest([kind, argument.fracBits, argument.bits, precision, fracBits], () => ({
+  // Arguments stay within half of their bits' range, as all opened wires: blocks may be as large
+  // as what is left above.
+  const most = Math.min(argument.fracBits, argument.bits - 2);
+  const key = [kind, argument.fracBits, argument.bits, precision, fracBits];
+  return onceCoarse(key, most, () => ({
     of: kind === "silu" ? silu : geluOf[kind],
     from: -reach,
     to: reach,
@@ -116,20 +162,25 @@ export function reluTable(argument: Omit<Argument, "precision">, fracBits: numbe
 }
 
 /**
- * e^x for -2^bits < x <= 0, in units of the argument; 0 where it is below its error, never less,
- * and exactly 1 at 0: a sum of weights is then 1 at the least, however many there are.
+ * e^x for `least` <= x <= 0, real units, in arguments of `bits` bits; 0 where it is below its error,
+ * never less, and exactly 1 at 0: a sum of weights is then 1 at the least, however many there are.
  */
-export function expTable(argument: Argument, valueBits: number): PiecewiseTable {
+export function expTable(argument: Argument, least: number, valueBits: number): PiecewiseTable {
   const { fracBits, bits, precision } = argument;
-  return onceFastest(["exp", fracBits, bits, precision, valueBits], () => ({
+  const spare = 2 ** bits - Math.ceil(-least * 2 ** fracBits);
+  ensure(spare > 0, "E_INTERNAL", `exponents down to ${least} have more than ${bits} bits`);
+  // Blocks are as large as what is left below the least argument.
+  const most = Math.min(Math.floor(Math.log2(spare)), fracBits);
+  return onceCoarse(["exp", fracBits, bits, precision, most, valueBits], most, (blockBits) => ({
     of: exp,
     from: -0.7 * (precision + 3),
     to: 0,
     before: [0, 0],
     after: [1, 0],
+    pinned: true,
     error: 2 ** -(precision + 1),
     positive: true,
-    argument: { fracBits, bits, least: 1n - (1n << BigInt(bits)) },
+    argument: { fracBits, bits, least: (1n << BigInt(blockBits)) - (1n << BigInt(bits)) },
     fracBits: valueBits,
   }));
 }
@@ -215,7 +266,7 @@ export function cubeTable({ fracBits, bits }: Omit<Argument, "precision">): Piec
   return onceMade(["cube", fracBits, bits], () => {
     const { least } = signed({ fracBits, bits });
     const knot = -(2n << BigInt(fracBits)) - least;
-    const value = { domainBits: bits, least, fracBits: 3 * (fracBits + 1) };
+    const value = { domainBits: bits, blockBits: 0, least, fracBits: 3 * (fracBits + 1) };
     if (knot > 0n) {
       const none = [0n, 0n, 0n, 0n];
       return { ...value, knots: [0n, knot], coefficients: [none, [0n, 0n, 0n, 1n]] };

@@ -97,7 +97,7 @@ describe("what a gate needs of its inputs", () => {
     ["product", gate("product", ends([0, 9], 1), shape, { upperBits: [20, 20] })],
     ["quad", gate("quad", ends(0, 1), shape, { linear: 3n, constant: 1n })],
     ["remask", gate("remask", ends(0, 1), shape, { offline: true })],
-    ["slice", gate("slice", ends(0, 1), shape, { from: 0 })],
+    ["slice", gate("slice", ends(0, 1), shape, { from: 0, form: "client", offline: true })],
     ["sumSquares", gate("sumSquares", ends(0, 1), shape, { width: 3 })],
   ] as const)("%s: as many as are needed of its result", (_kind, spec) => {
     const before = [0, 9].map((to) => gate("remask", ends(8, to), shape, { offline: true }));
@@ -217,7 +217,10 @@ describe("is enough", () => {
           put("shared", (to) => gate("sum", ends([m, s], to), shape, { shifts, offline: true })),
         () => put("shared", (to) => gate("center", ends(s, to), shape, { offline: true })),
         () => put("masked", (to) => gate("remask", ends(s, to), shape, { offline: by % 2 > 0 })),
-        () => put("masked", (to) => gate("slice", ends(m, to), shape, { from: 0 })),
+        () =>
+          put("masked", (to) =>
+            gate("slice", ends(m, to), shape, { from: 0, form: "client", offline: true }),
+          ),
       ];
       made[(by >> 2) % made.length]!();
     }

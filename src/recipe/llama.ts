@@ -4,20 +4,20 @@
 
 import type { Recipe } from "./recipe.ts";
 import { activation, linear, norm } from "./recipe.ts";
-import { attention, vanilla } from "./vanilla.ts";
+import { attention, vanilla, wantedRows } from "./vanilla.ts";
 
 export const llama: Recipe = {
   ...vanilla,
   name: "llama",
 
-  block(graph, settings, { x, start, name, layer, cache, regularise = (y) => y }) {
+  block(graph, settings, { x, start, name, layer, cache, lastRow, regularise = (y) => y }) {
     const { hiddenSize, innerSize } = settings;
     const bare = { bias: false };
     const normal = norm(graph, settings, x, `${name}.attention.norm`);
-    const input = { x: normal, start, name, layer, cache };
+    const input = { x: normal, start, name, layer, cache, lastRow };
     const { mixed, keys, values } = attention(graph, settings, input);
     const output = linear(graph, mixed, `${name}.attention.output`, hiddenSize, bare);
-    const middle = x.add(regularise(output));
+    const middle = wantedRows(x, lastRow).add(regularise(output));
     const normed = norm(graph, settings, middle, `${name}.norm`);
     const opening = linear(graph, normed, `${name}.gate`, innerSize, bare);
     const gate = activation(settings, opening, layer);

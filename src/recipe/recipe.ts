@@ -76,6 +76,8 @@ export interface BlockInput {
   readonly layer: number;
   /** What the recipe's `block` has returned for the rows before; none at row 0. */
   readonly cache: readonly Tensor[];
+  /** Only the last row's result is wanted; keys and values are still of all rows. */
+  readonly lastRow?: boolean | undefined;
   /** Applied to each branch before it is added, while training. */
   readonly regularise?: ((x: Tensor) => Tensor) | undefined;
 }

@@ -12,12 +12,12 @@ import { estimatedWeights } from "./reciprocal.ts";
 export const vanilla: Recipe = {
   name: "vanilla",
 
-  block(graph, settings, { x, start, name, layer, cache, regularise = (y) => y }) {
+  block(graph, settings, { x, start, name, layer, cache, lastRow, regularise = (y) => y }) {
     const normal = norm(graph, settings, x, `${name}.attention.norm`);
-    const input = { x: normal, start, name, layer, cache };
+    const input = { x: normal, start, name, layer, cache, lastRow };
     const { mixed, keys, values } = attention(graph, settings, input);
     const output = linear(graph, mixed, `${name}.attention.output`, settings.hiddenSize);
-    const middle = x.add(regularise(output));
+    const middle = wantedRows(x, lastRow).add(regularise(output));
     const normed = norm(graph, settings, middle, `${name}.norm`);
     const u = linear(graph, normed, `${name}.u`, settings.innerSize);
     const out = linear(graph, activation(settings, u, layer), `${name}.o`, settings.hiddenSize);
@@ -34,24 +34,33 @@ export const vanilla: Recipe = {
   },
 };
 
-/** Rows of mixed values [.., n, d], and all keys and values so far, [.., G, s, w]. */
+/** All rows, or the last one. */
+export function wantedRows(x: Tensor, lastRow: boolean | undefined): Tensor {
+  return lastRow && x.rows > 1 ? x.sliceRows(x.rows - 1, x.rows) : x;
+}
+
+/**
+ * Wanted rows of mixed values [.., n, d] or [.., 1, d], and all keys and values so far,
+ * [.., G, s, w].
+ */
 export function attention(
   graph: Graph,
   settings: RecipeSettings,
-  { x, start, name, cache }: BlockInput,
+  { x, start, name, cache, lastRow }: BlockInput,
 ) {
   const { headCount, kvHeadCount = headCount, hiddenSize, rope, block } = settings;
   const width = hiddenSize / headCount;
-  const project = (part: string, heads: number): Tensor => {
+  const project = (part: string, rows: Tensor, heads: number): Tensor => {
     const bias = block !== "llama";
-    const all = linear(graph, x, `${name}.attention.${part}`, heads * width, { bias });
+    const all = linear(graph, rows, `${name}.attention.${part}`, heads * width, { bias });
     return all.splitHeads(heads);
   };
-  const turn = (rows: Tensor) => (rope ? rows.rope(start, rope.base) : rows);
-  const projected = turn(project("query", headCount)); // [.., H, n, w]
+  // Rows end where x does.
+  const turn = (y: Tensor) => (rope ? y.rope(start + x.rows - y.rows, rope.base) : y);
+  const projected = turn(project("query", wantedRows(x, lastRow), headCount)); // [.., H, n, w]
   const query = settings.scaledQuery ? projected : projected.scale(1 / Math.sqrt(width));
-  const newKeys = turn(project("key", kvHeadCount)); // [.., G, n, w]
-  const newValues = project("value", kvHeadCount);
+  const newKeys = turn(project("key", x, kvHeadCount)); // [.., G, n, w]
+  const newValues = project("value", x, kvHeadCount);
   const [oldKeys, oldValues] = cache;
   const keys = oldKeys ? oldKeys.concatRows(newKeys) : newKeys; // [.., G, s, w]
   const values = oldValues ? oldValues.concatRows(newValues) : newValues;

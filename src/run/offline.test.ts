@@ -110,7 +110,7 @@ describe("masks and products of a bundle", () => {
           gates: [
             linear(7, 8, 2, "w"),
             gate("remask", { from: [8], to: 0 }, [3, 5], { offline: true, bits: 40 }),
-            gate("slice", { from: [0], to: 1 }, [1, 5], { from: 2 }),
+            gate("slice", { from: [0], to: 1 }, [1, 5], { from: 2, form: "client", offline: true }),
             gate("store", { from: [1], to: 2 }, [1, 5], kept),
           ],
         },

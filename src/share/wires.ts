@@ -51,4 +51,6 @@ export interface FixedWire {
   readonly values: Words;
   /** C's mask of a client-masked wire, made on demand: the dither source of the logits. */
   readonly mask?: () => Words;
+  /** r1 of an opened wire, made on demand: where a coarse table's pieces part, see piecewise.ts. */
+  readonly r1?: () => Words;
 }

@@ -66,9 +66,10 @@ export function tableOf(
   degree: number,
   knots: readonly bigint[] = [0n],
   least = 0n,
+  blockBits = 0,
 ): PiecewiseTable {
   const coefficients = knots.map((_, k) =>
     Array.from({ length: degree + 1 }, (_, j) => BigInt((j + 1) * (k + 1) + (j === 1 ? k : 0))),
   );
-  return { domainBits, least, fracBits: 0, knots, coefficients };
+  return { domainBits, blockBits, least, fracBits: 0, knots, coefficients };
 }

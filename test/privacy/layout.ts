@@ -88,9 +88,9 @@ function listParts(
       return [{ count, bits: Math.min(ringBits, gate.shift + gate.sentBits) }];
     }
     case "piecewise": {
-      const { domainBits, coefficients } = gate.table;
+      const { domainBits, blockBits, coefficients } = gate.table;
       const words = coefficients[0]!.length;
-      const key = keys({ kind: "dcf", domainBits, words, count });
+      const key = keys({ kind: "dcf", domainBits: domainBits - blockBits, words, count });
       if (channel === "dealer-client") return key;
       return [...key, ...new Array(words - 1).fill({ count, bits })];
     }

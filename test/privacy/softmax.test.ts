@@ -21,6 +21,7 @@ const LIMIT = 5.5;
 /** v - least in 0..3, a weight of 0..3 that grows. */
 const weightTable: PiecewiseTable = {
   domainBits: 2,
+  blockBits: 0,
   least: -3n,
   fracBits: 0,
   knots: [0n, 1n],
@@ -32,6 +33,7 @@ const weightTable: PiecewiseTable = {
 /** A sum of weights, 0..6, to a factor that falls. */
 const factorTable: PiecewiseTable = {
   domainBits: 3,
+  blockBits: 0,
   least: 0n,
   fracBits: 0,
   knots: [0n, 3n],
