@@ -1,6 +1,7 @@
 // The command line: parses, calls the library, prints. Results go to standard output, all else to
 // standard error. Exit status: 0 done, 1 failed (a named error), 2 wrong usage, 130 interrupted.
 
+import "./collector.ts";
 import { Command, CommanderError } from "commander";
 import { MergenError } from "../../src/index.ts";
 import { addAdapt } from "./commands/adapt.ts";

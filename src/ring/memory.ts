@@ -21,6 +21,10 @@ export const ownMemory: Memory = {
 };
 
 const PAGE_BYTES = 1 << 22;
+/** Large results have buffers of their own, of whole steps, so that others fit in later. */
+const LARGE_STEP = 1 << 20;
+/** What an arena keeps of those, at the most: a layer of 128 rows of GPT-2 takes about 0.5 GB. */
+const KEPT_LARGE_BYTES = 1 << 30;
 /** Results start at cache lines. */
 const ALIGNMENT = 64;
 const POISON = 0xa5;
@@ -31,6 +35,9 @@ export class Arena implements Memory {
   readonly #poisoned: boolean;
   #page = 0;
   #at = 0;
+  /** Buffers of large results that can be used again, and those in use. */
+  #largeFree: ArrayBuffer[] = [];
+  readonly #largeUsed: ArrayBuffer[] = [];
 
   /** `poisoned`: what is given back is overwritten, so that a late reader shows (for tests). */
   constructor({ poisoned = false }: { poisoned?: boolean } = {}) {
@@ -38,27 +45,29 @@ export class Arena implements Memory {
   }
 
   words(count: number): Words {
-    const place = this.#take(8 * count);
-    if (!place) return new BigUint64Array(count);
-    return new BigUint64Array(this.#pages[this.#page]!, place.at, count);
+    if (8 * count > PAGE_BYTES / 2) return new BigUint64Array(this.#large(8 * count), 0, count);
+    const at = this.#take(8 * count);
+    return new BigUint64Array(this.#pages[this.#page]!, at, count);
   }
 
   bytes(count: number): Uint8Array<ArrayBuffer> {
-    const place = this.#take(count);
-    if (!place) return new Uint8Array(count);
-    return new Uint8Array(this.#pages[this.#page]!, place.at, count);
+    if (count > PAGE_BYTES / 2) return new Uint8Array(this.#large(count), 0, count);
+    const at = this.#take(count);
+    return new Uint8Array(this.#pages[this.#page]!, at, count);
   }
 
   /** Takes everything back. */
   reset(): void {
-    if (this.#poisoned) for (const page of this.#pages) new Uint8Array(page).fill(POISON);
+    if (this.#poisoned) {
+      for (const page of [...this.#pages, ...this.#largeUsed]) new Uint8Array(page).fill(POISON);
+    }
     this.#page = 0;
     this.#at = 0;
+    this.#keepLarge();
   }
 
-  /** A place on the current page; undefined for what is too large to share one. */
-  #take(bytes: number): { at: number } | undefined {
-    if (bytes > PAGE_BYTES / 2) return undefined;
+  /** A place on the current page. */
+  #take(bytes: number): number {
     if (this.#at + bytes > PAGE_BYTES) {
       this.#page++;
       this.#at = 0;
@@ -66,7 +75,30 @@ export class Arena implements Memory {
     if (this.#page === this.#pages.length) this.#pages.push(new ArrayBuffer(PAGE_BYTES));
     const at = this.#at;
     this.#at = Math.ceil((at + bytes) / ALIGNMENT) * ALIGNMENT;
-    return { at };
+    return at;
+  }
+
+  /** The smallest free buffer that is large enough, and not twice too large; else a new one. */
+  #large(bytes: number): ArrayBuffer {
+    let best = -1;
+    for (const [i, { byteLength }] of this.#largeFree.entries()) {
+      if (byteLength < bytes || byteLength > 2 * bytes) continue;
+      if (best < 0 || byteLength < this.#largeFree[best]!.byteLength) best = i;
+    }
+    const whole = Math.ceil(bytes / LARGE_STEP) * LARGE_STEP;
+    const buffer = best < 0 ? new ArrayBuffer(whole) : this.#largeFree.splice(best, 1)[0]!;
+    this.#largeUsed.push(buffer);
+    return buffer;
+  }
+
+  /** Those used last are kept. */
+  #keepLarge(): void {
+    const all = [...this.#largeUsed.splice(0), ...this.#largeFree];
+    let bytes = 0;
+    this.#largeFree = all.filter(({ byteLength }) => {
+      bytes += byteLength;
+      return bytes <= KEPT_LARGE_BYTES;
+    });
   }
 }
 
