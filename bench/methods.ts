@@ -34,7 +34,8 @@ export async function methodsPage(): Promise<string> {
     "## What choices cost",
     "",
     "Bytes of one party's key for one word, by `src/kernel/function-key.ts`. A table's key depends",
-    "on the bits of its argument and on its degree, not on the number of its pieces.",
+    "on its degree and on the bits of its argument without those of a block",
+    "(`docs/decisions/0022-coarse-tables.md`), not on the number of its pieces.",
     "",
     ...keyTable(),
     "",
@@ -198,8 +199,8 @@ function stated(error: number): string {
 function keyTable(): string[] {
   const bytes = (bits: number, degree: number) =>
     String(keyLayout("dcf", bits, degree + 1).keyBytes);
-  const rows = ["| argument bits | degree 1 | degree 2 | degree 3 |", "|---|---|---|---|"];
-  for (const bits of [16, 20, 24, 32, 48]) {
+  const rows = ["| bits of the key | degree 1 | degree 2 | degree 3 |", "|---|---|---|---|"];
+  for (const bits of [9, 12, 16, 20, 24, 32, 48]) {
     rows.push(`| ${[bits, bytes(bits, 1), bytes(bits, 2), bytes(bits, 3)].join(" | ")} |`);
   }
   return rows;
@@ -208,25 +209,29 @@ function keyTable(): string[] {
 function choiceTable(): string[] {
   const dcf = (bits: number, words: number) => keyLayout("dcf", bits, words).keyBytes;
   const dpf = (bits: number) => keyLayout("dpf", bits, 1).keyBytes;
-  const [score, visible] = [22, POSITIONS];
+  const [argument, score, visible] = [18, 20, POSITIONS];
+  const [coarseGelu, coarseExp] = [argument - 8, score - 7];
   const rows: [string, number, string][] = [
-    [`GELU of a word of ${score} bits, degree 2`, dcf(score, 3), "pieces are free"],
-    ["the same, degree 1", dcf(score, 2), "about 2^(p/6) times the pieces: more time"],
-    ["the same, degree 3", dcf(score, 4), "fewer pieces, more bytes"],
-    ["the same, 4 bits fewer", dcf(score - 4, 3), "each bit of an argument costs as much"],
-    ["a look-up of the same bits by DPF", dpf(score), "2^22 steps of the generator a word"],
-    ["a look-up of 10 bits by DPF", dpf(10), "1024 steps a word"],
+    [
+      `GELU of a word of ${argument} bits, blocks of 2^8, degree 3`,
+      dcf(coarseGelu, 4),
+      "what is used; 18 pieces, which share most of a walk",
+    ],
+    ["the same without blocks", dcf(argument, 4), "9 pieces, a walk of 18 levels for each"],
+    ["the same, degree 2", dcf(argument, 3), "13 pieces"],
+    ["the same, degree 1", dcf(argument, 2), "26 pieces"],
+    ["a look-up of the same bits by DPF", dpf(argument), "2^18 steps of the generator a word"],
     [
       `softmax of a row of ${visible}: maximum and exp`,
-      (visible - 1) * dcf(score, 2) + visible * dcf(score, 3),
-      "a tournament, then a table",
+      (visible - 1) * dcf(score, 1) + visible * dcf(coarseExp, 3),
+      "a tournament, then a table with blocks of 2^7",
     ],
     [
-      "the same without a maximum: exp alone",
-      visible * dcf(score + 6, 3),
-      "scores of both signs: e^x spans the ring",
+      "the same, exp without blocks",
+      (visible - 1) * dcf(score, 1) + visible * dcf(score, 3),
+      "each bit of a key costs as much",
     ],
-    ["2relu of the row", visible * dcf(score, 2), "one table"],
+    ["2relu of the row", visible * dcf(score, 2), "one table, exact: no blocks"],
     ["2quad of the row", 0, "squares are local; dealt shares of masks alone"],
     ["the inverse of a sum, degree 1", dcf(38, 2), "one a row and head"],
     ["the same, degree 2", dcf(38, 3), "a third of the pieces"],

@@ -8,7 +8,7 @@ import { sharedWire, uniform } from "../../test/privacy/values.ts";
 import { loadRingKernels } from "../kernel/load-node.ts";
 import { referenceRingKernels } from "../kernel/reference.ts";
 import { Ring, type Words } from "../ring/ring.ts";
-import { inTheClear, type PiecewiseTable } from "./piecewise.ts";
+import { inTheClear, type PiecewiseTable, topOf } from "./piecewise.ts";
 
 const reference = referenceRingKernels();
 const loaded = await loadRingKernels();
@@ -39,8 +39,8 @@ function tableOf(
 
 /** Both sides of every knot, and the ends of the domain. */
 function argumentsOf(table: PiecewiseTable, ring: Ring): Words {
-  const { knots, least, domainBits, blockBits } = table;
-  const top = (1n << BigInt(domainBits)) - (1n << BigInt(blockBits));
+  const { knots, least } = table;
+  const top = topOf(table);
   const near = knots.flatMap((knot) => [knot - 1n, knot, knot + 1n]);
   const inside = [0n, top, ...near].filter((v) => v >= 0n && v <= top);
   return BigUint64Array.from(inside, (v) => ring.residue(v + least));
@@ -76,7 +76,8 @@ describe("piecewise", () => {
         fc.nat(),
         (domainBits, degree, knots, bits, block, seed) => {
           const ring = new Ring(loaded);
-          const table = tableOf(domainBits, degree, knots, seed, Math.min(block, domainBits - 1));
+          const blockBits = Math.max(0, Math.min(block, domainBits - 2));
+          const table = tableOf(domainBits, degree, knots, seed, blockBits);
           const values = argumentsOf(table, ring);
           checkGates(exchanged(ring, { table, values, random: seeded(reference, seed), bits }));
         },
@@ -122,8 +123,8 @@ describe("piecewise", () => {
   test("all arguments and many masks of a ring of 5 bits", () => {
     const ring = new Ring(reference, 5);
     for (let seed = 0; seed < 40; seed++) {
-      const table = tableOf(4, 1 + (seed % 3), 3, seed, seed % 4);
-      const values = BigUint64Array.from({ length: 17 - 2 ** table.blockBits }, (_, v) =>
+      const table = tableOf(4, 1 + (seed % 3), 3, seed, seed % 3);
+      const values = BigUint64Array.from({ length: Number(topOf(table)) + 1 }, (_, v) =>
         ring.residue(BigInt(v) + table.least),
       );
       checkGates(exchanged(ring, { table, values, random: seeded(reference, seed) }));
@@ -149,21 +150,40 @@ describe("piecewise", () => {
     expect(values.slice(9)).toEqual([-3n, -4n, -5n, -6n, -7n, -8n, -9n]);
   });
 
-  test("in the clear, a coarse table's pieces part where the mask says", () => {
+  test("in the clear, a coarse table's pieces part where the dither says", () => {
     const coefficients = [0n, 1n, 2n].map((k) => [100n * k, k]);
     const shape = { domainBits: 5, blockBits: 2, least: 0n, fracBits: 0 };
     const table: PiecewiseTable = { ...shape, knots: [0n, 8n, 12n], coefficients };
-    const at = (r1: bigint) => [5n, 7n, 8n, 9n, 11n, 12n].map((v) => inTheClear(table, v, r1));
+    const at = (r1: bigint, rho = 0n) =>
+      [5n, 7n, 8n, 9n, 11n, 12n].map((v) => inTheClear(table, v, { r1, rho }));
     expect(at(0n)).toEqual([0n, 0n, 100n, 101n, 103n, 200n]);
     // With a mask of 3 modulo 4 pieces part 3 below their knots, whatever its upper bits.
     for (const r1 of [3n, 15n, 31n]) expect(at(r1)).toEqual([97n, 99n, 100n, 194n, 198n, 200n]);
+  });
+
+  test("given the opened word, each block is taken as often as a hidden dither takes it", () => {
+    const shape = { domainBits: 6, blockBits: 3, least: 0n, fracBits: 0 };
+    const knots = Array.from({ length: 8 }, (_, k) => 8n * BigInt(k));
+    const coefficients = knots.map((_, k) => [BigInt(k), 0n]);
+    const table: PiecewiseTable = { ...shape, knots, coefficients };
+    for (let v = 0n; v <= topOf(table); v++) {
+      for (let a = 0n; a < 64n; a++) {
+        const c = 7n - (a % 8n);
+        const r1 = BigInt.asUintN(6, a - v);
+        const blocks = Array.from({ length: 8 }, (_, rho) =>
+          inTheClear(table, v, { r1, rho: BigInt(rho) }),
+        );
+        const wanted = Array.from({ length: 8 }, (_, rho) => (v + BigInt(rho) + c) / 8n);
+        expect(blocks).toEqual(wanted);
+      }
+    }
   });
 
   test("the reference refuses what leaves the domain", () => {
     const ring = new Ring(reference);
     for (const blockBits of [0, 3]) {
       const table = tableOf(6, 1, 2, 9, blockBits);
-      const highest = table.least + 64n - (1n << BigInt(blockBits));
+      const highest = table.least + topOf(table);
       const random = seeded(reference, 1);
       const of = (y: bigint) => () =>
         runReference(

@@ -9,13 +9,16 @@
 //   f(v) = p_0(A - r1) + sum over k of (F(x_k) - [k > 0 and a_k <= A]) D_k(x_k - r1),
 // and each D_k(x - r1) is a sum of r1^j times a polynomial in the public x.
 //
-// Coarse tables: where all knots are multiples of 2^e (blockBits) the key is for floor(r1 / 2^e),
-// over u - e bits, and F is taken at floor(x_k / 2^e). Pieces then part at v = a_k + c for some c,
-// -2^e < c <= 0, which r1 decides: -2^e < v - 2^e s < 2^e for s = floor(A / 2^e) -
-// floor(r1 / 2^e) modulo 2^(u - e), and s decides on the piece. So each piece is fitted from
-// 2^e - 1 below its knot on, and v must not lie above 2^u - 2^e. Keys and walks are shorter by e
-// levels, and neighbouring knots share most of a walk. The fixed run takes r1 from the parties'
-// randomness, as it takes dither, or pieces as they stand (r1 = 0).
+// Coarse tables: all knots are multiples of 2^e (blockBits). D takes rho, 0 <= rho < 2^e, from both
+// parties' seeds, and puts v + rho and r' = r1 - rho mod 2^u in the place of v and r1: their sum is A
+// as well. The key is for floor(r' / 2^e), over u - e bits, its words are powers of r' + rho, and F is
+// taken at floor(x_k / 2^e). The piece is then that of the block
+//   s = floor(A / 2^e) - floor(r' / 2^e) mod 2^(u - e) = floor((v + rho + c) / 2^e),
+// c = 2^e - 1 - (A mod 2^e): a public shift and a dither that nobody knows. So pieces are fitted from
+// 2^(e+1) - 2 below their knot on, and v is at most 2^u - 2^(e+1). Keys and walks are shorter by e
+// levels, and neighbouring knots share most of a walk. Without rho whoever knows A and, in the end,
+// the result would learn how v mod 2^e compares with A mod 2^e. The fixed run takes r1 and rho from
+// the parties' randomness, as it takes dither, or is without both.
 // Cost: no message; D to both a key of about (16 + 8 (d + 1)) (u - e) bytes an entry, D to S d
 // words.
 // Reveals nothing: keys hide r1, and shares of its powers are uniform.
@@ -27,7 +30,7 @@ import { keyBytesOf } from "../kernel/function-key.ts";
 import type { FunctionPrg } from "../kernel/ring-kernels.ts";
 import { packedBytes } from "../ring/pack.ts";
 import type { Place, Purpose, Randomness } from "../ring/prg.ts";
-import type { Words } from "../ring/ring.ts";
+import type { Ring, Words } from "../ring/ring.ts";
 import { openedOf, wire } from "./access.ts";
 import {
   type Gate,
@@ -44,9 +47,9 @@ import {
 export interface PiecewiseTable {
   /** u: the argument's bits, those with which its wire was opened. */
   readonly domainBits: number;
-  /** e: all knots are multiples of 2^e, and pieces hold from 2^e - 1 below theirs on. */
+  /** e: all knots are multiples of 2^e, and pieces hold from 2^(e+1) - 2 below theirs on. */
   readonly blockBits: number;
-  /** The least argument: v = y - least, at most 2^u - 2^e. */
+  /** The least argument: v = y - least, at most `topOf` the table. */
   readonly least: bigint;
   /** Bits after the point of the value. */
   readonly fracBits: number;
@@ -78,12 +81,31 @@ export function piecewiseKeyBytes(table: PiecewiseTable): number {
   return keyBytesOf("dcf", shapeOf(table));
 }
 
-/** The value at v, 0 <= v <= 2^u - 2^e, of an argument that is opened under the mask r1. */
-export function inTheClear(table: PiecewiseTable, v: bigint, r1 = 0n): bigint {
+/** The greatest v. */
+export function topOf({
+  domainBits,
+  blockBits,
+}: Pick<PiecewiseTable, "domainBits" | "blockBits">): bigint {
+  return (1n << BigInt(domainBits)) - (blockBits > 0 ? 2n << BigInt(blockBits) : 1n);
+}
+
+/** What decides on the block of an argument: r1 of its wire, and rho. */
+export interface Dither {
+  readonly r1: bigint;
+  readonly rho: bigint;
+}
+
+/** The value at v, 0 <= v <= topOf(table). */
+export function inTheClear(
+  table: PiecewiseTable,
+  v: bigint,
+  { r1, rho }: Dither = { r1: 0n, rho: 0n },
+): bigint {
   const { knots, coefficients, domainBits, blockBits } = table;
   const e = BigInt(blockBits);
   const a = BigInt.asUintN(domainBits, v + r1);
-  const block = BigInt.asUintN(domainBits - blockBits, (a >> e) - (r1 >> e)) << e;
+  const r = BigInt.asUintN(domainBits, r1 - rho);
+  const block = BigInt.asUintN(domainBits - blockBits, (a >> e) - (r >> e)) << e;
   let [low, high] = [0, knots.length - 1];
   while (low < high) {
     const middle = (low + high + 1) >> 1;
@@ -180,6 +202,19 @@ function run(gate: Piecewise, context: OnlineClientContext | ServerContext, keys
   context.wires.set(gate.output, { form: "shared", share: ring.reduce(share) });
 }
 
+/** rho, of both parties' randomness: neither knows it. */
+function dither(
+  gate: Piecewise,
+  context: { readonly segment: number; readonly ring: Ring },
+  { client, server }: { readonly client: Randomness; readonly server: Randomness },
+): Words {
+  const { ring } = context;
+  const { blockBits } = gate.table;
+  const place = placeOf(gate, context);
+  const parts = [client, server].map((of) => of.words(place, "mask", sizeOf(gate), blockBits));
+  return ring.lowBits(ring.add(parts[0]!, parts[1]!), blockBits);
+}
+
 function clientPowers(gate: Piecewise, random: Randomness, place: Place, bits: number): Words[] {
   const degree = degreeOf(gate.table);
   return powerPurposes
@@ -191,13 +226,15 @@ export const piecewise: Gate<Piecewise> = {
   reference(gate, context) {
     const { ring } = context;
     const { table } = gate;
-    const top = (1n << BigInt(table.domainBits)) - (1n << BigInt(table.blockBits));
+    const top = topOf(table);
     const opened = wire(context, gate.inputs[0]!);
     const masks = table.blockBits > 0 ? opened.r1?.() : undefined;
+    const rho = masks && context.parties ? dither(gate, context, context.parties) : undefined;
     const values = opened.values.map((word, i) => {
       const v = ring.signed(word) - table.least;
       ensure(v >= 0n && v <= top, "E_RANGE", `wire ${gate.wireName} left its bound`);
-      return ring.residue(inTheClear(table, v, masks?.[i]));
+      const by = masks && rho ? { r1: masks[i]!, rho: rho[i]! } : undefined;
+      return ring.residue(inTheClear(table, v, by));
     });
     context.wires.set(gate.output, { values });
   },
@@ -210,12 +247,16 @@ export const piecewise: Gate<Piecewise> = {
     ensure(fits, "E_INTERNAL", "a piecewise polynomial takes an opened wire of its domain's bits");
     const degree = degreeOf(table);
     const size = sizeOf(gate);
-    const powers = [opened.r1];
-    while (powers.length < degree) powers.push(ring.mul(powers.at(-1)!, opened.r1));
+    const { r1 } = opened;
+    const { domainBits, blockBits } = table;
+    const rho = blockBits > 0 ? dither(gate, context, context) : ring.zeros(size);
+    const r = blockBits > 0 ? ring.lowBits(ring.sub(r1, rho), domainBits) : r1;
+    const powers = [blockBits > 0 ? ring.add(r, rho) : r1];
+    while (powers.length < degree) powers.push(ring.mul(powers.at(-1)!, powers[0]!));
     const [forClient, forServer] = ring.kernels.dcfGenerateMany({
       ...shapeOf(table),
       prg: context.functionPrg,
-      alphas: ring.shiftRight(opened.r1, table.blockBits),
+      alphas: ring.shiftRight(r, blockBits),
       payloads: ring.interleave([new BigUint64Array(size).fill(1n), ...powers]),
       random: context.own.bytes(place, "keys", size * ROOT_BYTES),
       room: context.room,

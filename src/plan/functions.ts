@@ -23,8 +23,8 @@ export interface FitOptions {
   /** The argument: bits after the point, the word's bits, its least value as an integer. */
   readonly argument: { readonly fracBits: number; readonly bits: number; readonly least: bigint };
   /**
-   * Knots are multiples of 2^blockBits from `least` on, and pieces hold from 2^blockBits - 1 below
-   * theirs on (gate/piecewise.ts). Default 0.
+   * e: knots are multiples of 2^e from `least` on, and pieces hold from 2^(e+1) - 2 below theirs on
+   * (gate/piecewise.ts). Default 0.
    */
   readonly blockBits?: number | undefined;
   /** Whether the domain's last argument is `to`, and the value there is exact. */
@@ -52,8 +52,8 @@ export function fitTable(options: FitOptions): PiecewiseTable {
   const below = (y: bigint) => y - BigInt.asUintN(blockBits, y - argument.least);
   const first = below(BigInt(Math.round(options.from * unit)));
   const to = BigInt(Math.round(options.to * unit));
-  // Before the last knot its piece holds for a block.
-  const last = options.pinned ? to : below(to + 2n * block - 2n);
+  // What holds behind the last knot must hold from nearly two blocks before it on.
+  const last = options.pinned ? to : below(to + 3n * block - 3n);
   const top = argument.least + (1n << BigInt(argument.bits));
   const knots: bigint[] = [];
   const coefficients: (readonly bigint[])[] = [];
@@ -89,7 +89,7 @@ function longestPiece(options: FitOptions, at: bigint, limit: bigint) {
   const block = 1n << BigInt(options.blockBits ?? 0);
   const fits = (blocks: bigint) => {
     const length = Number(blocks * block);
-    const piece = fitPiece(options, at, [1 - Number(block), length - 1]);
+    const piece = fitPiece(options, at, [2 - 2 * Number(block), length - 1]);
     return piece.error <= 1 ? piece : undefined;
   };
   let [low, high] = [1n, (limit - at) / block];
@@ -113,7 +113,7 @@ function fitPinned(options: FitOptions, at: bigint): bigint[] {
   const pinned = BigInt(Math.round(value * 2 ** fracBits));
   if (blockBits === 0) return [pinned];
   // What is left is v times a polynomial of one degree less.
-  const range = [1 - 2 ** blockBits, 0] as const;
+  const range = [2 - 2 * 2 ** blockBits, 0] as const;
   const { piece, error } = fitPiece({ ...options, degree, pin: value }, at, range);
   ensure(error <= 1, "E_PLAN", "a table's error is below what its argument's bits can give");
   return [pinned, ...piece.slice(1)];

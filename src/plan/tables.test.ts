@@ -3,7 +3,7 @@
 
 import { describe, expect, it } from "vitest";
 import { plainGelu, plainSilu } from "../../test/plain-functions.ts";
-import { inTheClear, type PiecewiseTable } from "../gate/piecewise.ts";
+import { type Dither, inTheClear, type PiecewiseTable, topOf } from "../gate/piecewise.ts";
 import {
   activationTable,
   expTable,
@@ -14,26 +14,32 @@ import {
 
 /** Arguments y, as integers: the ends, each knot and both its neighbours, and between knots. */
 function argumentsOf(table: PiecewiseTable, between = 40): bigint[] {
-  const { knots, least, domainBits, blockBits } = table;
-  const top = (1n << BigInt(domainBits)) - (1n << BigInt(blockBits));
+  const { knots, least } = table;
+  const top = topOf(table);
   const out = new Set<bigint>([0n, 1n, top - 1n, top]);
   for (const [k, knot] of knots.entries()) {
     const length = (knots[k + 1] ?? top + 1n) - knot;
+    const before = knot - (2n << BigInt(table.blockBits));
+    for (const v of [before, before + 1n, before + 2n]) if (v >= 0n && v <= top) out.add(v);
     for (const v of [knot - 1n, knot, knot + 1n]) if (v >= 0n && v <= top) out.add(v);
-    for (let i = 1; i < between; i++) out.add(knot + (length * BigInt(i)) / BigInt(between));
+    for (let i = 1; i < between; i++) {
+      const v = knot + (length * BigInt(i)) / BigInt(between);
+      if (v <= top) out.add(v);
+    }
   }
   return [...out].map((v) => v + least);
 }
 
-/** Masks that let a coarse table's pieces part at a knot, as far below it as can be, between. */
-function masksOf({ blockBits }: PiecewiseTable): bigint[] {
+/** Dither that lets a coarse table's pieces part at a knot, as far below it as can be, between. */
+function dithersOf({ blockBits }: PiecewiseTable): Dither[] {
   const block = 1n << BigInt(blockBits);
-  return [...new Set([0n, 1n, block / 2n, block - 1n])].filter((r1) => r1 < block);
+  const some = [...new Set([0n, 1n, block / 2n, block - 1n])].filter((word) => word < block);
+  return some.flatMap((r1) => some.map((rho) => ({ r1, rho })));
 }
 
-/** Values of a table at an argument, for masks of all kinds. */
+/** Values of a table at an argument, for dither of all kinds. */
 const valuesAt = (table: PiecewiseTable, y: bigint) =>
-  masksOf(table).map((r1) => inTheClear(table, y - table.least, r1));
+  dithersOf(table).map((dither) => inTheClear(table, y - table.least, dither));
 
 /** The worst error of a table, in units of the allowed one. */
 function worst(

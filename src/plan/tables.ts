@@ -2,7 +2,7 @@
 // gates and few tables: each is made once.
 
 import { ensure, MergenError } from "../errors.ts";
-import type { PiecewiseTable } from "../gate/piecewise.ts";
+import { type PiecewiseTable, topOf } from "../gate/piecewise.ts";
 import type { ExpForm, PiecewisePolynomial } from "../graph/ops.ts";
 import {
   exp,
@@ -120,7 +120,7 @@ export const RECIPROCAL_BITS = 58;
  * Pieces of degree 3 come near to their error nearly everywhere, and the layer behind an activation
  * adds thousands of them up: so they aim at a little less. It costs no knot of GELU's.
  */
-const AIMED_BITS_MORE = 0.3;
+const AIMED_BITS_MORE = 0.6;
 
 /** GELU or SiLU over all of the argument's bits. */
 export function activationTable(
@@ -132,7 +132,7 @@ export function activationTable(
   const reach = activationReach[kind](precision);
   // Arguments stay within half of their bits' range, as all opened wires: blocks may be as large
   // as what is left above.
-  const most = Math.min(argument.fracBits, argument.bits - 2);
+  const most = Math.min(argument.fracBits, argument.bits - 3);
   const key = [kind, argument.fracBits, argument.bits, precision, fracBits];
   return onceCoarse(key, most, () => ({
     of: kind === "silu" ? silu : geluOf[kind],
@@ -169,8 +169,8 @@ export function expTable(argument: Argument, least: number, valueBits: number): 
   const { fracBits, bits, precision } = argument;
   const spare = 2 ** bits - Math.ceil(-least * 2 ** fracBits);
   ensure(spare > 0, "E_INTERNAL", `exponents down to ${least} have more than ${bits} bits`);
-  // Blocks are as large as what is left below the least argument.
-  const most = Math.min(Math.floor(Math.log2(spare)), fracBits);
+  // Two blocks fit in what is left below the least argument.
+  const most = Math.min(Math.floor(Math.log2(spare)) - 1, fracBits);
   return onceCoarse(["exp", fracBits, bits, precision, most, valueBits], most, (blockBits) => ({
     of: exp,
     from: -0.7 * (precision + 3),
@@ -180,7 +180,7 @@ export function expTable(argument: Argument, least: number, valueBits: number): 
     pinned: true,
     error: 2 ** -(precision + 1),
     positive: true,
-    argument: { fracBits, bits, least: (1n << BigInt(blockBits)) - (1n << BigInt(bits)) },
+    argument: { fracBits, bits, least: -topOf({ domainBits: bits, blockBits }) },
     fracBits: valueBits,
   }));
 }

@@ -116,6 +116,25 @@ describe("piecewise after an exchange", () => {
   }
 });
 
+describe("piecewise with blocks after an exchange", () => {
+  for (const party of bothParties) {
+    for (const [degree, knots] of [
+      [1, [0n, 4n]],
+      [2, [0n, 2n, 6n]],
+    ] as const) {
+      test(`degree ${degree}: ${party}'s view given its input share and values of keys`, () => {
+        const table = tableOf(3, degree, knots, -1n, 1);
+        const gates = (lanes: number) => [
+          exchangeGate(0, 1, lanes, 3),
+          piecewiseGate(1, 2, lanes, { table, bits: 3 }),
+        ];
+        const experiment = experimentOf(3, gates, { party, outputs: [2], heldFunctions: party });
+        expectPrivateTo(party, experiment, [words(-1n), words(0n), words(2n), words(3n)]);
+      });
+    }
+  }
+});
+
 describe("an opening, piecewise, and re-masking: an activation", () => {
   const gatesOf =
     (table: ReturnType<typeof tableOf>, isRemasked: boolean) =>
