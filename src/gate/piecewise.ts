@@ -1,5 +1,5 @@
-// A piecewise polynomial of an opened wire, entry by entry and locally. With u = domainBits, both
-// parties know a = y + r1 mod 2^u, D knows r1. Let v = y - least, 0 <= v < 2^u, A = a - least mod
+// A piecewise polynomial of an opened wire, entry by entry and locally. With u = domainBits, at most
+// those of the opened word, both parties know a = y + r1 mod 2^u, D knows r1. Let v = y - least, 0 <= v < 2^u, A = a - least mod
 // 2^u, so v = A - r1, or A + 2^u - r1 where r1 > A (it wrapped). D deals one DCF key an entry for
 // F(x) = [r1 > x] (1, r1, .., r1^d). For knot a_k let x_k = (A - a_k) mod 2^u. F(x_k) decides
 // whether v lies at or above the knot, and in every case in which it is not certain,
@@ -45,7 +45,7 @@ import {
 
 /** On a_k <= v < a_(k+1): the sum over j of coefficients[k][j] (v - a_k)^j. */
 export interface PiecewiseTable {
-  /** u: the argument's bits, those with which its wire was opened. */
+  /** u: the argument's bits, no more than those with which its wire was opened. */
   readonly domainBits: number;
   /** e: all knots are multiples of 2^e, and pieces hold from 2^(e+1) - 2 below theirs on. */
   readonly blockBits: number;
@@ -194,7 +194,7 @@ function run(gate: Piecewise, context: OnlineClientContext | ServerContext, keys
   const { ring } = context;
   const { table } = gate;
   const opened = openedOf(context as OnlineClientContext, gate.inputs[0]!);
-  ensure(opened.upperBits === table.domainBits, "E_INTERNAL", "opened with another width");
+  ensure(opened.upperBits >= table.domainBits, "E_INTERNAL", "opened with fewer bits");
   const a = ring.lowBits(ring.addConstant(opened.a, -table.least), table.domainBits);
   const share = ring.words(sizeOf(gate));
   const { domainBits, blockBits } = table;
@@ -243,15 +243,14 @@ export const piecewise: Gate<Piecewise> = {
     const place = placeOf(gate, context);
     const { table } = gate;
     const opened = wire(context, gate.inputs[0]!);
-    const fits = opened.form === "opened" && opened.upperBits === table.domainBits;
+    const fits = opened.form === "opened" && opened.upperBits >= table.domainBits;
     ensure(fits, "E_INTERNAL", "a piecewise polynomial takes an opened wire of its domain's bits");
     const degree = degreeOf(table);
     const size = sizeOf(gate);
-    const { r1 } = opened;
     const { domainBits, blockBits } = table;
     const rho = blockBits > 0 ? dither(gate, context, context) : ring.zeros(size);
-    const r = blockBits > 0 ? ring.lowBits(ring.sub(r1, rho), domainBits) : r1;
-    const powers = [blockBits > 0 ? ring.add(r, rho) : r1];
+    const r = ring.lowBits(ring.sub(opened.r1, rho), domainBits);
+    const powers = [ring.add(r, rho)];
     while (powers.length < degree) powers.push(ring.mul(powers.at(-1)!, powers[0]!));
     const [forClient, forServer] = ring.kernels.dcfGenerateMany({
       ...shapeOf(table),

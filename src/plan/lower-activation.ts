@@ -7,7 +7,7 @@ import type { OpBody } from "../graph/ops.ts";
 import { excessOf, quadBound } from "./activation-bounds.ts";
 import { type Activation, activation, type Builder } from "./builder.ts";
 import { HEADROOM_BITS, OPERAND_BITS, operandBitsOf, REMEDY } from "./format.ts";
-import { type Argument, activationTable, partsTable, reluTable } from "./tables.ts";
+import { type Argument, activationTable, boundedBits, partsTable, reluTable } from "./tables.ts";
 
 export type FunctionBody = Extract<OpBody, { kind: "gelu" | "silu" | "relu" | "piecewise" }>;
 
@@ -39,14 +39,18 @@ export function lowerFunction(builder: Builder, x: Activation, op: FunctionBody)
   // A table finer than its argument would be knots for nothing; where operands are finer than
   // usual, somebody has asked for it.
   const right = net || precision > OPERAND_BITS ? precision : fracBits;
-  const argument = { fracBits, bits: builder.upperBitsOf(opened.wire), precision: right };
+  // A proven bound needs no more of the opened word than it says.
+  const upper = builder.upperBitsOf(opened.wire);
+  const all = builder.numbers.calibratedBounds === true;
+  const bits = all ? upper : Math.min(upper, boundedBits(magnitude, fracBits));
+  const argument = { fracBits, bits, precision: right };
   const valueBits = Math.min(precision + VALUE_BITS_MORE, roomOf(builder, name));
   ensure(
     valueBits >= fracBits,
     "E_PLAN",
     `wire ${name}: the bound of what follows leaves its activation no bits; ${REMEDY}`,
   );
-  const table = tableOf(op, argument, valueBits);
+  const table = tableOf(op, argument, { magnitude, fracBits: valueBits });
   const body = { kind: "piecewise", table, wireName: name } as const;
   const wire = builder.emit(body, [opened.wire], rows, columns);
   const excess = op.kind === "piecewise" ? excessOf(op) : 0;
@@ -54,17 +58,21 @@ export function lowerFunction(builder: Builder, x: Activation, op: FunctionBody)
   return activation({ wire, ...form, fracBits: valueBits, name, magnitude: magnitude + excess });
 }
 
-function tableOf(op: FunctionBody, argument: Argument, valueBits: number): PiecewiseTable {
+function tableOf(
+  op: FunctionBody,
+  argument: Argument,
+  value: { readonly magnitude: number; readonly fracBits: number },
+): PiecewiseTable {
   switch (op.kind) {
     case "gelu":
-      return activationTable(op.form, argument, valueBits);
+      return activationTable(op.form, argument, value);
     case "silu":
-      return activationTable(op.kind, argument, valueBits);
+      return activationTable(op.kind, argument, value);
     case "relu":
-      return reluTable(argument, valueBits);
+      return reluTable(argument, value.fracBits);
     case "piecewise": {
       const { edges, pieces } = op;
-      return partsTable({ edges, pieces }, argument, valueBits);
+      return partsTable({ edges, pieces }, argument, value.fracBits);
     }
     default:
       return op satisfies never;

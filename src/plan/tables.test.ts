@@ -74,7 +74,9 @@ describe.each(precisions)("tables for operands of %i bits", (precision) => {
   it.each(functions)("%s: over all of its argument's bits", (kind, of) => {
     for (const whole of [1, 3, 5, 9]) {
       const bits = fracBits + whole + 1;
-      const table = activationTable(kind, { fracBits, bits, precision }, precision + 16);
+      const magnitude = 2 ** whole - 2 ** -2;
+      const value = { magnitude, fracBits: precision + 16 };
+      const table = activationTable(kind, { fracBits, bits, precision }, value);
       const allowed = () => 2 ** -precision;
       const { most, where } = worst(table, fracBits, { of, allowed });
       expect(most, `at ${where} of ${bits} bits`).toBeLessThanOrEqual(1);

@@ -54,6 +54,11 @@ function onceCoarse(
   );
 }
 
+/** Bits of the largest block of which two fit in the arguments that a domain has to spare. */
+function largestBlock(spare: number, fracBits: number): number {
+  return Math.min(fracBits, Math.max(0, Math.floor(Math.log2(Math.max(spare, 1))) - 1));
+}
+
 function coarsest(
   most: number,
   degree: 1 | 2 | 3,
@@ -120,20 +125,27 @@ export const RECIPROCAL_BITS = 58;
  * Pieces of degree 3 come near to their error nearly everywhere, and the layer behind an activation
  * adds thousands of them up: so they aim at a little less. It costs no knot of GELU's.
  */
-const AIMED_BITS_MORE = 0.6;
+const AIMED_BITS_MORE = 0.3;
 
-/** GELU or SiLU over all of the argument's bits. */
+/** Real units that a bounded argument's domain has beyond its bound, for blocks of its table. */
+const ACTIVATION_SPARE = 2 ** -1;
+
+/** Bits of an argument of which |x| <= magnitude holds, in real units, with room for its blocks. */
+export function boundedBits(magnitude: number, fracBits: number): number {
+  return 1 + Math.ceil(Math.log2((magnitude + ACTIVATION_SPARE) * 2 ** fracBits + 1));
+}
+
+/** GELU or SiLU for |x| <= magnitude, in real units. */
 export function activationTable(
   kind: "tanh" | "erf" | "silu",
   argument: Argument,
-  fracBits: number,
+  { magnitude, fracBits }: { readonly magnitude: number; readonly fracBits: number },
 ): PiecewiseTable {
   const { precision } = argument;
   const reach = activationReach[kind](precision);
-  // Arguments stay within half of their bits' range, as all opened wires: blocks may be as large
-  // as what is left above.
-  const most = Math.min(argument.fracBits, argument.bits - 3);
-  const key = [kind, argument.fracBits, argument.bits, precision, fracBits];
+  const spare = 2 ** (argument.bits - 1) - Math.ceil(magnitude * 2 ** argument.fracBits) - 1;
+  const most = largestBlock(spare, argument.fracBits);
+  const key = [kind, argument.fracBits, argument.bits, precision, fracBits, most];
   return onceCoarse(key, most, () => ({
     of: kind === "silu" ? silu : geluOf[kind],
     from: -reach,
@@ -169,8 +181,7 @@ export function expTable(argument: Argument, least: number, valueBits: number): 
   const { fracBits, bits, precision } = argument;
   const spare = 2 ** bits - Math.ceil(-least * 2 ** fracBits);
   ensure(spare > 0, "E_INTERNAL", `exponents down to ${least} have more than ${bits} bits`);
-  // Two blocks fit in what is left below the least argument.
-  const most = Math.min(Math.floor(Math.log2(spare)) - 1, fracBits);
+  const most = largestBlock(spare, fracBits);
   return onceCoarse(["exp", fracBits, bits, precision, most, valueBits], most, (blockBits) => ({
     of: exp,
     from: -0.7 * (precision + 3),
