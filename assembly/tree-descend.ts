@@ -16,8 +16,8 @@ import {
 } from "./tree";
 
 /**
- * A node: seed 16, control bit as a mask 4, address of the key 4, 8 of leaves and pad; then the sums
- * of the values along its path, rounded up to 16.
+ * A node: seed 16, control bit as a mask 4, address of the key 4, of its leaf words 4, pad 4; then
+ * the sums of the values along its path, rounded up to 16 bytes.
  */
 export const maskAt: usize = 16;
 export const keyAt: usize = 20;

@@ -26,12 +26,12 @@ import {
   startTree,
 } from "./tree";
 
-/** Where in `work` the nodes of a level begin; before them a descent's lanes. */
+/** Where in `work` the nodes begin; before them a descent has its lanes. */
 const nodesOffset: usize = restOffset + descentBytes;
 /** Address of a node's leaf words, once they are made; beside a node's mask and key. */
 const leafAt: usize = 24;
 
-/** A node: see tree-descend.ts. */
+/** Bytes of a node, which tree-descend.ts describes. */
 // @ts-ignore: decorator
 @inline
 function nodeBytesOf(valueWords: usize): usize {
@@ -40,8 +40,8 @@ function nodeBytesOf(valueWords: usize): usize {
 
 /**
  * Evaluates keys [keyCount] (keyBytes apart) at points [keyCount, pointsPerKey]; out [points,
- * words]. work has nodesOffset + (points + 3) * (8 + 2 * (32 + 8 * words, rounded up to 16)) +
- * 64 * words bytes. Returns whether all points lie in the domain.
+ * words]. work has nodesOffset + 64 * words + (points + 3) * (8 + 2 * nodeBytes) bytes. Returns
+ * whether all points lie in the domain.
  */
 export function treeEvaluate(
   out: usize,
@@ -100,7 +100,9 @@ export function treeEvaluate(
   }
   setLevel(work, levels);
   setBranches(work, i32x4.splat(leafBranch));
-  writeOutputs(out, work, total, points, nodes, nodeBytes, leaders, leaves, party, levels, valueWords, words);
+  writeOutputs(
+    out, work, total, points, nodes, nodeBytes, leaders, leaves, party, levels, valueWords, words
+  );
   return true;
 }
 
@@ -158,7 +160,13 @@ function expandFour(
 ): void {
   const controls = work + outputOffset + 240;
   const inFirst = min(valueWords, firstBlockWords);
-  setSeeds(work, parentOf(children), parentOf(children + 4), parentOf(children + 8), parentOf(children + 12));
+  setSeeds(
+    work,
+    parentOf(children),
+    parentOf(children + 4),
+    parentOf(children + 8),
+    parentOf(children + 12),
+  );
   setBranches(work, v128.and(v128.load(children), i32x4.splat(1)));
   nextBlocks(work, 0, 4 + (inFirst << 1));
   const levelBytes = seedBytes + (valueWords << 3);
@@ -178,7 +186,8 @@ function expandFour(
     store<u32>(node, 0 - (control & 1), maskAt);
     store<u32>(node, key as u32, keyAt);
     const own = block + seedBytes;
-    addValues(node + valuesAt, parent + valuesAt, own, key + levelOffset + seedBytes, mask, inFirst);
+    const corrections = key + levelOffset + seedBytes;
+    addValues(node + valuesAt, parent + valuesAt, own, corrections, mask, inFirst);
   }
   for (let done = firstBlockWords, index = 1; done < valueWords; done += blockWords, index++) {
     const inBlock = min(valueWords - done, blockWords);

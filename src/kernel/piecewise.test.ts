@@ -11,11 +11,11 @@ import { startEngine, WasmRingKernels } from "./wasm.ts";
 const inUse = await loadRingKernels();
 const [one, two] = [await wasmOn(1), await wasmOn(2)];
 afterAll(() => two.close());
-const sets: [string, RingKernels][] = [
-  ["the kernels in use", inUse],
+const wasmSets: [string, WasmRingKernels][] = [
   ["WebAssembly on one thread", one],
   ["WebAssembly on two threads", two],
 ];
+const sets: [string, RingKernels][] = [["the kernels in use", inUse], ...wasmSets];
 
 async function wasmOn(threads: number): Promise<WasmRingKernels> {
   const name = threads === 1 ? "ring.wasm" : "ring-threads.wasm";
@@ -102,19 +102,36 @@ describe.each(sets)("piecewise of %s", (_, kernels) => {
   });
 });
 
-describe.each(sets.slice(1))("piecewise of %s", (_, kernels) => {
+describe.each(wasmSets)("piecewise of %s, its operands", (_, kernels) => {
   it("writes its result only, in an array or over the entries", () => {
-    const options = { ...task({ degree: 3, knots: 5, domainBits: 30, entries: 77 }), party: 0 };
+    const options = task({ degree: 3, knots: 5, domainBits: 30, entries: 77 });
     const all = uniform(50, 80, 64);
     const expected = all.slice();
-    const run = (set: Pick<RingKernels, "piecewise">, changes: object) =>
-      set.piecewise({ ...options, party: 0, ...changes });
+    const run = (set: Pick<RingKernels, "piecewise">, changes: Partial<PiecewiseOptions>) =>
+      set.piecewise({ ...options, ...changes });
     run(referenceRingKernels(), { out: expected.subarray(2, 79) });
     run(kernels, { out: all.subarray(2, 79) });
     expect(all).toEqual(expected);
     const a = options.a.slice();
     run(kernels, { a, out: a });
     expect(a).toEqual(expected.slice(2, 79));
+  });
+
+  it("takes operands that lie in the kernels' memory", () => {
+    const options = task({ degree: 3, knots: 5, domainBits: 30, blockBits: 4, entries: 77 });
+    referenceRingKernels().piecewise(options);
+    const { memory } = kernels;
+    const place = (words: BigUint64Array) => {
+      const there = memory.words(memory.allocate(8 * words.length), words.length);
+      there.set(words);
+      return there;
+    };
+    const start = memory.allocate(options.keys.length + 1);
+    const keys = new Uint8Array(memory.memory.buffer, start + 1, options.keys.length);
+    keys.set(options.keys);
+    const [a, out, ...powers] = [options.a, new BigUint64Array(77), ...options.powers].map(place);
+    kernels.piecewise({ ...options, keys, a, out, powers });
+    expect(out.slice()).toEqual(options.out);
   });
 
   it("names what does not fit", () => {

@@ -12,9 +12,9 @@ import { evaluateBytes, wasmPrgs } from "./wasm-tree.ts";
 const chunkEntries = 512;
 /** Entries that a thread is called for: some 40 us. */
 const leastEntries = 16;
-/** Points whose nodes a thread holds side by side: they stay in a second-level cache. */
-const sidePoints = 512;
-/** Of the table, as in assembly/piecewise.ts. */
+/** Points whose nodes a call holds side by side: 128 to 1024 take the same time on one thread. */
+const sidePoints = 256;
+/** The table's, as in assembly/piecewise.ts. */
 const headBytes = 32;
 const rowWords = 11;
 const degree = 3;

@@ -28,10 +28,10 @@ const chunkKeyBytes = 1 << 20;
 /** Points and key pairs that a thread is called for: some 60 us at 32 bits. */
 const leastPoints = 64;
 const leastPairs = 16;
-/** Scratch that comes before the keys or slots: `work` in assembly/tree.ts and tree-evaluate.ts. */
+/** `work` in assembly/tree.ts and, at most, in assembly/tree-evaluate.ts. */
 const generateBytes = (words: number) => 768 + 8 * (48 + 8 * words) + 32 * words;
 export const evaluateBytes = (points: number, words: number) =>
-  768 + 4096 + (points + 3) * (8 + 2 * (48 + 8 * words)) + 64 * words;
+  768 + 4096 + 64 * words + (points + 3) * (8 + 2 * (40 + 8 * words));
 
 const roundUp = (bytes: number) => Math.ceil(bytes / 16) * 16;
 
