@@ -11,6 +11,7 @@ export { attendInt16, attendWords } from "./attend";
 export { chachaStream } from "./chacha";
 export { treeGenerate } from "./tree";
 export { treeEvaluate } from "./tree-evaluate";
+export { piecewise } from "./piecewise";
 
 /** First address that the module itself does not use. */
 export function heapBase(): usize {

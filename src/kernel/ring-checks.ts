@@ -1,7 +1,12 @@
 // Size checks that every ring kernel set makes before it touches data.
 
 import { ensure } from "../errors.ts";
-import type { AttentionDims, KeystreamMatrix, RingMatrix } from "./ring-kernels.ts";
+import type {
+  AttentionDims,
+  KeystreamMatrix,
+  PiecewiseOptions,
+  RingMatrix,
+} from "./ring-kernels.ts";
 
 /** Largest matrix side; keeps every size and offset exact in 32 bits. */
 const maxSide = 1 << 24;
@@ -151,4 +156,27 @@ export function checkChacha(
   const fits =
     Number.isInteger(counter) && counter >= 0 && counter + Math.ceil(out.length / 64) <= 2 ** 32;
   ensure(fits, "E_KERNEL", `chacha12: counter ${counter} wraps within ${out.length} bytes`);
+}
+
+/** keyBytes: those of a key of this shape. */
+export function checkPiecewise(options: PiecewiseOptions, keyBytes: number): void {
+  const { domainBits, blockBits, party, keys, a, powers, offsets, coefficients, first } = options;
+  const fits = domainBits <= 63 && Number.isInteger(blockBits) && blockBits >= 0;
+  ensure(fits, "E_KERNEL", `piecewise: ${domainBits} bits in blocks of ${blockBits}`);
+  ensure(party === 0 || party === 1, "E_KERNEL", `piecewise: party is ${party}, must be 0 or 1`);
+  const [entries, knots, words] = [a.length, offsets.length, first.length];
+  const whole =
+    keys.length === entries * keyBytes &&
+    options.out.length === entries &&
+    powers.every((power) => power.length === entries);
+  ensure(whole, "E_KERNEL", `piecewise: operands are not of ${entries} entries`);
+  const isTable =
+    words >= 2 &&
+    words <= 4 &&
+    knots > 0 &&
+    powers.length === words - 1 &&
+    coefficients.length === words &&
+    coefficients.every((list) => list.length === knots * words) &&
+    first.every((list) => list.length === words);
+  ensure(isTable, "E_KERNEL", `piecewise: no table of ${knots} knots and degree ${words - 1}`);
 }

@@ -95,7 +95,7 @@ export interface PiecewiseOptions {
   blockBits: number;
   prg?: FunctionPrg | undefined;
   party: 0 | 1;
-  /** DCF keys of the entries over domainBits - blockBits bits, payload of degree + 1 words, one after the other. */
+  /** DCF keys over domainBits - blockBits bits, payload of degree + 1 words, entry by entry. */
   keys: Uint8Array;
   /** A, [n], below 2^domainBits. */
   a: BigUint64Array;

@@ -54,6 +54,8 @@ export interface RingExports {
    * isDcf, purpose, work. Returns 0 when a point lies outside the domain.
    */
   treeEvaluate(...args: Numbers): number;
+  /** Arguments: out, keys, count, a, powers, bytes from power to power, table, work. */
+  piecewise(...args: Numbers): void;
 }
 
 /** Exports that take numbers alone and write only where they are told to: fit for any thread. */
@@ -66,6 +68,7 @@ export const callNames = [
   "chachaStream",
   "treeGenerate",
   "treeEvaluate",
+  "piecewise",
 ] as const;
 
 /** One call of an export on a part of a job. */

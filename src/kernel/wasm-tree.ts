@@ -28,9 +28,10 @@ const chunkKeyBytes = 1 << 20;
 /** Points and key pairs that a thread is called for: some 60 us at 32 bits. */
 const leastPoints = 64;
 const leastPairs = 16;
-/** Scratch that comes before the keys or slots: `work` in assembly/tree.ts and tree-evaluate.ts. */
+/** `work` in assembly/tree.ts and, at most, in assembly/tree-evaluate.ts. */
 const generateBytes = (words: number) => 768 + 8 * (48 + 8 * words) + 32 * words;
-const evaluateBytes = 768 + 48 + 4096;
+export const evaluateBytes = (points: number, words: number) =>
+  768 + 4096 + 64 * words + (points + 3) * (8 + 2 * (40 + 8 * words));
 
 const roundUp = (bytes: number) => Math.ceil(bytes / 16) * 16;
 
@@ -143,7 +144,7 @@ function evaluateChunk(
   const least = keyCount === 1 ? leastPoints : Math.ceil(leastPoints / pointsPerKey);
   const parts = cut(keyCount === 1 ? points.length : keyCount, least, runner);
   const sizes = parts.map(([from, to]) => (to - from) * (keyCount === 1 ? 1 : pointsPerKey));
-  const workBytes = roundUp(evaluateBytes + Math.max(...sizes) * (68 + 32 * words));
+  const workBytes = roundUp(evaluateBytes(Math.max(...sizes), words));
   const keysAt = parts.length * workBytes;
   const pointsAt = keysAt + roundUp(keys.length);
   const outAt = pointsAt + 8 * points.length;

@@ -4,7 +4,6 @@
 
 import { MergenError } from "../errors.ts";
 import { asBatch, checkKey, keyBytesOf } from "./function-key.ts";
-import { composedPiecewise } from "./piecewise.ts";
 import {
   checkAttend,
   checkBits,
@@ -32,6 +31,7 @@ import type {
 import { type Call, cut, type RingExports, type Runner, runInTurn } from "./wasm-exports.ts";
 import { loadMatrix } from "./wasm-matrix.ts";
 import { WasmMemory } from "./wasm-memory.ts";
+import { piecewise } from "./wasm-piecewise.ts";
 import { attend, matmul, matmulKeystream } from "./wasm-product.ts";
 import { evaluateMany, generateMany, wasmPrgs } from "./wasm-tree.ts";
 
@@ -350,7 +350,7 @@ export class WasmRingKernels implements RingKernels {
   }
 
   piecewise(options: PiecewiseOptions): void {
-    composedPiecewise(this, options);
+    piecewise(options, { memory: this.#memory, runner: this.#runner });
   }
 
   dcfEvaluateMany(options: EvaluateManyOptions): void {
