@@ -1,8 +1,9 @@
-// A piecewise polynomial of an opened wire, entry by entry and locally. With u = domainBits, at most
-// those of the opened word, both parties know a = y + r1 mod 2^u, D knows r1. Let v = y - least, 0 <= v < 2^u, A = a - least mod
-// 2^u, so v = A - r1, or A + 2^u - r1 where r1 > A (it wrapped). D deals one DCF key an entry for
-// F(x) = [r1 > x] (1, r1, .., r1^d). For knot a_k let x_k = (A - a_k) mod 2^u. F(x_k) decides
-// whether v lies at or above the knot, and in every case in which it is not certain,
+// A piecewise polynomial of an opened wire, entry by entry and locally. With u = domainBits, at
+// most those of the opened word, both parties know a = y + r1 mod 2^u, D knows r1. Let v = y -
+// least, 0 <= v < 2^u, A = a - least mod 2^u, so v = A - r1, or A + 2^u - r1 where r1 > A (it
+// wrapped). D deals one DCF key an entry for F(x) = [r1 > x] (1, r1, .., r1^d). For knot a_k let
+// x_k = (A - a_k) mod 2^u. F(x_k) decides whether v lies at or above the knot, and in every case in
+// which it is not certain,
 //   v - a_k = x_k - r1,
 // whether v wrapped or not. So with D_k the polynomial of the piece before the knot less that of
 // the piece after it, in v - a_k, and D_0 that of the last piece less that of the first,
@@ -10,15 +11,15 @@
 // and each D_k(x - r1) is a sum of r1^j times a polynomial in the public x.
 //
 // Coarse tables: all knots are multiples of 2^e (blockBits). D takes rho, 0 <= rho < 2^e, from both
-// parties' seeds, and puts v + rho and r' = r1 - rho mod 2^u in the place of v and r1: their sum is A
-// as well. The key is for floor(r' / 2^e), over u - e bits, its words are powers of r' + rho, and F is
-// taken at floor(x_k / 2^e). The piece is then that of the block
+// parties' seeds, and puts v + rho and r' = r1 - rho mod 2^u in the place of v and r1: their sum is
+// A as well. The key is for floor(r' / 2^e), over u - e bits, its words are powers of r' + rho, and
+// F is taken at floor(x_k / 2^e). The piece is then that of the block
 //   s = floor(A / 2^e) - floor(r' / 2^e) mod 2^(u - e) = floor((v + rho + c) / 2^e),
-// c = 2^e - 1 - (A mod 2^e): a public shift and a dither that nobody knows. So pieces are fitted from
-// 2^(e+1) - 2 below their knot on, and v is at most 2^u - 2^(e+1). Keys and walks are shorter by e
-// levels, and neighbouring knots share most of a walk. Without rho whoever knows A and, in the end,
-// the result would learn how v mod 2^e compares with A mod 2^e. The fixed run takes r1 and rho from
-// the parties' randomness, as it takes dither, or is without both.
+// c = 2^e - 1 - (A mod 2^e): a public shift and a dither that nobody knows. So pieces are fitted
+// from 2^(e+1) - 2 below their knot on, and v is at most 2^u - 2^(e+1). Keys and walks are shorter
+// by e levels, and neighbouring knots share most of a walk. Without rho whoever knows A and, in the
+// end, the result would learn how v mod 2^e compares with A mod 2^e. The fixed run takes r1 and rho
+// from the parties' randomness, as it takes dither, or is without both.
 // Cost: no message; D to both a key of about (16 + 8 (d + 1)) (u - e) bytes an entry, D to S d
 // words.
 // Reveals nothing: keys hide r1, and shares of its powers are uniform.

@@ -172,6 +172,11 @@ export class Tensor {
     ]);
   }
 
+  /** The last row, [..., 1, d]. */
+  lastRow(): Tensor {
+    return this.sliceRows(this.rows - 1, this.rows);
+  }
+
   /** Rows from..to-1; the whole range gives this tensor itself. */
   sliceRows(from: number, to: number): Tensor {
     ensure(0 <= from && from < to && to <= this.rows, "E_SHAPE", `rows ${from}..${to}`);

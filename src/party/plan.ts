@@ -26,7 +26,6 @@ import {
 import { oneHotBits, withLookup, withTokens } from "../plan/next-token.ts";
 import { type MaskedTensor, maskedTensors } from "../plan/tensors.ts";
 import { withWidths } from "../plan/widths.ts";
-import { wantedRows } from "../recipe/vanilla.ts";
 import { offlineCost } from "../run/cost.ts";
 import type { NumberedSegment } from "../run/dealer.ts";
 
@@ -232,7 +231,7 @@ export function traceSegment(
     const replaces = from > 0 ? residualName(from) : undefined;
     stores.set("residual", { name: residualName(to), replaces, untruncated: true });
   } else {
-    graph.output("hidden", wantedRows(out.hidden, true));
+    graph.output("hidden", out.hidden.lastRow());
     const index = segment.kind === "prompt" ? 0 : segment.index;
     stores.set("hidden", { name: `state.${index}`, replaces: undefined });
   }

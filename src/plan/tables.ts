@@ -174,8 +174,9 @@ export function reluTable(argument: Omit<Argument, "precision">, fracBits: numbe
 }
 
 /**
- * e^x for `least` <= x <= 0, real units, in arguments of `bits` bits; 0 where it is below its error,
- * never less, and exactly 1 at 0: a sum of weights is then 1 at the least, however many there are.
+ * e^x for `least` <= x <= 0, real units, in arguments of `bits` bits; 0 where it is below its
+ * error, never less, and exactly 1 at 0: a sum of weights is then 1 at the least, however many there
+ * are.
  */
 export function expTable(argument: Argument, least: number, valueBits: number): PiecewiseTable {
   const { fracBits, bits, precision } = argument;

@@ -4,7 +4,7 @@
 
 import type { Recipe } from "./recipe.ts";
 import { activation, linear, norm } from "./recipe.ts";
-import { attention, vanilla, wantedRows } from "./vanilla.ts";
+import { attention, vanilla } from "./vanilla.ts";
 
 export const llama: Recipe = {
   ...vanilla,
@@ -17,7 +17,7 @@ export const llama: Recipe = {
     const input = { x: normal, start, name, layer, cache, lastRow };
     const { mixed, keys, values } = attention(graph, settings, input);
     const output = linear(graph, mixed, `${name}.attention.output`, hiddenSize, bare);
-    const middle = wantedRows(x, lastRow).add(regularise(output));
+    const middle = (lastRow ? x.lastRow() : x).add(regularise(output));
     const normed = norm(graph, settings, middle, `${name}.norm`);
     const opening = linear(graph, normed, `${name}.gate`, innerSize, bare);
     const gate = activation(settings, opening, layer);

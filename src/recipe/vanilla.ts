@@ -17,7 +17,7 @@ export const vanilla: Recipe = {
     const input = { x: normal, start, name, layer, cache, lastRow };
     const { mixed, keys, values } = attention(graph, settings, input);
     const output = linear(graph, mixed, `${name}.attention.output`, settings.hiddenSize);
-    const middle = wantedRows(x, lastRow).add(regularise(output));
+    const middle = (lastRow ? x.lastRow() : x).add(regularise(output));
     const normed = norm(graph, settings, middle, `${name}.norm`);
     const u = linear(graph, normed, `${name}.u`, settings.innerSize);
     const out = linear(graph, activation(settings, u, layer), `${name}.o`, settings.hiddenSize);
@@ -33,11 +33,6 @@ export const vanilla: Recipe = {
     return [shape, shape];
   },
 };
-
-/** All rows, or the last one. */
-export function wantedRows(x: Tensor, lastRow: boolean | undefined): Tensor {
-  return lastRow && x.rows > 1 ? x.sliceRows(x.rows - 1, x.rows) : x;
-}
 
 /**
  * Wanted rows of mixed values [.., n, d] or [.., 1, d], and all keys and values so far,
@@ -57,7 +52,7 @@ export function attention(
   };
   // Rows end where x does.
   const turn = (y: Tensor) => (rope ? y.rope(start + x.rows - y.rows, rope.base) : y);
-  const projected = turn(project("query", wantedRows(x, lastRow), headCount)); // [.., H, n, w]
+  const projected = turn(project("query", lastRow ? x.lastRow() : x, headCount)); // [.., H, n, w]
   const query = settings.scaledQuery ? projected : projected.scale(1 / Math.sqrt(width));
   const newKeys = turn(project("key", x, kvHeadCount)); // [.., G, n, w]
   const newValues = project("value", x, kvHeadCount);
