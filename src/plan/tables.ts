@@ -175,8 +175,7 @@ export function reluTable(argument: Omit<Argument, "precision">, fracBits: numbe
 
 /**
  * e^x for `least` <= x <= 0, real units, in arguments of `bits` bits; 0 where it is below its
- * error, never less, and exactly 1 at 0: a sum of weights is then 1 at the least, however many there
- * are.
+ * error, never less, and exactly 1 at 0: a sum of weights is then 1 at the least, of any number.
  */
 export function expTable(argument: Argument, least: number, valueBits: number): PiecewiseTable {
   const { fracBits, bits, precision } = argument;
@@ -201,18 +200,21 @@ export function expTable(argument: Argument, least: number, valueBits: number): 
 export function reciprocalTable(argument: Argument, greatest: number): PiecewiseTable {
   const { fracBits, bits, precision } = argument;
   const least = 1 - 2 ** -6;
-  return once(["reciprocal", fracBits, bits, precision, greatest], () => ({
-    of: (z) => 1 / z,
+  const make = () => ({
+    of: (z: number) => 1 / z,
     from: least,
     to: greatest,
-    before: [1 / least, 0],
-    after: [1 / greatest, 0],
+    before: [1 / least, 0] as const,
+    after: [1 / greatest, 0] as const,
     error: 2 ** -(precision + 1),
     relative: true,
-    degree: 1,
     argument: { fracBits, bits, least: 0n },
     fracBits: RECIPROCAL_BITS,
-  }));
+  });
+  const key = ["reciprocal", fracBits, bits, precision, greatest];
+  // Half of the domain is above the greatest sum. Of degree 2 the leading coefficient would be
+  // below one unit.
+  return onceMade(key, () => coarsest(fracBits, 1, make));
 }
 
 /** Edges as the first multiples of the argument's unit that lie on or above them. */
