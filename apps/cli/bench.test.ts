@@ -232,6 +232,15 @@ describe("bench compare", () => {
     expect((await mergen(["bench", "compare", after, before, "--strict"])).status).toBe(0);
   });
 
+  it("says what has no partner", async () => {
+    const both = result(10);
+    both.groups[0]!.rows.push(...result(3, "a prompt").groups[0]!.rows);
+    const [one, two] = [await file("e.json", result(10)), await file("f.json", both)];
+    const shown = await mergen(["bench", "compare", one, two]);
+    expect(shown.stderr).toContain(`in ${two} alone: 1 figure\n  token: a prompt\nfigures in both`);
+    expect(shown.stderr).not.toContain(`in ${one} alone`);
+  });
+
   it("says what is wrong with the files", async () => {
     const [a, b] = [await file("c.json", result(1)), await file("d.json", result(1, "other"))];
     expectError(await mergen(["bench", "compare", a, b]), "E_DATA", /nothing in common/);

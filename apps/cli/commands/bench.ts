@@ -176,13 +176,28 @@ function addCompare(bench: Command): void {
 function compare(before: string, after: string, flags: CompareFlags): void {
   const { tolerance, strict, json } = flags;
   ensure(tolerance >= 0, "E_USAGE", "--tolerance must not be below 0");
-  const found = compareResults(readResults(before), readResults(after), tolerance);
+  const compared = compareResults(readResults(before), readResults(after), tolerance);
+  const found = compared.pairs;
+  noteAlone(before, compared.beforeAlone);
+  noteAlone(after, compared.afterAlone);
   ensure(found.length > 0, "E_DATA", `${before} and ${after} measure nothing in common`);
   if (json) found.forEach(printJson);
   else process.stdout.write(`${table(comparisonRows(found))}\n`);
   const worse = found.filter(({ verdict }) => verdict === "worse");
-  note(`${found.length} figures in both, ${worse.length} worse`);
+  note(`figures in both: ${found.length}, ${worse.length} worse`);
   if (strict && worse.length > 0) process.exitCode = 1;
+}
+
+/** Figures without a partner that are named at the most. */
+const NAMED_ALONE = 20;
+
+/** Says what one file alone has measured. */
+function noteAlone(path: string, names: readonly string[]): void {
+  if (names.length === 0) return;
+  const more = names.length - NAMED_ALONE;
+  note(`in ${path} alone: ${names.length === 1 ? "1 figure" : `${names.length} figures`}`);
+  for (const name of names.slice(0, NAMED_ALONE)) note(`  ${name}`);
+  if (more > 0) note(`  and ${more} more`);
 }
 
 function comparisonRows(found: readonly Comparison[]): string[][] {
