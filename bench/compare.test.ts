@@ -21,7 +21,7 @@ const results = (figures: Partial<Figure>[], machine = "one"): Results => ({
 
 /** What becomes of one figure. */
 function verdict(before: Partial<Figure>, after: Partial<Figure>, tolerance?: number) {
-  return compareResults(results([before]), results([after]), tolerance)[0]!.verdict;
+  return compareResults(results([before]), results([after]), tolerance).pairs[0]!.verdict;
 }
 
 describe("compareResults", () => {
@@ -56,16 +56,43 @@ describe("compareResults", () => {
       ],
       "other",
     );
-    expect(compareResults(before, after)).toEqual([
+    expect(compareResults(before, after).pairs).toEqual([
       { name: "x (ratio)", before: 2, after: 2.1, change: 1.05, verdict: "" },
       { name: "y", before: 1, after: 3, change: 3, verdict: "worse" },
     ]);
   });
 
-  it("leaves out what only one file has, and figures of 0", () => {
+  it("compares no ratios to different things", () => {
+    const before = results([{ value: 10, ratio: 2, reference: "memory read" }], "one");
+    const after = results([{ value: 30, ratio: 9, reference: "multiply-adds" }], "other");
+    const [pair] = compareResults(before, after).pairs;
+    expect(pair).toMatchObject({ name: "x", before: 10, after: 30 });
+  });
+
+  it("names what only one file has, and leaves out figures of 0", () => {
     const before = results([{ name: "x" }, { name: "y", value: 0 }]);
     const after = results([{ name: "z" }, { name: "y", value: 1 }]);
-    expect(compareResults(before, after)).toEqual([]);
+    const expected = { pairs: [], beforeAlone: ["x"], afterAlone: ["z"] };
+    expect(compareResults(before, after)).toEqual(expected);
+  });
+
+  it("pairs only what is alike in all that tells it apart", () => {
+    const before = results([{ of: "ms" }, { name: "y", of: "ms", value: 2 }]);
+    const after = results([{ of: "us" }, { name: "y", of: "ms", value: 2 }]);
+    const { pairs, beforeAlone, afterAlone } = compareResults(before, after);
+    expect(pairs.map(({ name }) => name)).toEqual(["y"]);
+    expect([beforeAlone, afterAlone]).toEqual([["x"], ["x"]]);
+  });
+
+  it("pairs figures that are alike in their order", () => {
+    const before = results([{ value: 1 }, { value: 2 }]);
+    const after = results([{ value: 10 }, { value: 20 }, { value: 30 }]);
+    const { pairs, afterAlone } = compareResults(before, after);
+    expect(pairs.map((pair) => [pair.before, pair.after])).toEqual([
+      [1, 10],
+      [2, 20],
+    ]);
+    expect(afterAlone).toEqual(["x"]);
   });
 });
 
@@ -89,7 +116,7 @@ describe("JSON lines", () => {
       readResults(file("a.jsonl", before)),
       readResults(file("b.jsonl", after)),
     );
-    expect(found.map(({ name, verdict }) => [name, verdict])).toEqual([
+    expect(found.pairs.map(({ name, verdict }) => [name, verdict])).toEqual([
       ["gpt2 64: perToken.onlineSeconds", "worse"],
       ["gpt2 64: perToken.onlineBytes", ""],
       ["gpt2 64: plaintextSecondsPerToken", ""],
@@ -104,7 +131,20 @@ describe("JSON lines", () => {
 
   it("of other shapes have nothing in common", () => {
     const [a, b] = [file("d.jsonl", step(1)), file("e.jsonl", step(1, { shape: "tiny" }))];
-    expect(compareResults(readResults(a), readResults(b))).toEqual([]);
+    expect(compareResults(readResults(a), readResults(b)).pairs).toEqual([]);
+  });
+
+  it.each([
+    { next: "client" },
+    { model: "stories" },
+    { promptTokens: 8 },
+    { together: { clients: 8, tokensPerSecond: 3 } },
+  ])("of other settings have nothing in common: %j", (more) => {
+    const together = { clients: 4, tokensPerSecond: 3 };
+    const a = file("k.jsonl", step(1, { together }));
+    const b = file("l.jsonl", step(1, { together, ...more }));
+    const { pairs, beforeAlone, afterAlone } = compareResults(readResults(a), readResults(b));
+    expect([pairs.length, beforeAlone.length, afterAlone.length]).toEqual([0, 4, 4]);
   });
 
   it("are refused with the line", () => {
@@ -132,12 +172,34 @@ describe("results of bench run", () => {
     const expected = {
       machine: machine.kind,
       figures: [
-        { name: "kernels: add", value: 4, better: "more", low: 3.9, high: 4.1, ratio: 0.5 },
-        { name: "kernels: once", value: 4, better: "more" },
+        {
+          ...{ name: "kernels: add", value: 4, better: "more", low: 3.9, high: 4.1, of: "G/s" },
+          ...{ ratio: 0.5, reference: "limit" },
+        },
+        { name: "kernels: once", value: 4, better: "more", of: "G/s" },
       ],
     };
     expect(readResults(file("g.json", value))).toEqual(expected);
     expect(readResults(file("h.json", JSON.stringify(value, null, 1)))).toEqual(expected);
+  });
+
+  it("pair the rows of a flame where the model and the length are the same", () => {
+    const flame = (shape: string, quick: boolean) => {
+      const rows = [
+        { ...row, name: `${shape}: online, a token, mean with the prompt of 4, counted` },
+        { ...row, name: "client: sending" },
+      ];
+      const groups = [{ name: "flame", question: "?", seconds: 1, rows }];
+      const value = { ...run([]), groups, quick };
+      return readResults(file(`${shape}-${quick}.json`, value));
+    };
+    const gpt2 = flame("gpt2", true);
+    expect(compareResults(gpt2, flame("gpt2", true)).pairs).toHaveLength(2);
+    for (const other of [flame("tiny", true), flame("gpt2", false)]) {
+      const { pairs, beforeAlone } = compareResults(gpt2, other);
+      expect(pairs).toEqual([]);
+      expect(beforeAlone[1]).toBe("flame, gpt2, quick: client: sending");
+    }
   });
 
   it("of another format are refused", () => {

@@ -4,7 +4,7 @@
 
 import { readFileSync } from "node:fs";
 import { ensure, MergenError } from "../src/index.ts";
-import { parseResult } from "./runner.ts";
+import { type GroupResult, parseResult } from "./runner.ts";
 
 /** One figure of a file. */
 export interface Figure {
@@ -18,6 +18,10 @@ export interface Figure {
   readonly high?: number;
   /** Ratio to a limit or to the same in the clear. */
   readonly ratio?: number;
+  /** What that is, where it says so. */
+  readonly reference?: string;
+  /** What else tells the figure apart: its unit, whether it is modelled. */
+  readonly of?: string;
 }
 
 export interface Results {
@@ -35,8 +39,20 @@ export interface Comparison {
   readonly verdict: "better" | "worse" | "";
 }
 
+/** What both files measure, and what only one of them does. */
+export interface Compared {
+  readonly pairs: readonly Comparison[];
+  readonly beforeAlone: readonly string[];
+  readonly afterAlone: readonly string[];
+}
+
 /** What tells results apart that measure different things. */
-const names = ["shape", "recipe", "norm", "promptTokens", "tokens", "network", "clients"] as const;
+const names = [
+  ...["shape", "model", "recipe", "norm", "promptTokens", "tokens", "network", "next", "clients"],
+];
+
+/** Groups whose texts are shorter when quick. */
+const shorterWhenQuick = ["token", "flame", "sessions"];
 
 /** @throws E_DATA naming the file and, of JSON lines, the line that is no result; E_VERSION */
 export function readResults(path: string): Results {
@@ -59,19 +75,29 @@ function readText(path: string): string {
 }
 
 function ofRun(text: string, path: string): Results {
-  const { machine, groups } = parseResult(text, path);
-  const figures = groups.flatMap(({ name, rows }) =>
-    rows.map(
+  const { machine, groups, quick } = parseResult(text, path);
+  const figures = groups.flatMap((group) => {
+    const title = titleOf(group, quick);
+    return group.rows.map(
       (row): Figure => ({
-        name: `${name}: ${row.name}`,
+        name: `${title}: ${row.name}`,
         value: row.median,
         better: row.better,
         ...(row.n > 1 && { low: row.low, high: row.high }),
-        ...(row.reference && { ratio: row.reference.ratio }),
+        ...(row.reference && { ratio: row.reference.ratio, reference: row.reference.name }),
+        of: row.modelled ? `${row.unit}, modelled` : row.unit,
       }),
-    ),
-  );
+    );
+  });
   return { machine: machine.kind, figures };
+}
+
+/** A group's name, with what its rows have in common and do not say. */
+function titleOf({ name, rows }: GroupResult, quick: boolean): string {
+  // The rows of a flame name a side and a part; the first one alone names the model.
+  const shape = name === "flame" ? rows[0]?.name.split(": ")[0] : undefined;
+  const short = quick && shorterWhenQuick.includes(name);
+  return [name, ...(shape === undefined ? [] : [shape]), ...(short ? ["quick"] : [])].join(", ");
 }
 
 type Line = Readonly<Record<string, unknown>>;
@@ -89,12 +115,17 @@ function parseLine(line: string, where: string): Line {
 }
 
 function figuresOf(line: Line): Figure[] {
-  const title = names.flatMap((name) => (name in line ? [String(line[name])] : [])).join(" ");
+  // Several clients at a time are compared with as many.
+  const { together } = line as { together?: { clients?: unknown } };
+  const clients = together?.clients === undefined ? [] : [`${together.clients} clients`];
+  const own = names.flatMap((name) => (name in line ? [String(line[name])] : []));
+  const of = JSON.stringify(names.map((name) => line[name] ?? null));
+  const title = [...own, ...clients].join(" ");
   const plain = line.plaintextSecondsPerToken;
   return [...numbersOf(line)].map(([path, value]) => {
     const inClear = path === "perToken.onlineSeconds" && typeof plain === "number";
     const ratio = inClear ? { ratio: value / plain } : {};
-    return { name: `${title}: ${path}`, value, better: betterOf(path), ...ratio };
+    return { name: `${title}: ${path}`, value, better: betterOf(path), ...ratio, of };
   });
 }
 
@@ -102,7 +133,7 @@ function figuresOf(line: Line): Figure[] {
 function numbersOf(line: Line, prefix = ""): Map<string, number> {
   const found = new Map<string, number>();
   for (const [key, value] of Object.entries(line)) {
-    if (key === "machine" || (names as readonly string[]).includes(key)) continue;
+    if (key === "machine" || names.includes(key)) continue;
     if (typeof value === "number") found.set(prefix + key, value);
     else if (typeof value === "object" && value !== null) {
       for (const [name, number] of numbersOf(value as Line, `${prefix}${key}.`)) {
@@ -124,28 +155,46 @@ function betterOf(path: string): Figure["better"] {
 export const TOLERANCE = 0.1;
 
 /**
- * All figures that both hold, in the order of the first. Worse or better is what changed by more
- * than the tolerance and, where both say how far their samples lie apart, by more than that.
+ * All figures that both hold, in the order of the first, and the names of those that one alone
+ * holds. Figures pair only where all that identifies them is equal; of several that are equal, the
+ * first with the first, the second with the second. Worse or better is what changed by more than
+ * the tolerance and, where both say how far their samples lie apart, by more than that.
  */
-export function compareResults(
-  before: Results,
-  after: Results,
-  tolerance = TOLERANCE,
-): Comparison[] {
+export function compareResults(before: Results, after: Results, tolerance = TOLERANCE): Compared {
   const sameMachine = before.machine === after.machine;
-  const others = new Map(after.figures.map((figure) => [figure.name, figure]));
-  return before.figures.flatMap((one) => {
-    const other = others.get(one.name);
-    if (!other) return [];
-    const scaled = !sameMachine && one.ratio !== undefined && other.ratio !== undefined;
-    const [old, now] = scaled ? [one.ratio!, other.ratio!] : [one.value, other.value];
-    const name = scaled ? `${one.name} (ratio)` : one.name;
-    if (old === 0) return [];
-    const change = now / old;
-    const certain = scaled || apart(one, other);
-    const verdict = certain ? verdictOn(change, one.better, tolerance) : "";
-    return [{ name, before: old, after: now, change, verdict }];
-  });
+  const others = new Map<string, Figure[]>();
+  for (const figure of after.figures) {
+    const key = identity(figure);
+    others.set(key, [...(others.get(key) ?? []), figure]);
+  }
+  const pairs: Comparison[] = [];
+  const beforeAlone: string[] = [];
+  for (const one of before.figures) {
+    const other = others.get(identity(one))?.shift();
+    if (!other) beforeAlone.push(one.name);
+    else if (one.value !== 0) pairs.push(comparison(one, other, { sameMachine, tolerance }));
+  }
+  const left = new Set([...others.values()].flat());
+  const afterAlone = after.figures.filter((figure) => left.has(figure));
+  return { pairs, beforeAlone, afterAlone: afterAlone.map(({ name }) => name) };
+}
+
+function identity({ name, of = "" }: Figure): string {
+  return JSON.stringify([name, of]);
+}
+
+function comparison(
+  one: Figure,
+  other: Figure,
+  { sameMachine, tolerance }: { sameMachine: boolean; tolerance: number },
+): Comparison {
+  const ratios = one.ratio !== undefined && other.ratio !== undefined;
+  const scaled = !sameMachine && ratios && one.reference === other.reference;
+  const [before, after] = scaled ? [one.ratio!, other.ratio!] : [one.value, other.value];
+  const change = after / before;
+  const certain = scaled || apart(one, other);
+  const verdict = certain ? verdictOn(change, one.better, tolerance) : "";
+  return { name: scaled ? `${one.name} (ratio)` : one.name, before, after, change, verdict };
 }
 
 /** Whether the middle halves of two sets of samples have nothing in common. */

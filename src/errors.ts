@@ -19,7 +19,7 @@ export const errorCodes = {
   E_AUTH: "the bearer token is missing or wrong",
   E_TIMEOUT: "a peer did not answer within the stated time",
   E_PEER_GONE: "a peer closed the connection",
-  E_BUSY: "the server already runs as many sessions as it allows",
+  E_BUSY: "the server has as many sessions as it allows, or another process trains into a folder",
   E_CORRELATION: "a correlation is missing or was used before",
   E_STORE: "the bundle store cannot be read or written",
   E_KERNEL: "a kernel cannot be loaded or was called with wrong sizes",

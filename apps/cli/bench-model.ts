@@ -16,6 +16,7 @@ import {
   servable,
   shapeNames,
 } from "../../src/index.ts";
+import { markUsed, removeUnusedModels, UNUSED_DAYS } from "./bench-work.ts";
 import { integer, noteRecipe } from "./options.ts";
 import { note } from "./output.ts";
 import { packageVersion } from "./package-info.ts";
@@ -33,7 +34,7 @@ export interface ModelFlags {
   readonly norm?: "layernorm" | "affine";
   readonly positions: number;
   readonly model?: string;
-  readonly work: string;
+  readonly work?: string | undefined;
 }
 
 export function modelOptions(command: Command): Command {
@@ -58,10 +59,31 @@ export function modelOptions(command: Command): Command {
     .addOption(workOption());
 }
 
+/** Where models for measuring are kept unless a folder is named. */
+const USUAL_WORK = join(tmpdir(), "mergen-bench");
+
 export function workOption(): Option {
-  return new Option("--work <dir>", "where models for measuring are kept").default(
-    join(tmpdir(), "mergen-bench"),
+  return new Option(
+    "--work <dir>",
+    `where models for measuring are kept (default: ${USUAL_WORK}, where those\n` +
+      `that are not used for ${UNUSED_DAYS} days are removed)`,
   );
+}
+
+/** Whether a model is there; it then counts as used now. */
+function kept(folder: string): boolean {
+  const config = join(folder, "config.json");
+  if (!existsSync(config)) return false;
+  markUsed(config);
+  return true;
+}
+
+/** Makes room for a new model, unless the folder was named: then it is its owner's. */
+function removeUnused(named: string | undefined): void {
+  if (named !== undefined) return;
+  for (const name of removeUnusedModels(USUAL_WORK)) {
+    note(`removed ${join(USUAL_WORK, name)}: not used for ${UNUSED_DAYS} days`);
+  }
 }
 
 /** The model's folder; made where it is not there yet. */
@@ -70,8 +92,9 @@ export async function modelFolder(flags: ModelFlags): Promise<string> {
   const { shape, recipe = "merge", positions } = flags;
   const norm = isMerged(recipe) ? (flags.norm ?? "layernorm") : flags.norm;
   const name = [shape, recipe, norm ?? "layernorm", positions, packageVersion(), STATED].join("-");
-  const folder = join(flags.work, name);
-  if (!existsSync(join(folder, "config.json"))) {
+  const folder = join(flags.work ?? USUAL_WORK, name);
+  if (!kept(folder)) {
+    removeUnused(flags.work);
     note(`making a ${shape} model with random weights in ${folder}`);
     const kernels = await loadFloatKernels();
     const model = randomModel({ shape, recipe, norm, positions, seed: 1 }, kernels);
@@ -87,7 +110,8 @@ async function underRecipe(dir: string, { recipe, work }: ModelFlags): Promise<s
   if (own.config.recipe === recipe) return dir;
   const changed = modelWithRecipe(own, recipe);
   noteRecipe(own.config, recipe);
-  const folder = join(work, `${basename(resolve(dir))}-${recipe}`);
+  const folder = join(work ?? USUAL_WORK, `${basename(resolve(dir))}-${recipe}`);
+  removeUnused(work);
   await saveModel(folder, servable(changed, await loadFloatKernels(), measured), { int16: true });
   return folder;
 }
@@ -99,15 +123,16 @@ export async function paperModelFolder({
   positions,
   recipe,
 }: {
-  readonly work: string;
+  readonly work: string | undefined;
   readonly size: { shape: string; layers?: number | undefined; vocabulary?: number | undefined };
   readonly positions: number;
   readonly recipe: PresetName;
 }): Promise<string> {
   const cut = layers === undefined ? [] : [`${layers}-layers`, `${vocabulary}-words`];
   const name = ["paper", shape, ...cut, recipe, positions, packageVersion(), STATED].join("-");
-  const folder = join(work, name);
-  if (existsSync(join(folder, "config.json"))) return folder;
+  const folder = join(work ?? USUAL_WORK, name);
+  if (kept(folder)) return folder;
+  removeUnused(work);
   const kernels = await loadFloatKernels();
   const model = randomModel({ shape, layers, vocabulary, recipe, positions, seed: 1 }, kernels);
   await saveModel(folder, servable(model, kernels, measured), { int16: true });

@@ -108,6 +108,15 @@ describe("bench step", () => {
     expect(measured).toMatchObject({ norm: "affine", network: "lan" });
   });
 
+  it("makes a prompt for a model of slots, and fits the text to its positions", async () => {
+    const slots = ["bench", "step", "--model", "models/e2e-merge", "--warm-up", "0"];
+    const [measured] = jsonLines<Step>(await mergen([...slots, "--json"])) as [Step];
+    expect(measured).toMatchObject({ model: "e2e-merge", promptTokens: 15, tokens: 32 });
+    expect(measured).not.toHaveProperty("shape");
+    const other = await mergen([...slots, "--prompt-tokens", "4"]);
+    expectError(other, "E_USAGE", /are of slots and have 15 tokens/);
+  });
+
   it("prints a table without --json", async () => {
     const args = ["bench", "step", ...tiny, ...work, "--tokens", "2", "--warm-up", "0"];
     const { status, stdout, stderr } = await mergen(args);
@@ -121,7 +130,8 @@ describe("bench step", () => {
     expectError(await step("--network", "moon"), "E_USAGE", /loopback, lan, wan/);
     const unknown = await mergen(["bench", "step", "--shape", "gpt9"]);
     expectError(unknown, "E_USAGE", /Allowed choices are distilgpt2/);
-    expectError(await step("--prompt-tokens", "40"), "E_PROMPT", /the model has \d+ for it/);
+    const long = await step("--prompt-tokens", "40");
+    expectError(long, "E_USAGE", /takes prompts of 1 to \d+ tokens/);
     expectError(await step("--tokens", "64"), "E_PROMPT", /the model has 24: ask for fewer/);
     expectError(await step("--model", folder.path("none")), "E_MODEL", /none/);
   });
@@ -230,6 +240,15 @@ describe("bench compare", () => {
     const lenient = ["bench", "compare", before, after, "--strict", "--tolerance", "0.3"];
     expect((await mergen(lenient)).status).toBe(0);
     expect((await mergen(["bench", "compare", after, before, "--strict"])).status).toBe(0);
+  });
+
+  it("says what has no partner", async () => {
+    const both = result(10);
+    both.groups[0]!.rows.push(...result(3, "a prompt").groups[0]!.rows);
+    const [one, two] = [await file("e.json", result(10)), await file("f.json", both)];
+    const shown = await mergen(["bench", "compare", one, two]);
+    expect(shown.stderr).toContain(`in ${two} alone: 1 figure\n  token: a prompt\nfigures in both`);
+    expect(shown.stderr).not.toContain(`in ${one} alone`);
   });
 
   it("says what is wrong with the files", async () => {

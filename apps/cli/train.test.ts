@@ -1,6 +1,7 @@
 // `mergen train` as processes: killed at any moment and started again, stopped by a loss that is no
 // number, by a full disk, and refused for whatever is wrong with its files.
 
+import { existsSync } from "node:fs";
 import { cp, mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -164,6 +165,28 @@ describe("a run that is killed", () => {
   );
 });
 
+describe("two runs of one folder", () => {
+  it("the second is refused while the first is there, whatever became of one before", async () => {
+    const out = folder.path("locked");
+    const stage = teacherStage({ out, steps: 5000, logEvery: 1 });
+    const args = await command(stage);
+    for (const signal of ["SIGKILL", "SIGINT"] as const) {
+      const first = new Running(args);
+      await first.until(({ stderr }) => /^step/m.test(stderr));
+      const second = await train(teacherStage({ out, steps: 3 }));
+      const { pid } = first.child;
+      expectError(second, "E_BUSY", new RegExp(`locked: process ${pid} trains into it`));
+      first.signal(signal);
+      await first.finished;
+      expect(existsSync(`${out}.lock`), signal).toBe(signal === "SIGKILL");
+    }
+    const last = await train(teacherStage({ out, steps: 1, logEvery: 1 }));
+    expect(last.stderr).not.toMatch(/takes over/);
+    expect(last.status).toBe(0);
+    expect(existsSync(`${out}.lock`)).toBe(false);
+  }, 60_000);
+});
+
 describe("a run that cannot go on", () => {
   it("a loss that is no number: the step is named, the checkpoint stays", async () => {
     const out = folder.path("wild");
@@ -194,7 +217,8 @@ describe("a run that cannot go on", () => {
 describe.concurrent("bad input", () => {
   const refused = async (config: object, code: Parameters<typeof expectError>[1], says: RegExp) =>
     expectError(await train(config), code, says);
-  const out = () => folder.path("refused");
+  let outs = 0;
+  const out = () => folder.path(`refused-${outs++}`);
 
   /** The data folder with another training set. */
   async function withTraining(name: string, content: Uint8Array | string): Promise<string> {

@@ -123,18 +123,20 @@ describe("picking", () => {
     errorOf("E_RANGE", () => greedy([Infinity]));
   });
 
-  const wrong: [key: string, options: object][] = [
-    ["temperature", { temperature: -1 }],
-    ["temperature", { temperature: NaN }],
-    ["topK", { topK: 1.5 }],
-    ["topP", { topP: 0 }],
-    ["topP", { topP: 1.1 }],
-    ["seed", { seed: -1 }],
-    ["seed", { seed: 2 ** 60 }],
-    ["beams", { beams: 2 }],
+  const wrong: [key: string, options: object, what: string][] = [
+    ["temperature", { temperature: -1 }, "expected number to be >=0"],
+    ["temperature", { temperature: NaN }, "expected number, received NaN"],
+    ["topK", { topK: 1.5 }, "expected int, received number"],
+    ["topP", { topP: 0 }, "expected number to be >0"],
+    ["topP", { topP: 1.1 }, "expected number to be <=1"],
+    ["seed", { seed: -1 }, "expected number to be >=0"],
+    ["seed", { seed: 2 ** 60 }, "expected int to be <=9007199254740991"],
+    ["beams", { beams: 2 }, "Unrecognized key"],
   ];
-  it.each(wrong)("rejects a bad %s", (key, options) => {
-    expect(errorOf("E_USAGE", () => createSampler(options)).message).toContain(key);
+  it.each(wrong)("rejects a bad %s", (key, options, what) => {
+    const { message } = errorOf("E_USAGE", () => createSampler(options));
+    expect(message).toContain(key);
+    expect(message).toContain(what);
   });
 });
 

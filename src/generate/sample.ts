@@ -1,18 +1,19 @@
 // Picks a token from logits in the clear. The generator behind it is small and seeded so that a
 // text can be repeated; it makes no secrets and no masks.
 
-import { z } from "zod";
+import { en } from "zod/locales";
+import * as z from "zod/mini";
 import { MergenError } from "../errors.ts";
 
 const optionsSchema = z.strictObject({
   /** 0 always takes the greatest logit. */
-  temperature: z.number().min(0).max(100).default(0),
+  temperature: z._default(z.number().check(z.gte(0), z.lte(100)), 0),
   /** How many of the greatest logits may be taken; 0 all. */
-  topK: z.int().nonnegative().default(0),
+  topK: z._default(z.int().check(z.nonnegative()), 0),
   /** Least probability that the tokens which may be taken make up together; 1 all. */
-  topP: z.number().gt(0).max(1).default(1),
+  topP: z._default(z.number().check(z.gt(0), z.lte(1)), 1),
   /** Fixes the choices; without it they differ from run to run. */
-  seed: z.int().nonnegative().optional(),
+  seed: z.optional(z.int().check(z.nonnegative())),
 });
 
 export type SampleOptions = z.input<typeof optionsSchema>;
@@ -28,7 +29,7 @@ export interface Sampler {
  * @throws E_USAGE naming the option that is wrong
  */
 export function createSampler(options: SampleOptions = {}): Sampler {
-  const result = optionsSchema.safeParse(options);
+  const result = optionsSchema.safeParse(options, { error: en().localeError });
   if (!result.success) {
     const issue = result.error.issues[0];
     const message = `sampling: ${issue?.path.join(".")}: ${issue?.message}`;

@@ -1,28 +1,33 @@
 // The public part of a model: what config.json says and what client, server and dealer all know.
 // Weights are not part of it. Its digest stands in every plan.
 
-import { z } from "zod";
+import { en } from "zod/locales";
+import * as z from "zod/mini";
 import { MergenError } from "../errors.ts";
 
-const slot = z.strictObject({ name: z.string().min(1), width: z.int().positive() });
+const count = z.int().check(z.positive());
+const natural = z.int().check(z.nonnegative());
+const positive = z.number().check(z.positive());
+
+const slot = z.strictObject({ name: z.string().check(z.minLength(1)), width: count });
 
 /** How a text becomes the fixed positions of a prompt; data of the model, not code. */
 const promptLayout = z.discriminatedUnion("kind", [
   /** `name[value], name[value], ...`, each value at its slot's own positions, padded. */
   z.strictObject({
     kind: z.literal("slots"),
-    slots: z.array(slot).min(1),
+    slots: z.array(slot).check(z.minLength(1)),
     /** Stands before each value when it is encoded, as " "; nothing by default. */
-    prefix: z.string().optional(),
+    prefix: z.optional(z.string()),
   }),
   /** Free text, padded on the left to a multiple of `bucket` positions. */
   z.strictObject({
     kind: z.literal("text"),
-    bucket: z.int().positive(),
+    bucket: count,
     /** Whether the token `begin` stands before the text; then the text may be empty. */
-    begin: z.boolean().optional(),
+    begin: z.optional(z.boolean()),
     /** Stands before the text when it is encoded, as " "; nothing by default. */
-    prefix: z.string().optional(),
+    prefix: z.optional(z.string()),
   }),
 ]);
 
@@ -32,18 +37,19 @@ const promptLayout = z.discriminatedUnion("kind", [
  */
 const layerBounds = z.strictObject({
   /** max |u|, the input of the activation. */
-  u: z.strictObject({ proven: z.number().positive(), calibrated: z.number().positive() }),
+  u: z.strictObject({ proven: positive, calibrated: positive }),
   /** max |x + o|, the input of the norm. */
-  o: z.strictObject({ proven: z.number().positive(), calibrated: z.number().positive() }),
+  o: z.strictObject({ proven: positive, calibrated: positive }),
   /** variance of x + o over a row, the argument of the reciprocal square root. */
   variance: z.strictObject({
-    proven: z.number().positive(),
-    calibrated: z.tuple([z.number().positive(), z.number().positive()]),
+    proven: positive,
+    calibrated: z.tuple([positive, positive]),
   }),
 });
 
 const coefficients = z.tuple([z.number(), z.number(), z.number()]);
-const approximation = z.enum(["puma", "bolt", "east"]);
+const approximations = ["puma", "bolt", "east"] as const;
+const approximation = z.enum(approximations);
 
 /** How attention weights are made; objects are settings of a transformer's attention. */
 export const attentionSchema = z.union([
@@ -52,14 +58,14 @@ export const attentionSchema = z.union([
     z.strictObject({
       kind: z.literal("softmax"),
       /** The exponential function: exact, or as a system approximates it. */
-      exp: z.enum(["exact", ...approximation.options]).default("exact"),
+      exp: z._default(z.enum(["exact", ...approximations]), "exact"),
     }),
-    z.strictObject({ kind: z.literal("2quad"), shift: z.number().default(5) }),
-    z.strictObject({ kind: z.literal("2relu"), eps: z.number().positive().default(1e-3) }),
+    z.strictObject({ kind: z.literal("2quad"), shift: z._default(z.number(), 5) }),
+    z.strictObject({ kind: z.literal("2relu"), eps: z._default(positive, 1e-3) }),
     z.strictObject({
       kind: z.literal("power"),
-      exponent: z.int().positive().multipleOf(2),
-      eps: z.number().positive().default(1e-6),
+      exponent: count.check(z.multipleOf(2)),
+      eps: z._default(positive, 1e-6),
     }),
     z.strictObject({ kind: z.literal("the-x") }),
   ]),
@@ -74,7 +80,7 @@ const activationSchema = z.discriminatedUnion("kind", [
     kind: z.literal("piecewise"),
     name: approximation,
     /** What it approximates; gelu if absent. */
-    of: z.enum(["gelu", "silu"]).optional(),
+    of: z.optional(z.enum(["gelu", "silu"])),
   }),
   z.strictObject({
     kind: z.literal("mixed"),
@@ -86,22 +92,22 @@ const activationSchema = z.discriminatedUnion("kind", [
 
 const configSchema = z.strictObject({
   model_type: z.literal("mergen"),
-  recipe: z.string().min(1),
-  vocabSize: z.int().positive(),
-  hiddenSize: z.int().positive(),
-  layerCount: z.int().positive(),
-  headCount: z.int().positive(),
-  innerSize: z.int().positive(),
+  recipe: z.string().check(z.minLength(1)),
+  vocabSize: count,
+  hiddenSize: count,
+  layerCount: count,
+  headCount: count,
+  innerSize: count,
   /** Positions of prompt and generated part together. */
-  positionCount: z.int().positive(),
+  positionCount: count,
   /** The ordinary decoder's block: gpt2 if absent; llama has a gated inner layer, no biases. */
-  block: z.enum(["gpt2", "llama"]).optional(),
+  block: z.optional(z.enum(["gpt2", "llama"])),
   /** Heads of keys and values, each for headCount / kvHeadCount queries; headCount if absent. */
-  kvHeadCount: z.int().positive().optional(),
+  kvHeadCount: z.optional(count),
   /** Rotary positions of queries and keys, in the place of a table of positions. */
-  rope: z.strictObject({ base: z.number().positive() }).optional(),
+  rope: z.optional(z.strictObject({ base: positive })),
   /** The query weights hold the factor 1 / sqrt(head width). */
-  scaledQuery: z.boolean().optional(),
+  scaledQuery: z.optional(z.boolean()),
   attention: attentionSchema,
   activation: activationSchema,
   norm: z.strictObject({
@@ -110,7 +116,7 @@ const configSchema = z.strictObject({
      * is the same behind stored statistics of each column.
      */
     kind: z.enum(["layernorm", "rmsnorm", "affine", "batchnorm"]),
-    eps: z.number().nonnegative(),
+    eps: z.number().check(z.nonnegative()),
     /** Whether a learned scale and (not with rmsnorm) shift follow the normalisation. */
     scale: z.boolean(),
   }),
@@ -119,53 +125,51 @@ const configSchema = z.strictObject({
   /** How the next input is made: looked up from the token, or the re-sent state. */
   nextToken: z.enum(["lookup", "resend"]),
   /** A re-sent state passes a linear layer of its own: the last norm's scale and shift, folded. */
-  resendMap: z.boolean().optional(),
+  resendMap: z.optional(z.boolean()),
   /** Whether the head is the embedding table transposed. */
   tiedHead: z.boolean(),
   /** Whether an untied head has a bias. */
-  headBias: z.boolean().optional(),
+  headBias: z.optional(z.boolean()),
   /** Embeddings are multiplied by this power of two as inputs, not in a tied head. */
-  embeddingScale: z.number().positive().optional(),
+  embeddingScale: z.optional(positive),
   /** While training: constant attention is a sum of parts that positions share. */
-  sharedAttention: z.boolean().optional(),
+  sharedAttention: z.optional(z.boolean()),
   /** pad fills a prompt, begin is its last position, end stops the text. */
   tokens: z.strictObject({
-    pad: z.int().nonnegative(),
-    begin: z.int().nonnegative(),
-    end: z.int().nonnegative(),
+    pad: natural,
+    begin: natural,
+    end: natural,
   }),
   prompt: promptLayout,
   generation: z.strictObject({
-    maxTokens: z.int().positive(),
+    maxTokens: count,
     /** Tokens whose logits are revealed together. */
-    chunk: z.int().positive(),
+    chunk: count,
     /** Every anchor-th token is sent back by the client; 0 never, 1 always. */
-    anchor: z.int().nonnegative(),
+    anchor: natural,
   }),
   /** Bits after the point of each weight tensor's int16 grid, by tensor name. */
-  weightFracBits: z.record(z.string(), z.int()).optional(),
-  wireBounds: z.array(layerBounds).optional(),
+  weightFracBits: z.optional(z.record(z.string(), z.int())),
+  wireBounds: z.optional(z.array(layerBounds)),
   /**
    * The same of an ordinary decoder's wires, by name: [least, greatest] seen, with a margin, and
    * what is proven; of magnitudes, or of a norm's mean square or variance.
    */
-  ranges: z
-    .record(
+  ranges: z.optional(
+    z.record(
       z.string(),
       z.strictObject({
-        proven: z.number().positive(),
-        calibrated: z.tuple([z.number().nonnegative(), z.number().positive()]),
+        proven: positive,
+        calibrated: z.tuple([z.number().check(z.nonnegative()), positive]),
       }),
-    )
-    .optional(),
+    ),
+  ),
   /** Bits after the point of what nonlinear gates of an ordinary decoder take in; default 12. */
-  operandBits: z.int().min(6).max(20).optional(),
+  operandBits: z.optional(z.int().check(z.gte(6), z.lte(20))),
   /** Plan with calibrated bounds where proven ones do not fit; overflow is then silent. */
-  calibratedBounds: z.boolean().optional(),
+  calibratedBounds: z.optional(z.boolean()),
   /** max |logit|, proven and seen. */
-  logitBound: z
-    .strictObject({ proven: z.number().positive(), calibrated: z.number().positive() })
-    .optional(),
+  logitBound: z.optional(z.strictObject({ proven: positive, calibrated: positive })),
 });
 
 export type ModelConfig = z.infer<typeof configSchema>;
@@ -177,7 +181,7 @@ export type LayerBounds = z.infer<typeof layerBounds>;
  * @throws E_MODEL naming the key that is wrong
  */
 export function parseConfig(json: unknown, origin = "config.json"): ModelConfig {
-  const result = configSchema.safeParse(json);
+  const result = configSchema.safeParse(json, { error: en().localeError });
   if (!result.success) {
     const issue = result.error.issues[0];
     const where = issue?.path.join(".") || "the whole";

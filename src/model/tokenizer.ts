@@ -3,7 +3,8 @@
 // can put an end or padding token into a prompt.
 
 import { Tokenizer as Library } from "@huggingface/tokenizers";
-import { z } from "zod";
+import { en } from "zod/locales";
+import * as z from "zod/mini";
 import { MergenError } from "../errors.ts";
 import type { ModelConfig } from "./config.ts";
 
@@ -11,36 +12,39 @@ const ID_LIMIT = 1 << 22;
 /** Models may round their vocabulary up to a multiple of this. */
 const VOCABULARY_PADDING = 128;
 
-const tokenId = z.int().nonnegative().lt(ID_LIMIT);
-const part = z.looseObject({ type: z.string() }).nullable();
+const tokenId = z.int().check(z.nonnegative(), z.lt(ID_LIMIT));
+const part = z.nullable(z.looseObject({ type: z.string() }));
 const pattern = z.union([
   z.strictObject({ String: z.string() }),
   z.strictObject({ Regex: z.string() }),
 ]);
 const addedToken = z.looseObject({
   id: tokenId,
-  content: z.string().min(1),
-  special: z.boolean().optional(),
+  content: z.string().check(z.minLength(1)),
+  special: z.optional(z.boolean()),
 });
-const merge = z.union([z.string().regex(/^[^ ]+ [^ ]+$/), z.tuple([z.string(), z.string()])]);
+const merge = z.union([
+  z.string().check(z.regex(/^[^ ]+ [^ ]+$/)),
+  z.tuple([z.string(), z.string()]),
+]);
 const wordModel = z.looseObject({
   type: z.enum(["BPE", "WordPiece"]),
   vocab: z.record(z.string(), tokenId),
-  merges: z.array(merge).optional(),
-  unk_token: z.string().nullish(),
+  merges: z.optional(z.array(merge)),
+  unk_token: z.nullish(z.string()),
 });
 const unigramModel = z.looseObject({
   type: z.literal("Unigram"),
-  vocab: z.array(z.tuple([z.string(), z.number()])).min(1),
+  vocab: z.array(z.tuple([z.string(), z.number()])).check(z.minLength(1)),
   unk_id: tokenId,
 });
 const fileSchema = z.looseObject({
   model: z.discriminatedUnion("type", [wordModel, unigramModel]),
-  normalizer: part.default(null),
-  pre_tokenizer: part.default(null),
-  post_processor: part.default(null),
-  decoder: part.default(null),
-  added_tokens: z.array(addedToken).default([]),
+  normalizer: z._default(part, null),
+  pre_tokenizer: z._default(part, null),
+  post_processor: z._default(part, null),
+  decoder: z._default(part, null),
+  added_tokens: z._default(z.array(addedToken), []),
 });
 type TokenizerFile = z.infer<typeof fileSchema>;
 
@@ -194,7 +198,7 @@ function completeLength(text: string): number {
 }
 
 function parseFile(json: unknown, origin: string): TokenizerFile {
-  const result = fileSchema.safeParse(json);
+  const result = fileSchema.safeParse(json, { error: en().localeError });
   if (result.success) {
     const { normalizer, pre_tokenizer, decoder } = result.data;
     checkPatterns([normalizer, pre_tokenizer, decoder], origin);

@@ -9,7 +9,7 @@ import type { Model } from "../model/checkpoint.ts";
 import { Random } from "../model/random.ts";
 import { FloatDecoder } from "./float-decoder.ts";
 import { privateIds } from "./picker.ts";
-import { generationOptions } from "./plan.ts";
+import { ensurePositions, generationOptions } from "./plan.ts";
 
 export interface DecodeFloatOptions {
   readonly promptTokens: number;
@@ -41,9 +41,9 @@ export function decodeFloat(
   { promptTokens, tokens: maxTokens, anchor, prompt }: DecodeFloatOptions,
 ): FloatTiming {
   const asked = { maxTokens, chunk: 1, anchor };
-  const segments = schedule(generationOptions(config, promptTokens, asked));
-  const fits = promptTokens + maxTokens - 1 <= config.positionCount;
-  ensure(fits, "E_PROMPT", `the model has ${config.positionCount} positions; ask for fewer`);
+  const generation = generationOptions(config, promptTokens, asked);
+  ensurePositions(config, generation);
+  const segments = schedule(generation);
   const random = new Random(promptTokens);
   const given =
     prompt ?? Array.from({ length: promptTokens }, () => random.below(config.vocabSize));

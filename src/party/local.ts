@@ -20,7 +20,7 @@ import { Client } from "./client.ts";
 import { Dealer } from "./dealer.ts";
 import { FloatDecoder } from "./float-decoder.ts";
 import { Picker, type PickerOptions, privateIds } from "./picker.ts";
-import { type AskedOptions, generationOptions, IDS, PlanCache } from "./plan.ts";
+import { type AskedOptions, ensurePositions, generationOptions, IDS, PlanCache } from "./plan.ts";
 import type { Generation, Mode } from "./report.ts";
 import { bundleLabels, insecureSeeds, WEIGHTS_LABEL } from "./seeds.ts";
 import { Server } from "./server.ts";
@@ -76,9 +76,11 @@ export function floatBench(
   return async (options) => {
     const started = performance.now();
     const prompt = encodePrompt(options.prompt, config, tokenizer);
+    const generation = generationOptions(config, prompt.length, options);
+    ensurePositions(config, generation);
     const picker = new Picker(config, tokenizer, options);
     decoder.begin();
-    for (const segment of schedule(generationOptions(config, prompt.length, options))) {
+    for (const segment of schedule(generation)) {
       if (picker.ended) break;
       const logits = decoder.run(segment, privateIds(segment, prompt, picker.tokens));
       observe?.(decoder.program);

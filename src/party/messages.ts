@@ -1,34 +1,27 @@
 // The control messages of the sessions and their checks, and the few bytes that lead a bundle.
 // A peer's fields are unchecked until they have passed these schemas.
 
-import { z } from "zod";
+import * as z from "zod/mini";
 import { ensure, MergenError } from "../errors.ts";
 import { SEED_BYTES } from "../ring/prg.ts";
 import type { Channel } from "../wire/channel.ts";
 import { PROTOCOL_VERSION } from "./plan.ts";
 
 /** Generators of function keys that a party has, best first. */
-const prgs = z.array(z.enum(["chacha12", "aes128"])).max(8);
-const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`));
+const prg = z.enum(["chacha12", "aes128"]);
+const prgs = z.array(prg).check(z.maxLength(8));
+const hex = (bytes: number) => z.string().check(z.regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`)));
+/** Positions and tokens of a generation at most. */
+const LIMIT = 1 << 16;
+const natural = z.int().check(z.nonnegative());
+const count = z.int().check(z.positive(), z.lte(LIMIT));
 const generation = z.strictObject({
-  promptPositions: z
-    .int()
-    .positive()
-    .max(1 << 16),
-  maxTokens: z
-    .int()
-    .positive()
-    .max(1 << 16),
-  chunk: z
-    .int()
-    .positive()
-    .max(1 << 16),
-  anchor: z
-    .int()
-    .nonnegative()
-    .max(1 << 16),
-  next: z.literal("lookup").optional(),
-  reveal: z.literal("token").optional(),
+  promptPositions: count,
+  maxTokens: count,
+  chunk: count,
+  anchor: z.int().check(z.nonnegative(), z.lte(LIMIT)),
+  next: z.optional(z.literal("lookup")),
+  reveal: z.optional(z.literal("token")),
 });
 
 const schemas = {
@@ -49,10 +42,10 @@ const schemas = {
     options: generation,
     digest: hex(32),
     /** Of the offered ones; without it ChaCha12. */
-    functionPrg: prgs.element.optional(),
+    functionPrg: z.optional(prg),
   }),
   /** S to C, once D expects the session. */
-  opened: z.strictObject({ type: z.literal("opened"), modelBytes: z.int().nonnegative() }),
+  opened: z.strictObject({ type: z.literal("opened"), modelBytes: natural }),
   /** S to D: which model; D answers whether it has its masked weights. */
   model: z.strictObject({ type: z.literal("model"), model: hex(32), config: z.unknown() }),
   have: z.strictObject({ type: z.literal("have"), have: z.boolean(), functionPrgs: prgs }),
@@ -65,16 +58,16 @@ const schemas = {
     options: generation,
     digest: hex(32),
     /** Of the offered ones; without it ChaCha12. */
-    functionPrg: prgs.element.optional(),
+    functionPrg: z.optional(prg),
   }),
   ready: z.strictObject({ type: z.literal("ready") }),
   /** C to D: the next bundle. */
-  deal: z.strictObject({ type: z.literal("deal"), bundle: z.int().nonnegative() }),
+  deal: z.strictObject({ type: z.literal("deal"), bundle: natural }),
   /** C to S: no more; S answers what it has counted. */
   end: z.strictObject({ type: z.literal("end") }),
   ended: z.strictObject({
     type: z.literal("ended"),
-    dealerToServerBytes: z.int().nonnegative(),
+    dealerToServerBytes: natural,
   }),
 };
 

@@ -118,6 +118,21 @@ export interface Plan {
 export const IDS = "ids";
 export const LOGITS = "logits";
 
+/** @throws E_PROMPT when prompt and tokens exceed the model's positions, in whatever mode */
+export function ensurePositions(
+  { positionCount }: ModelConfig,
+  { promptPositions, maxTokens }: GenerationOptions,
+): void {
+  // The last token is nobody's input.
+  const positions = promptPositions + maxTokens - 1;
+  ensure(
+    positions <= positionCount,
+    "E_PROMPT",
+    `prompt and ${maxTokens} tokens take ${positions} positions, the model has ` +
+      `${positionCount}: ask for fewer tokens`,
+  );
+}
+
 /**
  * Plans a generation.
  * @throws E_PLAN when the recipe has no secure form or a bound does not fit; E_PROMPT when prompt
@@ -127,13 +142,7 @@ export async function planGeneration(
   config: ModelConfig,
   options: GenerationOptions,
 ): Promise<Plan> {
-  const positions = options.promptPositions + options.maxTokens - 1;
-  ensure(
-    positions <= config.positionCount,
-    "E_PROMPT",
-    `prompt and ${options.maxTokens} tokens take ${positions} positions, the model has ` +
-      `${config.positionCount}: ask for fewer tokens`,
-  );
+  ensurePositions(config, options);
   const listed = scheduleOf(config, options);
   const known = loweringCache();
   const lowered = listed.map((segment) => planSegment(config, segment, known));

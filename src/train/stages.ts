@@ -18,6 +18,7 @@ import { adaptStage } from "./adapt.ts";
 import { calibrate } from "./calibrate.ts";
 import type { StageConfig, TrainConfig } from "./config.ts";
 import { foldAttention, foldNorms, roundToGrid } from "./export.ts";
+import { withLock } from "./lock.ts";
 import { modelConfig } from "./model-shape.ts";
 import { slotValues, syntheticInputs } from "./prompts.ts";
 import { type Score, Scorer, scoreLine } from "./score.ts";
@@ -34,8 +35,16 @@ import {
   trainModel,
 } from "./train-stage.ts";
 
-/** Runs the stage that the configuration names. */
+/**
+ * Runs the stage that the configuration names.
+ * @throws E_BUSY when another process runs one with the same `out`, and what the stage throws
+ */
 export async function runStage(config: TrainConfig, context: StageContext): Promise<StageResult> {
+  if (!("out" in config)) return unlockedStage(config, context);
+  return withLock(config.out, context.log, () => unlockedStage(config, context));
+}
+
+async function unlockedStage(config: TrainConfig, context: StageContext): Promise<StageResult> {
   switch (config.stage) {
     case "tokenizer":
       return tokenizerStage(config, context);

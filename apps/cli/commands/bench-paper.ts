@@ -45,7 +45,7 @@ interface PaperFlags {
   readonly sampleBytes: number;
   readonly rates?: string;
   readonly remark?: string;
-  readonly work: string;
+  readonly work?: string;
 }
 
 /** Shortest length: the prompt, and steps to measure behind it. */
@@ -179,7 +179,7 @@ function ratesOption({ rates: path }: PaperFlags) {
 }
 
 async function madeModel(
-  work: string,
+  work: string | undefined,
   { method, size, positions }: { method: Method; size: ModelSize; positions: number },
 ) {
   const folder = await paperModelFolder({ work, size, positions, recipe: method.name });

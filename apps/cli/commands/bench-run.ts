@@ -20,7 +20,7 @@ interface RunFlags {
   readonly model: string;
   readonly data?: string;
   readonly limit?: number;
-  readonly work: string;
+  readonly work?: string;
   readonly json?: boolean;
 }
 

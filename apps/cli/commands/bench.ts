@@ -1,3 +1,4 @@
+import { basename, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { type Comparison, compareResults, readResults, TOLERANCE } from "../../../bench/compare.ts";
 import { thisMachine } from "../../../bench/machine.ts";
@@ -8,16 +9,15 @@ import {
   Client,
   decodeFloat,
   describeKernels,
-  encodePrompt,
   ensure,
   type LinkOptions,
   loadFloatKernels,
   loadModel,
   loadRingKernels,
-  type Model,
   networks,
 } from "../../../src/index.ts";
 import { type ModelFlags, modelFolder, modelOptions } from "../bench-model.ts";
+import { promptOf } from "../bench-prompt.ts";
 import { interruptible, stopSignal } from "../network.ts";
 import { integer, nextOption, real } from "../options.ts";
 import { bytes, note, printJson, table } from "../output.ts";
@@ -26,8 +26,8 @@ import { addBenchPaper } from "./bench-paper.ts";
 import { addBenchRun } from "./bench-run.ts";
 
 interface StepFlags extends ModelFlags {
-  readonly promptTokens: number;
-  readonly tokens: number;
+  readonly promptTokens?: number;
+  readonly tokens?: number;
   readonly warmUp: number;
   readonly network: keyof typeof networks;
   readonly next?: AskedOptions["next"];
@@ -50,20 +50,28 @@ export function addBench(root: Command): void {
   addCompare(bench);
 }
 
-/** A text of exactly this many tokens. @throws E_PROMPT where the tokenizer does not allow one */
-function promptOf(model: Model, tokens: number): string {
-  const text = "a".repeat(tokens);
-  const count = encodePrompt(text, model.config, model.tokenizer).length;
-  ensure(count === tokens, "E_PROMPT", `no prompt of ${tokens} tokens is known for this model`);
-  return text;
-}
+/** Tokens of a measured text, where the model has positions for so many. */
+const TOKENS = 64;
 
 function addStep(bench: Command): void {
   modelOptions(bench.command("step"))
     .description("one private token: three processes on this machine, and the same in the clear")
-    .option("--prompt-tokens <n>", "tokens of the prompt", integer(1), 4)
-    .option("--tokens <n>", "tokens that are generated", integer(2), 64)
-    .option("--warm-up <n>", "tokens of a generation before, not measured", integer(0), 16)
+    .option(
+      "--prompt-tokens <n>",
+      "tokens of the prompt (default: 4, or what the model's slots take)",
+      integer(1),
+    )
+    .option(
+      "--tokens <n>",
+      `tokens that are generated (default: ${TOKENS}, or what fits the model)`,
+      integer(2),
+    )
+    .option(
+      "--warm-up <n>",
+      "tokens of a generation before, not measured; at most what fits",
+      integer(0),
+      16,
+    )
     .addOption(
       new Option("--network <name>", "between client and server")
         .choices(Object.keys(networks))
@@ -79,15 +87,17 @@ async function step(flags: StepFlags): Promise<void> {
   const signal = stopSignal();
   const folder = await modelFolder(flags);
   const model = await loadModel(folder);
-  const prompt = promptOf(model, flags.promptTokens);
+  const { text: prompt, tokens: promptTokens } = promptOf(model, flags.promptTokens);
+  const room = model.config.positionCount - promptTokens + 1;
+  const tokens = flags.tokens ?? Math.max(2, Math.min(TOKENS, room));
+  const size = { tokens, warmUpTokens: Math.min(flags.warmUp, room), prompt };
   const report = await withFamily(signal, (family) =>
-    interruptible(signal, measurePrivately(flags, { folder, prompt, family })),
+    interruptible(signal, measurePrivately(flags, { ...size, folder, family })),
   );
-  const { promptTokens, tokens } = flags;
   const plain = decodeFloat(model, await loadFloatKernels(), { promptTokens, tokens });
   const { stepSeconds: _each, tokens: _ids, ...costs } = report;
   const result = {
-    shape: flags.shape,
+    ...measuredModel(flags),
     recipe: model.config.recipe,
     norm: model.config.norm.kind,
     promptTokens,
@@ -113,14 +123,18 @@ function floorOf({ total, totalSeconds }: StepReport, network: LinkOptions) {
 }
 
 async function measurePrivately(
-  flags: StepFlags,
-  { folder, prompt, family }: { folder: string; prompt: string; family: Family },
+  { network, next }: StepFlags,
+  task: { tokens: number; warmUpTokens: number; prompt: string; folder: string; family: Family },
 ): Promise<StepReport> {
-  const { tokens, warmUp: warmUpTokens, network, next } = flags;
+  const { folder, family, ...size } = task;
   const { connectServer, connectDealer } = await startParties(folder, family, { network });
   const client = new Client({ kernels: await loadRingKernels() });
-  const common = { client, connectServer, connectDealer, prompt };
-  return measureStep({ ...common, tokens, warmUpTokens, next });
+  return measureStep({ client, connectServer, connectDealer, ...size, next });
+}
+
+/** The name of a folder that was given, else the shape of what was made. */
+function measuredModel({ model, shape }: ModelFlags): { model: string } | { shape: string } {
+  return model === undefined ? { shape } : { model: basename(resolve(model)) };
 }
 
 function addSessions(bench: Command): void {
@@ -135,7 +149,7 @@ function addSessions(bench: Command): void {
 async function sessions(flags: SessionsFlags): Promise<void> {
   const signal = stopSignal();
   const folder = await modelFolder(flags);
-  const prompt = promptOf(await loadModel(folder), 4);
+  const { text: prompt } = promptOf(await loadModel(folder), undefined);
   const serverOptions = ["--max-sessions", String(flags.clients)];
   const measured = await withFamily(signal, async (family) => {
     const { server, dealer } = await startParties(folder, family, { serverOptions });
@@ -146,7 +160,7 @@ async function sessions(flags: SessionsFlags): Promise<void> {
     return { alone, together: await interruptible(signal, measureSessions({ ...task, clients })) };
   });
   const ratio = measured.together.tokensPerSecond / measured.alone.tokensPerSecond;
-  const result = { shape: flags.shape, ...measured, ratio, machine: thisMachine() };
+  const result = { ...measuredModel(flags), ...measured, ratio, machine: thisMachine() };
   if (flags.json) printJson(result);
   else {
     const rate = (report: SessionsReport) => `${report.tokensPerSecond.toFixed(1)} tokens/s`;
@@ -176,13 +190,28 @@ function addCompare(bench: Command): void {
 function compare(before: string, after: string, flags: CompareFlags): void {
   const { tolerance, strict, json } = flags;
   ensure(tolerance >= 0, "E_USAGE", "--tolerance must not be below 0");
-  const found = compareResults(readResults(before), readResults(after), tolerance);
+  const compared = compareResults(readResults(before), readResults(after), tolerance);
+  const found = compared.pairs;
+  noteAlone(before, compared.beforeAlone);
+  noteAlone(after, compared.afterAlone);
   ensure(found.length > 0, "E_DATA", `${before} and ${after} measure nothing in common`);
   if (json) found.forEach(printJson);
   else process.stdout.write(`${table(comparisonRows(found))}\n`);
   const worse = found.filter(({ verdict }) => verdict === "worse");
-  note(`${found.length} figures in both, ${worse.length} worse`);
+  note(`figures in both: ${found.length}, ${worse.length} worse`);
   if (strict && worse.length > 0) process.exitCode = 1;
+}
+
+/** Figures without a partner that are named at the most. */
+const NAMED_ALONE = 20;
+
+/** Says what one file alone has measured. */
+function noteAlone(path: string, names: readonly string[]): void {
+  if (names.length === 0) return;
+  const more = names.length - NAMED_ALONE;
+  note(`in ${path} alone: ${names.length === 1 ? "1 figure" : `${names.length} figures`}`);
+  for (const name of names.slice(0, NAMED_ALONE)) note(`  ${name}`);
+  if (more > 0) note(`  and ${more} more`);
 }
 
 function comparisonRows(found: readonly Comparison[]): string[][] {
