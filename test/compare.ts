@@ -558,7 +558,7 @@ function floatRun(
   segment: PlannedSegment,
   { states, scales, ids, ring }: Before,
 ): FloatTensors {
-  const { graph, names } = traceSegment(config, segment.segment);
+  const { graph, names } = traceSegment(config, segment.segment, { lastRow: true });
   const program = new FloatProgram(graph, floatReference);
   const inputs = new Map<string, Float32Array | Int32Array>();
   for (const [name, values] of ids) inputs.set(name, Int32Array.from(values));

@@ -177,7 +177,7 @@ function dealtBytes(segment: PlannedSegment): number {
 }
 
 function planSegment(config: ModelConfig, segment: Segment, known: LoweringCache): PlannedSegment {
-  const { graph, names } = traceSegment(config, segment);
+  const { graph, names } = traceSegment(config, segment, { lastRow: true });
   const { gates } = lower(graph, config, names, known);
   return { id: segment.id, segment, gates };
 }
@@ -213,11 +213,14 @@ function tracedRows(segment: Exclude<Segment, { kind: "head" }>): PromptPart {
 
 /**
  * Records the model's graph for one segment, without leading axes. Carried wires are `state.j`
- * (hidden state j) and `cache.layer.part:rows`.
+ * (hidden state j) and `cache.layer.part:rows`. With `lastRow` an ordinary decoder's last layer
+ * leaves out what only the hidden states of a prompt's earlier rows need; whoever looks at a
+ * model's wires wants all rows.
  */
 export function traceSegment(
   config: ModelConfig,
   segment: Segment,
+  { lastRow = false }: { readonly lastRow?: boolean } = {},
 ): { graph: Graph; names: StateNames } {
   const graph = new Graph();
   const loads = new Map<string, string>();
@@ -233,7 +236,7 @@ export function traceSegment(
     loads.set(name, `${name}:${start}`);
   });
   const x = inputOf(graph, config, segment, loads);
-  const out = decoder(graph, config, { x, start, caches, layers, lastRow: true });
+  const out = decoder(graph, config, { x, start, caches, layers, lastRow });
   const [from, to] = layers ?? [0, config.layerCount];
   if (to < config.layerCount) {
     graph.output("residual", out.hidden);

@@ -125,7 +125,7 @@ export const RECIPROCAL_BITS = 58;
  * Pieces of degree 3 come near to their error nearly everywhere, and the layer behind an activation
  * adds thousands of them up: so they aim at a little less. It costs no knot of GELU's.
  */
-const AIMED_BITS_MORE = 0.3;
+const AIMED_BITS_MORE = 0.8;
 
 /** Real units that a bounded argument's domain has beyond its bound, for blocks of its table. */
 const ACTIVATION_SPARE = 2 ** -1;
