@@ -175,6 +175,8 @@ describe.concurrent("refused", () => {
     ],
   ];
   it.each(refusals)("%s", async (_, args, code, says) => {
-    expectError(await evaluate(...(await args()), "--json"), code, says);
+    const given = [...(await args()), "--json"];
+    const usual = given.includes("--data") ? [] : ["--data", data];
+    expectError(await mergen(["eval", ...usual, ...given]), code, says);
   });
 });
