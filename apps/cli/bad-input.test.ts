@@ -81,20 +81,6 @@ describe.concurrent("a wrong command line", () => {
       "two sources of prompts",
       () => ({ args: run("--input", CANARY, "--data", file), says: /--input or --data, not both/ }),
     ],
-    [
-      "two values of one option",
-      () => ({
-        args: run("--input", CANARY, "--recipe", "merge", "--recipe=vanilla"),
-        says: /option '--recipe <name>' is given twice/,
-      }),
-    ],
-    [
-      "two values of one option, further down",
-      () => ({
-        args: ["bench", "step", "--shape", "tiny", "--tokens", "3", "--shape", "gpt2"],
-        says: /option '--shape <name>' is given twice/,
-      }),
-    ],
     ["limit alone", () => ({ args: run("--input", CANARY, "--limit", "1"), says: /with --data/ })],
     [
       "no token",

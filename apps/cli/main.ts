@@ -18,7 +18,6 @@ import { addRelay } from "./commands/relay.ts";
 import { addRun } from "./commands/run.ts";
 import { addServe } from "./commands/serve.ts";
 import { addTrain } from "./commands/train.ts";
-import { refuseRepetitions } from "./options.ts";
 import { packageVersion } from "./package-info.ts";
 
 function program(): Command {
@@ -51,7 +50,6 @@ function program(): Command {
   ]) {
     add(root);
   }
-  refuseRepetitions(root);
   return root;
 }
 

@@ -34,22 +34,6 @@ export function real(text: string): number {
   return value;
 }
 
-/**
- * Makes it an error, E_USAGE, to give an option with one value twice, for a command and all below
- * it. Options with several values may be repeated, and flags may, which a repetition cannot change.
- */
-export function refuseRepetitions(command: Command): void {
-  for (const option of command.options) {
-    if (option.variadic || option.isBoolean()) continue;
-    let given = false;
-    command.on(`option:${option.name()}`, () => {
-      if (given) command.error(`error: option '${option.flags}' is given twice; give it once`);
-      given = true;
-    });
-  }
-  command.commands.forEach(refuseRepetitions);
-}
-
 /** Which texts, and how many tokens of each. */
 export interface TextOptions {
   readonly input?: string;
