@@ -179,6 +179,23 @@ describe("piecewise", () => {
     }
   });
 
+  test("a hidden dither moves blocks: of a knot's own argument, 7 of 16 take the next block", () => {
+    const ring = new Ring(loaded);
+    const knots = Array.from({ length: 8 }, (_, k) => 8n * BigInt(k));
+    const coefficients = knots.map((_, k) => [BigInt(k), 0n]);
+    const shape = { domainBits: 6, blockBits: 3, least: 0n, fracBits: 0 };
+    const table: PiecewiseTable = { ...shape, knots, coefficients };
+    const values = new BigUint64Array(4096).fill(16n);
+    const run = exchanged(ring, { table, values, random: seeded(reference, 8) });
+    checkGates(run);
+    // By the opened word alone, without a dither, all would take their own block.
+    const blocks = runReference(run).wires.get(2)!.values;
+    const next = blocks.filter((block) => block === 3n).length;
+    expect(blocks.filter((block) => block === 2n).length + next).toBe(values.length);
+    expect(next / values.length).toBeGreaterThan(0.4);
+    expect(next / values.length).toBeLessThan(0.475);
+  });
+
   test("the reference refuses what leaves the domain", () => {
     const ring = new Ring(reference);
     for (const blockBits of [0, 3]) {
