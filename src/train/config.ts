@@ -282,6 +282,17 @@ export function parseTrainConfig(
   throw new MergenError("E_CONFIG", `${origin}: ${where}: ${issue?.message ?? "is wrong"}${keys}`);
 }
 
+/**
+ * Settings that hold stages at any depth, each with the defaults of keys that it was written
+ * without. What is no stage, or none of today's, stays as it is.
+ */
+export function withDefaults(settings: unknown): unknown {
+  if (!isObject(settings)) return settings;
+  const { success, data } = stages.safeParse(settings);
+  if (success) return data;
+  return Object.fromEntries(Object.entries(settings).map(([key, of]) => [key, withDefaults(of)]));
+}
+
 function checked(config: TrainConfig, origin: string): TrainConfig {
   if (config.stage !== "student") return config;
   const { model, teacher, recipe, phases } = config;

@@ -4,8 +4,10 @@
 
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { ensure, MergenError } from "../errors.ts";
+import { withDefaults } from "./config.ts";
 import type { StageContext } from "./train-stage.ts";
 import type { Log } from "./trainer.ts";
 
@@ -39,7 +41,8 @@ export async function runStep(
   const path = join(step.folder, "step.json");
   const known = loadRecord(path);
   const settings: unknown = JSON.parse(JSON.stringify(step.settings));
-  const same = JSON.stringify(known?.settings) === JSON.stringify(settings);
+  // A record can be older than some keys, whose defaults stand for what was done then.
+  const same = isDeepStrictEqual(withDefaults(known?.settings), withDefaults(settings));
   const remedy = "remove the folder, or take another out";
   ensure(!known || same, "E_CONFIG", `${step.folder} holds work of other settings: ${remedy}`);
   if (known?.done && isEnough(known)) return known;
