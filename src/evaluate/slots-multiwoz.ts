@@ -10,7 +10,7 @@
 //   numbers, amounts with pence, booking references; days, areas, price ranges; names and kinds of
 //   food that other inputs of the data set have; internet and parking where no act has the slot.
 
-import { ensure } from "../errors.ts";
+import { parseActs } from "./acts.ts";
 import { plainValue, Searched } from "./plain-words.ts";
 import type { SlotReport, SlotRules } from "./slot-error.ts";
 
@@ -24,8 +24,6 @@ const topics: Readonly<Record<string, RegExp>> = {
   Internet: / (?:internet|wi ?fi|wireless) /,
   Parking: / (?:parking|car park) /,
 };
-/** Slots that may stand without a value. */
-const bare = /^(?:Time|Day|Stay|People|Ref|Name|Area|Price|Food|Type|Choice|Fee|Open)(?:-none)?$/;
 const unchecked = new RegExp(
   "^(?:|none|any|unknown|not mentioned|" +
     "(?:do not|dont|does not|doesnt) (?:care|matter|know|have).*)$",
@@ -131,22 +129,11 @@ function same(text: string): string {
     .replace(/(\d)(pounds?|gbp|gb|am|pm)\b/gi, "$1 $2");
 }
 
-/** All slots of all acts, in order. A piece without `=` goes on with the value before it. */
+/** All slots of all acts that a text can be searched for, in order. */
 function parse(input: string): Slot[] {
-  const slots: Slot[] = [];
-  const message =
-    "the input is not written as Domain-Act(Slot=value, ...); check --task and --data";
-  for (const act of input.trim().split(/(?<=\)); (?=[A-Za-z]+-[A-Za-z]+\()/)) {
-    const match = /^[A-Za-z]+-[A-Za-z]+\((.*)\)$/s.exec(act);
-    ensure(match, "E_DATA", message);
-    for (const [index, piece] of match[1].split(", ").entries()) {
-      const [, name, value] = /^([A-Za-z]+)=(.*)$/s.exec(piece) ?? [];
-      const last = slots.at(-1);
-      if (name !== undefined) slots.push({ name, value });
-      else if (piece in topics) slots.push({ name: piece, value: "yes" });
-      else if (last && index > 0 && !bare.test(piece))
-        slots[slots.length - 1] = { ...last, value: `${last.value}, ${piece}` };
-    }
-  }
-  return slots;
+  return parseActs(input).flatMap(({ slots }) =>
+    slots.flatMap(({ name, value = name in topics ? "yes" : undefined }) =>
+      value === undefined ? [] : { name, value },
+    ),
+  );
 }

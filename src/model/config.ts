@@ -20,12 +20,14 @@ const promptLayout = z.discriminatedUnion("kind", [
     /** Stands before each value when it is encoded, as " "; nothing by default. */
     prefix: z.optional(z.string()),
   }),
-  /** Free text, padded on the left to a multiple of `bucket` positions. */
+  /** Free text, padded to a multiple of `bucket` positions. */
   z.strictObject({
     kind: z.literal("text"),
     bucket: count,
     /** Whether the token `begin` stands before the text; then the text may be empty. */
     begin: z.optional(z.boolean()),
+    /** left (default) or right of the text, which constant attention sees at the same places. */
+    padding: z.optional(z.enum(["left", "right"])),
     /** Stands before the text when it is encoded, as " "; nothing by default. */
     prefix: z.optional(z.string()),
   }),

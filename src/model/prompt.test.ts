@@ -125,6 +125,12 @@ describe("free text", () => {
     expect(encode("abcdefghi")).toEqual([...pads(7), ...byteIds("abcdefghi")]);
   });
 
+  it("is padded on the right where the layout says so", () => {
+    const right = { kind: "text", bucket: 4, begin: true, padding: "right" } as const;
+    const config = tinyConfig({ prompt: right });
+    expect(encodePrompt("ab", config, tokenizer)).toEqual([begin, ...byteIds("ab"), ...pads(1)]);
+  });
+
   it("leaves room for the tokens to come", () => {
     // 40 positions for prompt and all generated tokens but the last.
     expect(encode("x".repeat(32)).length).toBe(32);

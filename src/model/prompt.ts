@@ -24,8 +24,8 @@ export function promptText(bytes: Uint8Array): string {
 /**
  * The token ids of a prompt, one per position.
  * Slots: each value at the beginning of its slot's positions and `pad` after it, a slot that is not
- * given all `pad`, then `begin`. Text: `pad` up to a multiple of the bucket, then `begin` if the
- * layout has it, then the text behind the layout's prefix.
+ * given all `pad`, then `begin`. Text: `pad` up to a multiple of the bucket, before or behind all
+ * else as the layout says; `begin` if the layout has it; the text behind the layout's prefix.
  * @throws E_PROMPT when the text is empty, malformed, too long or does not fit the layout
  */
 export function encodePrompt(text: string, config: ModelConfig, tokenizer: Tokenizer): number[] {
@@ -110,7 +110,7 @@ function textIds(
   config: ModelConfig,
   { layout, tokenizer }: { layout: TextLayout; tokenizer: Tokenizer },
 ): number[] {
-  const { bucket, begin, prefix = "" } = layout;
+  const { bucket, begin, prefix = "", padding: side = "left" } = layout;
   const tokens = encodePart(prefix + text, "the prompt", { config, tokenizer });
   if (begin) tokens.unshift(config.tokens.begin);
   const positions = Math.max(1, Math.ceil(tokens.length / bucket)) * bucket;
@@ -118,7 +118,8 @@ function textIds(
   if (positions > most) {
     fail(`the prompt takes ${positions} positions, the model has ${most} for it; shorten it`);
   }
-  return [...padding(positions - tokens.length, config), ...tokens];
+  const free = padding(positions - tokens.length, config);
+  return side === "left" ? [...free, ...tokens] : [...tokens, ...free];
 }
 
 /** @throws E_PROMPT naming what it is that the tokenizer cannot write as tokens of text */

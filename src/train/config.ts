@@ -79,6 +79,8 @@ const distil = z.strictObject({
   teacher: z.string(),
   /** Made-up inputs beside those of the training set. */
   syntheticCount: z.int().nonnegative().default(7000),
+  /** What they are made of: slots of the model's layout, or dialogue acts (evaluate/acts.ts). */
+  syntheticFrom: z.enum(["slots", "acts"]).default("slots"),
   /** Inputs of the training set at most, drawn by the seed. */
   count: positive.optional(),
   batchSize: positive.default(256),

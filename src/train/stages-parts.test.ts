@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { actsText, parseActs } from "../evaluate/acts.ts";
 import { Random } from "../model/random.ts";
+import { syntheticActs } from "./act-inputs.ts";
 import { Batches, shardOf } from "./batches.ts";
 import { parseTrainConfig } from "./config.ts";
 import { fracBitsFor, roundToGrid } from "./export.ts";
@@ -149,5 +151,41 @@ describe("random numbers", () => {
     expect(Math.abs(variance - 1)).toBeLessThan(5 * Math.sqrt(2 / 20000));
     const order = random.shuffle(Int32Array.from({ length: 100 }, (_, i) => i));
     expect([...order].sort((a, b) => a - b)).toEqual(Array.from({ length: 100 }, (_, i) => i));
+  });
+});
+
+describe("made-up dialogue acts", () => {
+  const inputs = [
+    "Hotel-Inform(Area=east, Stars=4, Internet)",
+    "Hotel-Inform(Area=old town, west side, Stars=2)",
+    "Booking-Request(Day=?)",
+    "general-bye()",
+    "off=cut); general-bye()",
+  ];
+  const known = ["Hotel-Inform(Area=east, Stars=2)"];
+  const made = syntheticActs(inputs, { known, count: 20, seed: 1 });
+
+  it("put acts together, with values of the same slots", () => {
+    expect(made).toHaveLength(20);
+    expect(new Set([...made, ...inputs, ...known]).size).toBe(26);
+    const acts = made.map(parseActs);
+    expect(Math.max(...acts.map(({ length }) => length))).toBeGreaterThan(1);
+    const slots = acts.flat().flatMap((act) => act.slots);
+    const values = (name: string) =>
+      new Set(slots.filter((slot) => slot.name === name).map(({ value }) => value));
+    expect(values("Area")).toEqual(new Set(["east", "old town, west side"]));
+    expect(values("Internet")).toEqual(new Set([undefined]));
+    expect(values("Day")).toEqual(new Set(["?"]));
+  });
+
+  it("depend on the seed alone, and are read as they are written", () => {
+    expect(syntheticActs(inputs, { known, count: 20, seed: 1 })).toEqual(made);
+    expect(syntheticActs(inputs, { known, count: 20, seed: 2 })).not.toEqual(made);
+    for (const input of made) expect(actsText(parseActs(input))).toBe(input);
+  });
+
+  it("are fewer than asked for when there are no more, and need acts", () => {
+    expect(syntheticActs(inputs, { known, count: 1000, seed: 1 }).length).toBeLessThan(200);
+    expect(() => syntheticActs(["a text"], { known, count: 1, seed: 1 })).toThrow("dialogue acts");
   });
 });

@@ -8,12 +8,13 @@ import { ensure } from "../errors.ts";
 import { type Example, loadExamples } from "../evaluate/data.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import { loadModel, loadTokenizer, saveModel } from "../model/checkpoint.ts";
-import type { ModelConfig, PromptLayout } from "../model/config.ts";
+import { type ModelConfig, type PromptLayout, promptPositions } from "../model/config.ts";
 import { weightShapes } from "../model/decoder.ts";
 import { encodePrompt, parseSlots } from "../model/prompt.ts";
 import { Random } from "../model/random.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import type { LocalModel } from "../party/local.ts";
+import { syntheticActs } from "./act-inputs.ts";
 import { adaptStage } from "./adapt.ts";
 import { calibrate } from "./calibrate.ts";
 import type { StageConfig, TrainConfig } from "./config.ts";
@@ -186,10 +187,11 @@ export async function distilStage(
   config: StageConfig<"distil">,
   { kernels, log }: StageContext,
 ): Promise<StageResult> {
-  const { config: model, weights, tokenizer } = await loadModel(config.teacher, { weightShapes });
+  const loaded = await loadModel(config.teacher, { weightShapes });
+  const { config: model, weights, tokenizer } = loaded;
   const { prompt: layout } = model;
   const inputs = await trainingInputs(config);
-  const all = [...inputs, ...(await madeUp(config, inputs, layout))].filter(
+  const all = [...inputs, ...(await madeUp(config, inputs, loaded))].filter(
     (input) => layout.kind !== "slots" || parseSlots(input, layout).size > 0,
   );
   const prompts = all.map((input) => encodePrompt(input, model, tokenizer));
@@ -216,20 +218,29 @@ async function trainingInputs({ data, count, seed }: StageConfig<"distil">): Pro
   return [...order.subarray(0, count)].map((index) => inputs[index]!);
 }
 
-/** Inputs beside those of the training set, where they have slots to be recombined. */
+/** Inputs beside those of the training set, where they have parts to be recombined. */
 async function madeUp(
-  { data, syntheticCount, seed }: StageConfig<"distil">,
+  { data, syntheticCount: count, syntheticFrom, seed }: StageConfig<"distil">,
   inputs: readonly string[],
-  layout: PromptLayout,
+  { config, tokenizer }: LocalModel,
 ): Promise<string[]> {
-  if (syntheticCount === 0) return [];
-  ensure(layout.kind === "slots", "E_CONFIG", "prompts without slots need syntheticCount=0");
+  if (count === 0) return [];
   const known: string[] = [];
   for (const split of ["dev", "test"] as const) {
     const examples = await loadExamples(dataFile(data, split));
     known.push(...examples.map(({ input }) => input));
   }
-  return syntheticInputs(inputs, { layout, known, count: syntheticCount, seed });
+  const layout = config.prompt;
+  if (syntheticFrom === "acts") {
+    const made = syntheticActs(inputs, { known, count, seed });
+    if (layout.kind === "slots") return made;
+    // All prompts of a file have one length.
+    const length = promptPositions(layout);
+    return made.filter((input) => encodePrompt(input, config, tokenizer).length === length);
+  }
+  const message = "prompts without slots need syntheticCount=0, or syntheticFrom=acts";
+  ensure(layout.kind === "slots", "E_CONFIG", message);
+  return syntheticInputs(inputs, { layout, known, count, seed });
 }
 
 /** Writes the model on the int16 grid of the secure modes. */
