@@ -9,7 +9,10 @@ import { tinyVocabSize } from "../../test/tiny-model.ts";
 import { Graph } from "../graph/graph.ts";
 import { loadFloatKernels } from "../kernel/float-load.ts";
 import { floatReference } from "../kernel/float-reference.ts";
+import { loadRingKernels } from "../kernel/load-node.ts";
 import { floatBench } from "../party/local.ts";
+import { logitError } from "../party/logit-error.ts";
+import { servable } from "../party/servable.ts";
 import { runFloat } from "../run/float.ts";
 import { loadModel, type Model, saveModel } from "./checkpoint.ts";
 import { decoder, embed, head } from "./decoder.ts";
@@ -202,6 +205,18 @@ describe("stories260K", () => {
       expect(alone.text).toBe(` ${published}`);
     });
   }
+
+  sharedStories("has fixed logits right where its text hangs on them", async (files) => {
+    const kernels = { ring: await loadRingKernels(), float: await loadFloatKernels() };
+    const imported = await importLlama2c(files, { float32: false });
+    const model = servable(imported, kernels.float);
+    const prompt = encodePrompt("Once upon a time", model.config, model.tokenizer);
+    const error = await logitError(model, kernels, { prompt, maxTokens: 190 });
+    // Two tokens are 0.004 apart in the 182nd step.
+    expect(error.narrowest.margin).toBeCloseTo(0.0042, 4);
+    expect(error.narrowest.error).toBeLessThan(1e-3);
+    expect(error.greatest).toBeLessThan(5e-3);
+  });
 
   it("is named where it cannot be read", async () => {
     const there = join(root, "there");

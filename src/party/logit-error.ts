@@ -23,6 +23,8 @@ export interface LogitError {
   readonly greatest: number;
   readonly rms: number;
   readonly peak: number;
+  /** Where the float run was nearest to another token: by how much, and the two logits' error. */
+  readonly narrowest: { readonly margin: number; readonly error: number };
 }
 
 /**
@@ -45,6 +47,7 @@ export async function logitError(
   decoder.begin();
   const tokens: number[] = [];
   let [greatest, squares, count, peak] = [0, 0, 0, 0];
+  let narrowest = { margin: Number.POSITIVE_INFINITY, error: 0 };
   const whole = schedule(options).values();
   for (const segment of plan.segments) {
     const ids = privateIds(segment.segment, prompt, tokens);
@@ -66,15 +69,24 @@ export async function logitError(
       peak = Math.max(peak, Math.abs(value));
     }
     count += float.length;
-    tokens.push(...greedy(float, config.vocabSize));
+    for (let from = 0; from < float.length; from += config.vocabSize) {
+      const [first, second] = topTwo(float.subarray(from, from + config.vocabSize));
+      tokens.push(first);
+      const margin = float[from + first]! - float[from + second]!;
+      if (margin >= narrowest.margin) continue;
+      const errors = [first, second].map((at) => Math.abs(real[from + at]! - float![from + at]!));
+      narrowest = { margin, error: Math.max(...errors) };
+    }
   }
-  return { greatest, rms: Math.sqrt(squares / count), peak };
+  return { greatest, rms: Math.sqrt(squares / count), peak, narrowest };
 }
 
-/** The index of the greatest logit of each row. */
-function greedy(logits: Float32Array, columns: number): number[] {
-  return Array.from({ length: logits.length / columns }, (_, row) => {
-    const part = logits.subarray(row * columns, (row + 1) * columns);
-    return part.indexOf(part.reduce((most, value) => Math.max(most, value)));
-  });
+/** The indices of a row's greatest logit and the next; of equal ones the first. */
+function topTwo(row: Float32Array): [first: number, second: number] {
+  let [first, second] = row[1]! > row[0]! ? [1, 0] : [0, 1];
+  for (let i = 2; i < row.length; i++) {
+    if (row[i]! > row[first]!) [first, second] = [i, first];
+    else if (row[i]! > row[second]!) second = i;
+  }
+  return [first, second];
 }
