@@ -565,7 +565,8 @@ function floatRun(
   for (const [input, name] of names.loads) {
     const { values } = states.get(name)!;
     // Keys and values lie row by row, the graph's by heads.
-    const isCache = name.startsWith("cache.") && config.attention !== "constant";
+    const merged = config.attention === "constant";
+    const isCache = (merged ? /^cache\.\d+\.[12]:/ : /^cache\./).test(name);
     const bits = isCache ? operandBitsOf(config) : (scales.get(name) ?? stateBitsOf(config));
     const real = Float32Array.from(toReal(ring, values, bits));
     inputs.set(input, isCache ? byHeads(real, config) : real);

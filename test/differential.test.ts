@@ -10,6 +10,7 @@ import type { RingKernels } from "../src/kernel/ring-kernels.ts";
 import { encodePrompt } from "../src/model/prompt.ts";
 import { Random } from "../src/model/random.ts";
 import { fixedBench, floatBench, type LocalModel, type LocalOptions } from "../src/party/local.ts";
+import { logitError } from "../src/party/logit-error.ts";
 import { generationOptions, type Plan, planGeneration } from "../src/party/plan.ts";
 import { predict } from "../src/party/predict.ts";
 import type { Generation } from "../src/party/report.ts";
@@ -28,6 +29,10 @@ beforeAll(async () => {
 
 const prompt = "pub";
 const reference = referenceRingKernels();
+
+const exact = { kind: "softmax", exp: "exact" } as const;
+
+const quad = { kind: "2quad", shift: 5 } as const;
 
 /** Every kind of shape once, named by what is special about it. */
 const shapes: [name: string, options: MergedOptions][] = [
@@ -50,6 +55,7 @@ const shapes: [name: string, options: MergedOptions][] = [
     { norm: "affine", coefficients: [0.125, 0.5, 0.25], anchor: 1, chunk: 1 },
   ],
   ["affine, without residual", { norm: "affine", residual: false, layerCount: 2 }],
+  ["hybrid", { hybrid: { layers: [0], attention: exact }, hiddenSize: 16, layerCount: 2 }],
   ["one token", { maxTokens: 1, chunk: 1 }],
 ];
 
@@ -109,6 +115,31 @@ describe("node by node", () => {
     const greatest = model.config.calibratedBounds ? 4 * bound.calibrated : bound.proven;
     const unit = 2 ** (Math.ceil(Math.log2(greatest)) - 15);
     expect(logitError).toBeLessThan(2 * unit + 1e-3);
+  });
+
+  const hybrids: [name: string, options: MergedOptions][] = [
+    ["2quad", { hybrid: { layers: [1], attention: quad }, layerCount: 2, anchor: 2 }],
+    ["2quad in all layers", { hybrid: { layers: [0, 1], attention: quad }, layerCount: 2 }],
+    [
+      "softmax in two layers",
+      { hybrid: { layers: [0, 2], attention: exact }, hiddenSize: 24, headCount: 3, layerCount: 3 },
+    ],
+    [
+      "2quad, looked up",
+      { hybrid: { layers: [1], attention: quad }, hiddenSize: 24, layerCount: 2, anchor: 1 },
+    ],
+  ];
+
+  it.each(hybrids)("hybrid layers: fixed equals secure, near float, %s", async (_name, given) => {
+    const model = mergedModel({ seed: 3, hiddenSize: 16, ...given });
+    const run = { model, kernels, prompt, seed: 1 };
+    const { tokens, wires } = await compareFixedSecure(run);
+    expect(tokens).toHaveLength(model.config.generation.maxTokens);
+    expect(wires).toBeGreaterThan(40);
+    const ids = encodePrompt(prompt, model.config, model.tokenizer);
+    const both = { ring: kernels, float: floatReference };
+    const error = await logitError(model, both, { prompt: ids, maxTokens: 4 });
+    expect(error.greatest).toBeLessThan(1e-3 * error.peak);
   });
 
   describe("tokens found under masks", () => {

@@ -9,6 +9,7 @@ import { encodePrompt } from "../src/model/prompt.ts";
 import { Random } from "../src/model/random.ts";
 import type { Weights } from "../src/model/safetensors.ts";
 import { Tokenizer } from "../src/model/tokenizer.ts";
+import { observeWires } from "../src/party/decoder-ranges.ts";
 import type { LocalModel } from "../src/party/local.ts";
 import { IDS, LOGITS, traceSegment } from "../src/party/plan.ts";
 import { provenBounds, statedBounds } from "../src/plan/bounds.ts";
@@ -25,6 +26,8 @@ export interface MergedOptions {
   /** A learned scale and shift after layernorm; affine always has them. */
   readonly scale?: boolean;
   readonly residual?: boolean;
+  /** Layers with attention by contents, too. */
+  readonly hybrid?: ModelConfig["hybrid"];
   readonly coefficients?: readonly [number, number, number];
   readonly tiedHead?: boolean;
   readonly maxTokens?: number;
@@ -45,7 +48,7 @@ export function mergedConfig(options: MergedOptions = {}): ModelConfig {
   const { hiddenSize = 8, headCount = 2, innerSize = 16, layerCount = 1 } = options;
   const { norm = "layernorm", scale = false, residual = true, tiedHead = true } = options;
   const { coefficients = [0.125, 0.25, 0.5], bucket = 4, maxTokens = 4 } = options;
-  const { chunk = 2, anchor = 0 } = options;
+  const { chunk = 2, anchor = 0, hybrid } = options;
   return tinyConfig({
     hiddenSize,
     headCount,
@@ -53,6 +56,7 @@ export function mergedConfig(options: MergedOptions = {}): ModelConfig {
     layerCount,
     positionCount: bucket + maxTokens + 1,
     attention: "constant",
+    ...(hybrid && { hybrid }),
     activation: { kind: "quad", coefficients: [...coefficients] },
     norm:
       norm === "layernorm"
@@ -127,10 +131,12 @@ function measured(model: LocalModel) {
     o: 0,
     variance: [Number.POSITIVE_INFINITY, 0] as [number, number],
   }));
+  const wires = new Map<string, [number, number]>();
   let logit = 0;
   for (const prompt of mergedPrompts) {
     for (const anchor of [0, 1]) {
       runInFloat(model, { prompt, anchor }, (program) => {
+        observeWires(program, wires);
         const ops = program.graph.ops;
         const quads = ops.filter((op) => op.kind === "quad");
         for (const [layer, op] of quads.entries()) {
@@ -154,7 +160,8 @@ function measured(model: LocalModel) {
     range.o *= 1.5;
     range.variance = [range.variance[0] / 1.5, range.variance[1] * 1.5];
   }
-  return { layers, logit: 1.5 * logit };
+  for (const [name, [least, most]] of wires) wires.set(name, [least / 1.5, 1.5 * most]);
+  return { layers, wires, logit: 1.5 * logit };
 }
 
 /** Ids of the tensors that go into the norms, x + o or o alone, or that an affine norm gives. */

@@ -53,25 +53,31 @@ const coefficients = z.tuple([z.number(), z.number(), z.number()]);
 const approximations = ["puma", "bolt", "east"] as const;
 const approximation = z.enum(approximations);
 
-/** How attention weights are made; objects are settings of a transformer's attention. */
-export const attentionSchema = z.union([
-  z.enum(["softmax", "constant"]),
-  z.discriminatedUnion("kind", [
-    z.strictObject({
-      kind: z.literal("softmax"),
-      /** The exponential function: exact, or as a system approximates it. */
-      exp: z._default(z.enum(["exact", ...approximations]), "exact"),
-    }),
-    z.strictObject({ kind: z.literal("2quad"), shift: z._default(z.number(), 5) }),
-    z.strictObject({ kind: z.literal("2relu"), eps: z._default(positive, 1e-3) }),
-    z.strictObject({
-      kind: z.literal("power"),
-      exponent: count.check(z.multipleOf(2)),
-      eps: z._default(positive, 1e-6),
-    }),
-    z.strictObject({ kind: z.literal("the-x") }),
-  ]),
+/** Settings of a transformer's attention. */
+const attentionForm = z.discriminatedUnion("kind", [
+  z.strictObject({
+    kind: z.literal("softmax"),
+    /** The exponential function: exact, or as a system approximates it. */
+    exp: z._default(z.enum(["exact", ...approximations]), "exact"),
+  }),
+  z.strictObject({ kind: z.literal("2quad"), shift: z._default(z.number(), 5) }),
+  z.strictObject({ kind: z.literal("2relu"), eps: z._default(positive, 1e-3) }),
+  z.strictObject({
+    kind: z.literal("power"),
+    exponent: count.check(z.multipleOf(2)),
+    eps: z._default(positive, 1e-6),
+  }),
+  z.strictObject({ kind: z.literal("the-x") }),
 ]);
+
+/** How attention weights are made. */
+export const attentionSchema = z.union([z.enum(["softmax", "constant"]), attentionForm]);
+
+/** Layers of a merged module that also have attention by what rows hold. */
+export const hybridSchema = z.strictObject({
+  layers: z.array(natural).check(z.minLength(1)),
+  attention: attentionForm,
+});
 
 const activationSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("quad"), coefficients }),
@@ -136,6 +142,7 @@ const configSchema = z.strictObject({
   embeddingScale: z.optional(positive),
   /** While training: constant attention is a sum of parts that positions share. */
   sharedAttention: z.optional(z.boolean()),
+  hybrid: z.optional(hybridSchema),
   /** pad fills a prompt, begin is its last position, end stops the text. */
   tokens: z.strictObject({
     pad: natural,
@@ -201,7 +208,7 @@ export function parseConfig(json: unknown, origin = "config.json"): ModelConfig 
 
 /** What of a config's keys does not go together. */
 function misfit(config: ModelConfig): string | undefined {
-  const { hiddenSize, headCount, kvHeadCount, rope, block, attention } = config;
+  const { hiddenSize, headCount, kvHeadCount, rope, block, attention, hybrid } = config;
   if (hiddenSize % headCount !== 0) return "hiddenSize is not a multiple of headCount";
   if (headCount % (kvHeadCount ?? headCount) !== 0) {
     return "headCount is not a multiple of kvHeadCount";
@@ -209,6 +216,10 @@ function misfit(config: ModelConfig): string | undefined {
   if (rope && (hiddenSize / headCount) % 2 !== 0) return "rope needs heads of an even width";
   if (attention === "constant" && (block || kvHeadCount || rope || config.scaledQuery)) {
     return "block, kvHeadCount, rope and scaledQuery are none of a merged module's";
+  }
+  if (hybrid && attention !== "constant") return "hybrid is a merged module's";
+  if (hybrid?.layers.some((layer) => layer >= config.layerCount)) {
+    return `hybrid.layers: the model has ${config.layerCount} layers`;
   }
   if (config.resendMap && (config.nextToken !== "resend" || attention === "constant")) {
     return "resendMap is an ordinary decoder's that re-sends its states";

@@ -113,9 +113,11 @@ export function cacheInputs(
   },
 ): Caches {
   const { rows, lead = [], layers: [from, to] = [0, config.layerCount] } = options;
-  const shapes = recipeOf(config).cacheShapes(config, rows);
+  const recipe = recipeOf(config);
   return Array.from({ length: to - from }, (_, i) =>
-    shapes.map((shape, part) => graph.input(`cache.${from + i}.${part}`, [...lead, ...shape])),
+    recipe
+      .cacheShapes(config, rows, from + i)
+      .map((shape, part) => graph.input(`cache.${from + i}.${part}`, [...lead, ...shape])),
   );
 }
 

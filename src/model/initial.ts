@@ -29,7 +29,7 @@ interface Named {
 function fill(config: ModelConfig, { name, shape, data }: Named, random: Random): void {
   const reciprocal = reciprocalStart(config, name);
   if (reciprocal) data.set(reciprocal);
-  else if (config.sharedAttention && name.includes(".attention.")) {
+  else if (config.sharedAttention && /\.attention\.(?:constant|column|relative)$/.test(name)) {
     fillPattern(data, name, shape[1]!, { random, prompt: promptPositions(config.prompt) });
   } else if (name.endsWith(".constant")) {
     fillConstantAttention(data, shape[1]!, random);
@@ -46,6 +46,11 @@ function startDeviation(config: ModelConfig, name: string, shape: readonly numbe
   if (name === "position.weight") return merged ? 0.3 : 0.02;
   if (name === "embedding.weight" || name === "head.weight") return 0.05;
   if (name.endsWith(".o.weight") || name.endsWith(".output.weight")) return 0.02;
+  if (merged && name.endsWith(".attention.query.weight")) {
+    return Math.sqrt(config.headCount) / config.hiddenSize;
+  }
+  // A hybrid layer begins as a merged one, all but.
+  if (merged && name.endsWith(".attention.value.weight")) return 0.02;
   return merged ? 1 / Math.sqrt(shape[0]!) : 1 / Math.sqrt(3 * shape[0]!);
 }
 

@@ -54,7 +54,7 @@ export function seenRanges(
     const options = { promptPositions, maxTokens: 1 + sent, chunk: 1, anchor: sent ? 0 : 1 };
     for (const segment of schedule(options)) {
       decoder.run(segment, segment.kind === "prompt" ? ids.slice(0, promptPositions) : undefined);
-      observe(decoder.program, seen);
+      observeWires(decoder.program, seen);
       const logits = decoder.program.graph.outputs.get(LOGITS);
       if (logits) logit = Math.max(logit, peakOf(decoder.program.values[logits.id]!));
     }
@@ -73,7 +73,10 @@ function sample({ vocabSize, positionCount }: ModelConfig): number[] {
 }
 
 /** Widens the ranges by what one program's run has computed. */
-function observe({ graph, values }: FloatProgram, seen: Map<string, [number, number]>): void {
+export function observeWires(
+  { graph, values }: FloatProgram,
+  seen: Map<string, [number, number]>,
+): void {
   const names = new Map<number, string>();
   const note = (name: string, least: number, greatest: number) => {
     const [low, high] = seen.get(name) ?? [Number.POSITIVE_INFINITY, 0];

@@ -4,9 +4,14 @@
 import { describe, expect, it } from "vitest";
 import { errorOf } from "../../test/errors.ts";
 import { type MergedOptions, mergedModel } from "../../test/merged-model.ts";
+import { Graph } from "../graph/graph.ts";
+import { floatReference } from "../kernel/float-reference.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { Random } from "../model/random.ts";
+import { observeWires } from "../party/decoder-ranges.ts";
 import type { LocalModel } from "../party/local.ts";
+import { merge } from "../recipe/merge.ts";
+import { FloatProgram } from "../run/float.ts";
 import { checkBounds, provenBounds, statedBounds } from "./bounds.ts";
 import { NORM_EXCESS } from "./format.ts";
 
@@ -227,6 +232,74 @@ describe.each(shapes)("proven bounds of %j", (options) => {
   });
 });
 
+describe("a hybrid layer", () => {
+  const attention = { kind: "2quad", shift: 5 } as const;
+  const model = mergedModel({ seed: 5, hiddenSize: 16, hybrid: { layers: [0], attention } });
+  const { config, weights } = model;
+  const proven = provenBounds(config, weights);
+
+  /** What the layer's wires reach over rows of the greatest length. */
+  function seen(rows: readonly Float64Array[]) {
+    const graph = new Graph();
+    const x = graph.input("x", [rows.length, config.hiddenSize]);
+    merge.block(graph, config, { x, start: 0, name: "layers.0", layer: 0, cache: [] });
+    const program = new FloatProgram(graph, floatReference);
+    const words = Float32Array.from(rows.flatMap((row) => [...row]));
+    program.run(new Map([["x", words]]), { get: (name: string) => weights.get(name)?.data });
+    const wires = new Map<string, [number, number]>();
+    observeWires(program, wires);
+    return wires;
+  }
+
+  it("has bounds of its attention that hold on rows made to break them, and are near", () => {
+    const length = reach(model, 0);
+    const random = new Random(5, 5);
+    const worst = new Map<string, number>();
+    const aligned = ["query", "key", "value"].flatMap((part) => {
+      const { data } = weights.get(`layers.0.attention.${part}.weight`)!;
+      const d = config.hiddenSize;
+      return Array.from({ length: d }, (_, j) =>
+        Float64Array.from({ length: d }, (_, i) => data[i * d + j]!),
+      );
+    });
+    const drawn = Array.from({ length: 300 }, () =>
+      Float64Array.from({ length: config.hiddenSize }, () => random.normal()),
+    );
+    for (const row of [...aligned, ...drawn]) {
+      const rows = [row, aligned[random.below(aligned.length)]!, row].map((x) => scaled(x, length));
+      for (const [name, [, most]] of seen(rows)) {
+        worst.set(name, Math.max(worst.get(name) ?? 0, most));
+      }
+    }
+    for (const [name, bound] of proven.wires) {
+      expect(worst.get(name), name).toBeLessThanOrEqual(bound);
+      // A sum of three weights, where there may be as many as positions.
+      const near = name.endsWith(".sum") ? 60 : 20;
+      expect(worst.get(name), name).toBeGreaterThan(bound / near);
+    }
+    expect([...proven.wires.keys()].map((name) => name.replace(/.*\./, "")).sort()).toEqual([
+      "key",
+      "query",
+      "score",
+      "sum",
+      "value",
+    ]);
+    expect(worst.get("layers.0.u")).toBeLessThanOrEqual(proven.layers[0]!.u);
+    expect(worst.get("layers.0.u")).toBeGreaterThan(proven.layers[0]!.u / 10);
+  });
+
+  it("is refused when one of them is stated too small, or not at all", () => {
+    checkBounds(config, weights);
+    for (const [name, bound] of proven.wires) {
+      const range = { ...config.ranges![name]!, proven: 0.99 * bound };
+      const check = () =>
+        checkBounds({ ...config, ranges: { ...config.ranges, [name]: range } }, weights);
+      expect(errorOf("E_MODEL", check).message).toContain(name);
+    }
+    errorOf("E_MODEL", () => checkBounds({ ...config, ranges: undefined }, weights));
+  });
+});
+
 describe("a weight that grows", () => {
   it.each([
     "layers.0.u.weight",
@@ -271,8 +344,8 @@ it("a bound too large for a number format is stated as 1e30, which then does not
   const { config, weights } = mergedModel({ seed: 9 });
   const layers = [{ u: 1e200, o: 1, variance: 1 }];
   const stated = statedBounds(
-    { layers, logit: 1 },
-    { layers: [{ u: 1, o: 1, variance: [1, 2] }], logit: 1 },
+    { layers, wires: new Map(), logit: 1 },
+    { layers: [{ u: 1, o: 1, variance: [1, 2] }], wires: new Map(), logit: 1 },
   );
   expect(stated.wireBounds[0]!.u.proven).toBe(1e30);
   errorOf("E_MODEL", () => checkBounds({ ...config, ...stated }, weights));

@@ -4,8 +4,9 @@
 
 import { ensure } from "../errors.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
-import type { RecipeSettings } from "../recipe/recipe.ts";
-import { type LayerRange, NORM_EXCESS } from "./format.ts";
+import { hybridSettings, type RecipeSettings } from "../recipe/recipe.ts";
+import { type LayerRange, NORM_EXCESS, type WireRange } from "./format.ts";
+import { attentionRanges, statedRanges } from "./ranges.ts";
 import { spectralBound } from "./spectral.ts";
 
 /** Room for the rounding of weights' products and for dither. */
@@ -20,6 +21,7 @@ export interface BoundedModel {
   readonly positionCount: number;
   readonly vocabSize: number;
   readonly attention: RecipeSettings["attention"];
+  readonly hybrid?: RecipeSettings["hybrid"];
   readonly activation: RecipeSettings["activation"];
   readonly norm: Pick<RecipeSettings["norm"], "kind" | "scale">;
   readonly residual: boolean;
@@ -27,7 +29,9 @@ export interface BoundedModel {
   readonly tiedHead: boolean;
   readonly embeddingScale?: number | undefined;
   readonly calibratedBounds?: boolean | undefined;
+  readonly operandBits?: number | undefined;
   readonly wireBounds?: readonly LayerRange[] | undefined;
+  readonly ranges?: Readonly<Record<string, WireRange>> | undefined;
   readonly logitBound?: { readonly proven: number; readonly calibrated: number } | undefined;
 }
 
@@ -39,6 +43,8 @@ export interface ProvenBounds {
     readonly o: number;
     readonly variance: number;
   }[];
+  /** Of a hybrid layer's attention, by wire name as of an ordinary decoder's. */
+  readonly wires: ReadonlyMap<string, number>;
   readonly logit: number;
 }
 
@@ -57,8 +63,11 @@ export function provenBounds(
   const d = config.hiddenSize;
   let input = inputBound(config, weights);
   const layers = [];
+  const wires = new Map<string, number>();
   for (let layer = 0; layer < config.layerCount; layer++) {
-    const bounds = layerBound(config, weights, { layer, input, kernels });
+    const own = hybridBound(config, weights, { layer, input, kernels });
+    for (const [name, bound] of own.wires) wires.set(name, bound);
+    const bounds = layerBound(config, weights, { layer, input, mixed: own.mixed, kernels });
     input = config.norm.kind === "layernorm" ? NORM_EXCESS * Math.sqrt(d) : affineOutput(bounds, d);
     if (hasScale(config)) input = scaledNorm(weights, layer, input);
     // An affine norm is multiplied into what it follows: what is opened is its output.
@@ -67,7 +76,7 @@ export function provenBounds(
   const headName = config.tiedHead ? "embedding.weight" : "head.weight";
   const head = dataOf(weights, headName);
   const norms = config.tiedHead ? rowNorms(head, d) : columnNorms(head, config.vocabSize);
-  return { layers, logit: SLACK * input * greatest(norms) };
+  return { layers, wires, logit: SLACK * input * greatest(norms) };
 }
 
 /** |x|_2 of the first layer's input: an embedding or a re-sent state, plus a position. */
@@ -97,16 +106,35 @@ function scaledNorm(weights: Weights, layer: number, input: number): number {
   return input * greatest(scale.map(Math.abs)) + Math.hypot(...shift);
 }
 
+interface LayerInput {
+  readonly layer: number;
+  /** Length of a row. */
+  readonly input: number;
+  readonly kernels: FloatKernels | undefined;
+}
+
+/** What a layer's attention by contents adds to the constant one, where it has such. */
+function hybridBound(
+  config: BoundedModel,
+  weights: Weights,
+  { layer, input, kernels }: LayerInput,
+): { readonly wires: ReadonlyMap<string, number>; readonly mixed: number } {
+  const { hybrid } = config;
+  if (!hybrid?.layers.includes(layer)) return { wires: new Map(), mixed: 0 };
+  const place = { name: `layers.${layer}.attention`, length: input };
+  return attentionRanges(hybridSettings(config, hybrid), weights, place, kernels);
+}
+
 function layerBound(
   config: BoundedModel,
   weights: Weights,
-  { layer, input, kernels }: { layer: number; input: number; kernels: FloatKernels | undefined },
+  { layer, input, mixed: own, kernels }: LayerInput & { readonly mixed: number },
 ) {
   const { hiddenSize: d, innerSize } = config;
   ensure(config.activation.kind === "quad", "E_MODEL", "bounds need a quadratic activation");
   const [c2, c1, c0] = config.activation.coefficients.map(Math.abs) as [number, number, number];
   const mixed =
-    input * attentionGain(config, dataOf(weights, `layers.${layer}.attention.constant`));
+    own + input * attentionGain(config, dataOf(weights, `layers.${layer}.attention.constant`));
   const first = dataOf(weights, `layers.${layer}.u.weight`);
   const firstBias = dataOf(weights, `layers.${layer}.u.bias`);
   const second = dataOf(weights, `layers.${layer}.o.weight`);
@@ -189,6 +217,7 @@ export function checkBounds(config: BoundedModel, weights: Weights, kernels?: Fl
     check(`layers.${i}.o`, stated?.o.proven, layer.o);
     check(`layers.${i}.variance`, stated?.variance.proven, layer.variance);
   });
+  for (const [name, needed] of proven.wires) check(name, config.ranges?.[name]?.proven, needed);
   check("logits", config.logitBound?.proven, proven.logit);
 }
 
@@ -202,9 +231,14 @@ export function statedBounds(
   proven: ProvenBounds,
   seen: {
     layers: readonly { u: number; o: number; variance: readonly [number, number] }[];
+    wires: ReadonlyMap<string, readonly [number, number]>;
     logit: number;
   },
-): { wireBounds: StatedRange[]; logitBound: { proven: number; calibrated: number } } {
+): {
+  wireBounds: StatedRange[];
+  ranges?: ReturnType<typeof statedRanges>["ranges"];
+  logitBound: { proven: number; calibrated: number };
+} {
   // Four digits, away from the truth: finer ones would only say more about the weights.
   // Without a norm, proven bounds run out of doubles after a few layers.
   const up = (value: number) => (value < 1e30 ? Number((value * 1.001).toPrecision(4)) : 1e30);
@@ -221,6 +255,7 @@ export function statedBounds(
         },
       };
     }),
+    ...(proven.wires.size > 0 && { ranges: statedRanges(proven, seen).ranges }),
     logitBound: { proven: up(proven.logit), calibrated: up(seen.logit) },
   };
 }

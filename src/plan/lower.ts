@@ -31,7 +31,12 @@ import {
   type WireRange,
 } from "./format.ts";
 import { lowerFunction, lowerQuad } from "./lower-activation.ts";
-import { AttentionLowering, type CausalWire, type MaskedRows } from "./lower-attention.ts";
+import {
+  AttentionLowering,
+  type CausalWire,
+  type MaskedRows,
+  type MixBits,
+} from "./lower-attention.ts";
 import { streamName } from "./names.ts";
 
 /** The gates of one segment, in an order in which they can run. */
@@ -137,6 +142,11 @@ class Lowering {
     };
     this.#builder = builder;
     this.#attentionParts = new AttentionLowering(builder, weightFormOf(graph));
+  }
+
+  /** Whether blocks are merged ones, whose bounds go by layer; hybrid layers have both kinds. */
+  get #isMerged(): boolean {
+    return this.#numbers.wireBounds !== undefined || !this.#numbers.ranges;
   }
 
   get #stateBits(): number {
@@ -362,7 +372,10 @@ class Lowering {
     const [a, b] = [this.#value(op.a), this.#value(op.b)];
     if (b.role === "constant") return this.#addConstant(this.#activation(op.a), b);
     ensure(a.role === "activation", "E_PLAN", "a constant stands on the left of a sum");
-    return this.#sum(a, this.#activation(op.b));
+    const sum = this.#sum(a, this.#activation(op.b));
+    // Both attentions of a hybrid layer are no residual stream: a linear layer takes all bits.
+    const mixed = this.#graph.ops[op.a]!.kind === "constantAttention";
+    return mixed ? { ...sum, accumulated: false } : sum;
   }
 
   /** An operand that was re-masked already is taken in that form: its C part is known offline. */
@@ -460,7 +473,7 @@ class Lowering {
   // ---- nonlinear -------------------------------------------------------------------------------
 
   #quad(op: Op & { kind: "quad" }): Value {
-    if (this.#numbers.ranges) {
+    if (!this.#isMerged) {
       return lowerQuad(this.#builder, this.#activation(op.x), op.coefficients);
     }
     const [c2, c1, c0] = op.coefficients;
@@ -595,10 +608,17 @@ class Lowering {
     if (op.transposeB)
       return this.#attentionParts.scores(this.#activation(op.a), this.#maskedRows(op.b));
     ensure(a.role === "weights", "E_PLAN", "a product of two activations that is no attention");
-    const output = `${a.layer}.output.weight`;
-    const room = this.#residualRoom() - this.#weightBits(output);
-    const bits = { usual: this.#stateBits + 8, room };
-    return this.#attentionParts.mix(a, this.#maskedRows(op.b), bits);
+    return this.#attentionParts.mix(a, this.#maskedRows(op.b), this.#mixBits(a.layer));
+  }
+
+  #mixBits(layer: string): MixBits {
+    if (this.#isMerged) {
+      // As many as constant attention has, to which it is added.
+      const bits = this.#stateBits + this.#weightBits(`${layer}.constant`);
+      return { usual: bits, room: bits };
+    }
+    const room = this.#residualRoom() - this.#weightBits(`${layer}.output.weight`);
+    return { usual: this.#stateBits + 8, room };
   }
 
   #scores(id: number): CausalWire {
@@ -701,7 +721,7 @@ class Lowering {
 
   /** A residual sum that no norm follows, opened at the state's scale. */
   #truncatedSum(x: Activation): Activation {
-    if (this.#numbers.ranges) {
+    if (!this.#isMerged) {
       const wireName = x.name!;
       const magnitude = this.#boundOf(wireName);
       const shift = x.fracBits - this.#stateBits;

@@ -72,15 +72,38 @@ export function provenRanges(
   return model.finish();
 }
 
+/**
+ * The same of one layer's attention that reads rows of a known length, and the length of what it
+ * gives.
+ */
+export function attentionRanges(
+  config: RangedModel,
+  weights: RangedWeights,
+  { name, length }: { readonly name: string; readonly length: number },
+  kernels?: FloatKernels,
+): { readonly wires: ReadonlyMap<string, number>; readonly mixed: number } {
+  const model = new Bounded(config, weights, kernels, length);
+  const mixed = model.attention(name);
+  return { wires: model.wires, mixed };
+}
+
 class Bounded {
+  readonly wires = new Map<string, number>();
   readonly #config: RangedModel;
   readonly #weights: RangedWeights;
   readonly #kernels: FloatKernels | undefined;
-  readonly #wires = new Map<string, number>();
+  /** Length of what a linear layer reads, where that is not what the norm says. */
+  readonly #rowLength: number | undefined;
   /** Length of the residual stream. */
   #residual: number;
 
-  constructor(config: RangedModel, weights: RangedWeights, kernels: FloatKernels | undefined) {
+  constructor(
+    config: RangedModel,
+    weights: RangedWeights,
+    kernels: FloatKernels | undefined,
+    rowLength?: number,
+  ) {
+    this.#rowLength = rowLength;
     this.#config = config;
     this.#weights = weights;
     this.#kernels = kernels;
@@ -96,6 +119,7 @@ class Bounded {
 
   /** Length of what a linear layer reads. */
   get #normed(): number {
+    if (this.#rowLength !== undefined) return this.#rowLength;
     const { norm, hiddenSize } = this.#config;
     if (norm.kind === "affine") return SLACK * this.#residual;
     return NORM_EXCESS * Math.sqrt(hiddenSize);
@@ -119,7 +143,7 @@ class Bounded {
     const { hiddenSize: d, innerSize, block, activation } = this.#config;
     const name = `layers.${index}`;
     this.#norm(`${name}.attention.norm`);
-    const mixed = this.#attention(`${name}.attention`);
+    const mixed = this.attention(`${name}.attention`);
     this.#add(`${name}.attention.output`, mixed, [d, d]);
     this.#norm(`${name}.norm`);
     const u = this.#linear(`${name}.u`, innerSize);
@@ -140,12 +164,12 @@ class Bounded {
     const head = this.#data(tiedHead ? "embedding.weight" : "head.weight");
     const norms = tiedHead ? rowNorms(head, d) : columnNorms(head, vocabSize);
     const bias = greatest((this.#weights.get("head.bias")?.data ?? []).map(Math.abs));
-    return { wires: this.#wires, logit: SLACK * this.#normed * greatest(norms) + bias };
+    return { wires: this.wires, logit: SLACK * this.#normed * greatest(norms) + bias };
   }
 
   #norm(name: string): void {
     if (this.#config.norm.kind === "affine") return;
-    this.#wires.set(name, (SLACK * this.#residual) ** 2 / this.#config.hiddenSize);
+    this.wires.set(name, (SLACK * this.#residual) ** 2 / this.#config.hiddenSize);
   }
 
   /** What an operand is rounded to. */
@@ -154,14 +178,14 @@ class Bounded {
   }
 
   /** Queries, keys, values and scores; gives the length of a row of mixed values. */
-  #attention(name: string): number {
+  attention(name: string): number {
     const { headCount, kvHeadCount = headCount, hiddenSize, rope, scaledQuery } = this.#config;
     const width = hiddenSize / headCount;
     const part = (which: string, heads: number) => {
       const { peak, data } = this.#linear(`${name}.${which}`, heads * width);
       const lengths = Array.from({ length: heads }, (_, h) => this.#headLength(data, h, width));
       // A rotated pair is as long as before, so each of its two stays below root 2 times.
-      this.#wires.set(`${name}.${which}`, peak * (rope ? Math.SQRT2 : 1));
+      this.wires.set(`${name}.${which}`, peak * (rope ? Math.SQRT2 : 1));
       return lengths;
     };
     const [queries, keys] = [part("query", headCount), part("key", kvHeadCount)];
@@ -175,7 +199,7 @@ class Bounded {
       return scale * withRoom(query * key, off * (query + key + off));
     });
     const score = limited(greatest(scores));
-    this.#wires.set(`${name}.score`, score);
+    this.wires.set(`${name}.score`, score);
     this.#sum(`${name}.sum`, score);
     const rounded = 2 * Math.sqrt(hiddenSize) * this.#unit;
     const mixed = withRoom(Math.sqrt(group) * Math.hypot(...values), rounded);
@@ -189,7 +213,7 @@ class Bounded {
   #net(name: string, score: number): number {
     const { positionCount } = this.#config;
     const cubes = SLACK * positionCount * (score / 2 + 1) ** 3;
-    this.#wires.set(`${name}.cubes`, cubes);
+    this.wires.set(`${name}.cubes`, cubes);
     let inputs: Interval[] = [[0, cubes]];
     for (const part of ["reciprocal.0", "reciprocal.1", "reciprocal.2"]) {
       const outputs = intervals(
@@ -198,10 +222,10 @@ class Bounded {
         this.#data(`${name}.${part}.bias`),
       );
       const peak = greatest(outputs.flat().map(Math.abs));
-      this.#wires.set(`${name}.${part}`, SLACK * peak);
+      this.wires.set(`${name}.${part}`, SLACK * peak);
       inputs = outputs.map(([low, high]) => [Math.max(low, 0), Math.max(high, 0)]);
     }
-    return this.#wires.get(`${name}.reciprocal.2`)!;
+    return this.wires.get(`${name}.reciprocal.2`)!;
   }
 
   /** What weights are divided by, where the softmax's own bound does not do. */
@@ -210,13 +234,13 @@ class Bounded {
     if (typeof attention === "string") return;
     switch (attention.kind) {
       case "2quad":
-        this.#wires.set(name, SLACK * positionCount * (score + Math.abs(attention.shift)) ** 2);
+        this.wires.set(name, SLACK * positionCount * (score + Math.abs(attention.shift)) ** 2);
         return;
       case "2relu":
-        this.#wires.set(name, SLACK * (positionCount * score + attention.eps));
+        this.wires.set(name, SLACK * (positionCount * score + attention.eps));
         return;
       case "power":
-        this.#wires.set(name, SLACK * positionCount * score ** attention.exponent);
+        this.wires.set(name, SLACK * positionCount * score ** attention.exponent);
         return;
       case "softmax":
       case "the-x":
@@ -233,7 +257,7 @@ class Bounded {
     const norms = columnNorms(matrix, columns);
     const entries = norms.map((norm, k) => this.#normed * norm + Math.abs(bias[k]!));
     const peak = SLACK * greatest(entries);
-    this.#wires.set(name, peak);
+    this.wires.set(name, peak);
     const rows = matrix.length / columns;
     const length =
       SLACK * (this.#normed * this.#sigma(matrix, rows, columns) + Math.hypot(...bias));
@@ -262,7 +286,7 @@ class Bounded {
     const written = length * this.#sigma(matrix, rows, columns) + Math.hypot(...bias);
     this.#residual = limited(this.#residual + SLACK * written);
     if (this.#config.norm.kind === "affine") {
-      this.#wires.set(streamName(name)!, SLACK * this.#residual);
+      this.wires.set(streamName(name)!, SLACK * this.#residual);
     }
   }
 

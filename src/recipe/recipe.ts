@@ -64,6 +64,22 @@ export interface RecipeSettings {
   readonly residual: boolean;
   /** While training: constant attention is a sum of parts that positions share. */
   readonly sharedAttention?: boolean | undefined;
+  /** Layers of the merged module whose rows also attend to each other by what they hold. */
+  readonly hybrid?: Hybrid | undefined;
+}
+
+export interface Hybrid {
+  /** Numbers of layers, from 0. */
+  readonly layers: readonly number[];
+  readonly attention: AttentionSetting;
+}
+
+/**
+ * The settings of a hybrid layer's attention by contents: an ordinary decoder's whose query weights
+ * hold the factor 1 / sqrt(head width).
+ */
+export function hybridSettings<S extends object>(settings: S, { attention }: Hybrid) {
+  return { ...settings, attention, scaledQuery: true };
 }
 
 export interface BlockInput {
@@ -95,7 +111,7 @@ export interface Recipe {
   /** What follows the last layer, where anything does. */
   final(graph: Graph, settings: RecipeSettings, x: Tensor): Tensor;
   /** Shapes of a layer's cache for `rows` earlier rows, without leading dimensions. */
-  cacheShapes(settings: RecipeSettings, rows: number): number[][];
+  cacheShapes(settings: RecipeSettings, rows: number, layer: number): number[][];
 }
 
 /** The activation that the settings name for a layer. */

@@ -6,6 +6,7 @@ import { ensure } from "../errors.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { Weights } from "../model/safetensors.ts";
+import { observeWires } from "../party/decoder-ranges.ts";
 import { floatBench, type LocalModel } from "../party/local.ts";
 import { LOGITS } from "../party/plan.ts";
 import { provenBounds, statedBounds } from "../plan/bounds.ts";
@@ -27,6 +28,7 @@ export class WireRanges {
         o: 0,
         variance: [Number.POSITIVE_INFINITY, 0],
       })),
+      wires: new Map(),
       logit: 0,
     };
   }
@@ -34,6 +36,7 @@ export class WireRanges {
   /** Widens the ranges by what one program's run has computed. */
   observe(program: FloatProgram): void {
     record(program, this.#seen);
+    if (this.#config.hybrid) observeWires(program, this.#seen.wires);
   }
 
   /** The model's config with wireBounds and logitBound. */
@@ -45,11 +48,16 @@ export class WireRanges {
 
 interface Seen {
   readonly layers: { u: number; o: number; variance: [number, number] }[];
+  /** Of hybrid layers' attention. */
+  readonly wires: Map<string, [number, number]>;
   logit: number;
 }
 
-function widened({ layers, logit }: Seen, margin: number): Seen {
+function widened({ layers, wires, logit }: Seen, margin: number): Seen {
   return {
+    wires: new Map(
+      [...wires].map(([name, [least, most]]) => [name, [least / margin, most * margin]]),
+    ),
     layers: layers.map(({ u, o, variance: [least, greatest] }) => ({
       u: u * margin,
       o: o * margin,

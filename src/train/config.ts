@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { ensure, MergenError } from "../errors.ts";
 import { slotTasks } from "../evaluate/slot-error.ts";
+import { hybridSchema } from "../model/config.ts";
 import { presetNames } from "../recipe/presets.ts";
 import { modelShape } from "./model-shape.ts";
 
@@ -139,6 +140,8 @@ const student = z.strictObject({
   startFrom: startFrom.optional(),
   /** In the place of the recipe's own norm: x scale + shift, without statistics. */
   norm: z.literal("affine").optional(),
+  /** Layers of a merged student that also have attention by what rows hold. */
+  hybrid: z.optional(hybridSchema),
   phases,
   ...studentOptions,
 });

@@ -8,7 +8,12 @@ import { ensure } from "../errors.ts";
 import { type Example, loadExamples } from "../evaluate/data.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import { loadModel, loadTokenizer, saveModel } from "../model/checkpoint.ts";
-import { type ModelConfig, type PromptLayout, promptPositions } from "../model/config.ts";
+import {
+  type ModelConfig,
+  type PromptLayout,
+  parseConfig,
+  promptPositions,
+} from "../model/config.ts";
 import { weightShapes } from "../model/decoder.ts";
 import { encodePrompt, parseSlots } from "../model/prompt.ts";
 import { Random } from "../model/random.ts";
@@ -155,17 +160,20 @@ async function beginning(
   const model =
     config.model || !teacher
       ? modelConfig(config.model!, vocabSize)
-      : withNorm(studentConfig(teacher.config, { recipe: recipe!, promptLength }), config);
+      : withParts(studentConfig(teacher.config, { recipe: recipe!, promptLength }), config);
   const begins = teacher && (recipe !== undefined || config.startFrom !== undefined);
   if (given || !begins) return { model, initial: given || undefined, teacher };
   const data = tokenSet(pairs, { outputLength: Math.max(...buckets), end: model.tokens.end });
   return { model, initial: studentWeights(teacher, model, { ...config, data, kernels }), teacher };
 }
 
-/** A recipe's model with the norm that the config asks for in the place of its own. */
-function withNorm(model: ModelConfig, { norm }: StageConfig<"student">): ModelConfig {
-  if (norm !== "affine") return model;
-  return { ...model, norm: { kind: "affine", eps: 0, scale: true } };
+/** A recipe's model with the parts that the config asks for in the place of its own. */
+function withParts(model: ModelConfig, { norm, hybrid }: StageConfig<"student">): ModelConfig {
+  const own = {
+    ...(norm === "affine" && { norm: { kind: "affine" as const, eps: 0, scale: true } }),
+    ...(hybrid && { hybrid }),
+  };
+  return parseConfig({ ...model, ...own }, "student");
 }
 
 async function trainAndSave(
@@ -235,8 +243,9 @@ async function madeUp(
     const made = syntheticActs(inputs, { known, count, seed });
     if (layout.kind === "slots") return made;
     // All prompts of a file have one length.
-    const length = promptPositions(layout);
-    return made.filter((input) => encodePrompt(input, config, tokenizer).length === length);
+    const { prefix = "", begin } = layout;
+    const most = promptPositions(layout) - Number(begin === true);
+    return made.filter((input) => tokenizer.encode(prefix + input).length <= most);
   }
   const message = "prompts without slots need syntheticCount=0, or syntheticFrom=acts";
   ensure(layout.kind === "slots", "E_CONFIG", message);

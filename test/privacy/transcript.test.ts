@@ -363,6 +363,8 @@ function misfits(sent: readonly Message[]): string[] {
   return wrong;
 }
 
+const quadratic = { kind: "2quad", shift: 5 } as const;
+
 describe("transcripts of whole generations", () => {
   const merged = (changes: MergedOptions) => () =>
     mergedModel({ ...options, ...bucket, ...changes });
@@ -374,6 +376,7 @@ describe("transcripts of whole generations", () => {
     ["affine", merged({ seed: 4, norm: "affine" }), {}],
     ["looked up", merged({ seed: 4 }), { next: "lookup" }],
     ["tokens shown", merged({ seed: 4 }), { reveal: "token" }],
+    ["hybrid", merged({ seed: 4, hybrid: { layers: [0], attention: quadratic } }), {}],
     ["gpt2", decoder({ seed: 4, layerCount: 2 }), {}],
     ["llama", decoder({ seed: 5, block: "llama", headCount: 4, kvHeadCount: 2 }), {}],
   ];
