@@ -209,6 +209,44 @@ describe("a study of a tiny task", () => {
     });
   });
 
+  it("makes up dialogue acts that fit the prompt, and trains hybrid layers", async () => {
+    const acts = ["Bar-Inform(Food=thai, Area=east)", "Bar-Inform(Food=welsh, Area=west)"];
+    const items = [...acts, "Bar-Request(Day=?)", "Pub-Inform(Area=west)", "general-bye()"];
+    const split = (name: string, ref: string) =>
+      writeSplit(
+        "acts",
+        name,
+        items.map((input) => ({ input, ref })),
+      );
+    split("dev", "it is no. 1.");
+    split("test", "it is no. 1.");
+    split("train", "it is no. 2.");
+    const base = config("acts-study") as { teacher: { model: object }; students: object };
+    const prompt = { kind: "text", bucket: 24, padding: "right", prefix: " " };
+    const hybrid = { layers: [0], attention: { kind: "2quad", shift: 5 } };
+    const study = {
+      ...base,
+      data: at("acts"),
+      trainFiles: ["train.jsonl.gz"],
+      teacher: { ...base.teacher, model: { ...base.teacher.model, prompt } },
+      distil: { syntheticCount: 60, syntheticFrom: "acts" },
+      students: { ...base.students, hybrid },
+      cells: [{ name: "merge", recipe: "merge", train: { phases: [{ share: 1, parts }] } }],
+    };
+    const told = await run(study);
+    expect(told).toMatchObject({ done: ["merge"], failed: [] });
+    const { exported, secure } = result("acts-study", "merge");
+    const { config: made } = await loadModel(exported!);
+    expect(made.hybrid).toEqual(hybrid);
+    expect(Object.keys(made.ranges!)).toContain("layers.0.attention.score");
+    expect(secure).toMatchObject({ equal: 2, bounds: "proven" });
+    const { outputs, withoutEnd } = JSON.parse(
+      readFileSync(at("acts-study", "distil", "step.json"), "utf8"),
+    ).result;
+    expect(outputs + withoutEnd).toBeGreaterThan(5);
+    expect(outputs + withoutEnd).toBeLessThan(65);
+  }, 60_000);
+
   it("a training that comes to no number is passed over", async () => {
     const cells = [
       { name: "wild", recipe: "puma", train: { rate: 1e38, clip: 1e38, warmupSteps: 0 } },
