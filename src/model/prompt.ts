@@ -110,7 +110,7 @@ function textIds(
   config: ModelConfig,
   { layout, tokenizer }: { layout: TextLayout; tokenizer: Tokenizer },
 ): number[] {
-  const { bucket, begin, prefix = "", padding: side = "left" } = layout;
+  const { bucket, begin, prefix = "" } = layout;
   const tokens = encodePart(prefix + text, "the prompt", { config, tokenizer });
   if (begin) tokens.unshift(config.tokens.begin);
   const positions = Math.max(1, Math.ceil(tokens.length / bucket)) * bucket;
@@ -118,8 +118,18 @@ function textIds(
   if (positions > most) {
     fail(`the prompt takes ${positions} positions, the model has ${most} for it; shorten it`);
   }
+  return padded(tokens, positions, config);
+}
+
+/** A text's prompt in so many positions, with `pad` where the layout has it. */
+export function padded(
+  tokens: readonly number[],
+  positions: number,
+  config: Pick<ModelConfig, "prompt" | "tokens">,
+): number[] {
   const free = padding(positions - tokens.length, config);
-  return side === "left" ? [...free, ...tokens] : [...tokens, ...free];
+  const onRight = config.prompt.kind === "text" && config.prompt.padding === "right";
+  return onRight ? [...tokens, ...free] : [...free, ...tokens];
 }
 
 /** @throws E_PROMPT naming what it is that the tokenizer cannot write as tokens of text */
@@ -142,7 +152,7 @@ function encodePart(
   return ids;
 }
 
-function padding(count: number, config: ModelConfig): number[] {
+function padding(count: number, config: Pick<ModelConfig, "tokens">): number[] {
   return new Array<number>(count).fill(config.tokens.pad);
 }
 

@@ -8,11 +8,11 @@ import { ensure, MergenError } from "../errors.ts";
 import { type Example, loadExamples } from "../evaluate/data.ts";
 import { checkModelFolder, loadModel, type Model, saveModel } from "../model/checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { encodePrompt } from "../model/prompt.ts";
+import { encodePrompt, padded } from "../model/prompt.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { StageConfig } from "./config.ts";
 import { foldAttention } from "./export.ts";
-import { studentConfig, studentWeights } from "./student-model.ts";
+import { studentConfig, studentWeights, withParts } from "./student-model.ts";
 import { phasesAsk } from "./student-phases.ts";
 import { teacherOutputs } from "./teacher-outputs.ts";
 import { loadTokenPairs, saveTokenPairs, type TokenPair, tokenSet } from "./token-set.ts";
@@ -29,24 +29,24 @@ type Phases = StageConfig<"student">["phases"];
  */
 export async function adaptStage(config: AdaptConfig, context: StageContext): Promise<StageResult> {
   const teacher = await loadModel(config.teacher);
-  studentConfig(teacher.config, { ...config, promptLength: 1 });
+  withParts(studentConfig(teacher.config, { ...config, promptLength: 1 }), config);
   await checkModelFolder(config.out);
   const examples = await loadExamples(config.data);
   const prompts = encodeAll(examples, teacher, config.data);
   const promptLength = Math.max(...prompts.map(({ length }) => length));
   const model = withPrompts(
-    studentConfig(teacher.config, { ...config, promptLength }),
+    withParts(studentConfig(teacher.config, { ...config, promptLength }), config),
     promptLength,
   );
   const folder = await trainingFolder(config, model);
   const pairs = await loadOrMake(join(folder, "pairs.jsonl"), () =>
     makePairs(config, { teacher, examples, prompts }, context),
   );
-  const padded = pairs.map(({ prompt, output }) => ({
-    prompt: [...new Array(promptLength - prompt.length).fill(model.tokens.pad), ...prompt],
+  const even = pairs.map(({ prompt, output }) => ({
+    prompt: padded(prompt, promptLength, model),
     output,
   }));
-  return trainStudent(config, { teacher, model, folder, examples, pairs: padded }, context);
+  return trainStudent(config, { teacher, model, folder, examples, pairs: even }, context);
 }
 
 interface Given {

@@ -167,6 +167,8 @@ const adapt = z.strictObject({
   /** Default: given tokens alone, or also roll-outs where states are sent again. */
   phases: phases.optional(),
   startFrom: startFrom.optional(),
+  /** Layers of a merged student that also have attention by what rows hold. */
+  hybrid: z.optional(hybridSchema),
   ...studentOptions,
 });
 

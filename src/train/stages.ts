@@ -8,12 +8,7 @@ import { ensure } from "../errors.ts";
 import { type Example, loadExamples } from "../evaluate/data.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import { loadModel, loadTokenizer, saveModel } from "../model/checkpoint.ts";
-import {
-  type ModelConfig,
-  type PromptLayout,
-  parseConfig,
-  promptPositions,
-} from "../model/config.ts";
+import { type ModelConfig, type PromptLayout, promptPositions } from "../model/config.ts";
 import { weightShapes } from "../model/decoder.ts";
 import { encodePrompt, parseSlots } from "../model/prompt.ts";
 import { Random } from "../model/random.ts";
@@ -28,7 +23,7 @@ import { withLock } from "./lock.ts";
 import { modelConfig } from "./model-shape.ts";
 import { slotValues, syntheticInputs } from "./prompts.ts";
 import { type Score, Scorer, scoreLine } from "./score.ts";
-import { studentConfig, studentWeights } from "./student-model.ts";
+import { studentConfig, studentWeights, withParts } from "./student-model.ts";
 import { runStudy } from "./study.ts";
 import { teacherOutputs } from "./teacher-outputs.ts";
 import { loadTokenPairs, saveTokenPairs, type TokenPair, tokenSet } from "./token-set.ts";
@@ -165,15 +160,6 @@ async function beginning(
   if (given || !begins) return { model, initial: given || undefined, teacher };
   const data = tokenSet(pairs, { outputLength: Math.max(...buckets), end: model.tokens.end });
   return { model, initial: studentWeights(teacher, model, { ...config, data, kernels }), teacher };
-}
-
-/** A recipe's model with the parts that the config asks for in the place of its own. */
-function withParts(model: ModelConfig, { norm, hybrid }: StageConfig<"student">): ModelConfig {
-  const own = {
-    ...(norm === "affine" && { norm: { kind: "affine" as const, eps: 0, scale: true } }),
-    ...(hybrid && { hybrid }),
-  };
-  return parseConfig({ ...model, ...own }, "student");
 }
 
 async function trainAndSave(

@@ -7,7 +7,7 @@ import { Graph } from "../graph/graph.ts";
 import { type Op, operands } from "../graph/ops.ts";
 import type { FloatKernels } from "../kernel/float-kernels.ts";
 import type { Model } from "../model/checkpoint.ts";
-import type { ModelConfig } from "../model/config.ts";
+import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { decoder, embed } from "../model/decoder.ts";
 import { initialWeights } from "../model/initial.ts";
 import type { Weights } from "../model/safetensors.ts";
@@ -35,6 +35,22 @@ export function studentConfig(
   if (!isFresh(teacher, config)) return config;
   const positionCount = promptLength + config.generation.maxTokens - 1;
   return { ...config, positionCount, sharedAttention: true };
+}
+
+/** What a configuration may put in the place of a recipe's own parts. */
+export interface OwnParts {
+  readonly norm?: "affine" | undefined;
+  readonly hybrid?: ModelConfig["hybrid"];
+}
+
+/** @throws E_MODEL when a part is none of the model's kind */
+export function withParts(model: ModelConfig, { norm, hybrid }: OwnParts): ModelConfig {
+  if (!norm && !hybrid) return model;
+  const own = {
+    ...(norm === "affine" && { norm: { kind: "affine", eps: 0, scale: true } }),
+    ...(hybrid && { hybrid }),
+  };
+  return parseConfig({ ...model, ...own }, "student");
 }
 
 /** Whether a student of this recipe has weights of another kind than its teacher. */
