@@ -70,15 +70,17 @@ const introduction = [
   "",
   "    mergen train configs/TASK.json [only='[\"merge\"]'] [key=value ...]",
   "",
-  "The budgets are small: minutes on two cores that also did other work. Students of a task have",
-  "the same number of steps, but for what the column `from` says. Larger budgets are one argument",
-  "away, as `students.steps=5000 teacher.steps=5000 out=runs/long results=runs/long/results`. The",
-  "figures say what these budgets give, not what a recipe can reach.",
+  "The budgets are small: minutes on two cores that also did other work, and not the same for all",
+  "students of a task: see `from` and `steps`. Larger ones are one argument away, as",
+  "`students.steps=5000 teacher.steps=5000 out=runs/long results=runs/long/results`. The figures say",
+  "what these budgets give, not what a recipe can reach.",
   "",
   "- Models: 4 layers, 192 columns, 6 heads, 768 inner; a tokenizer for each task.",
   "- vanilla is the teacher, trained on the references. All others learn its greedy texts on",
-  "  inputs of the training set (Kim and Rush 2016); their loss knows the texts alone.",
-  "- Texts are greedy. merge and merge-er send their states again (anchor 0), all others tokens.",
+  "  inputs of the training set (Kim and Rush 2016) and, where a task says so, on made-up ones; their",
+  "  loss knows the texts alone.",
+  "- Texts are greedy. merge, merge-hybrid and merge-er send their states again (anchor 0), all",
+  "  others tokens.",
   "- Metrics are those of `mergen eval` without WordNet: chrF++ and BLEU of 100, slot errors by",
   "  the task's rules (lower is better), `ended` the share of texts with an end token.",
   "- float: float32. Merged modules have the weights of the int16 grid there, too.",
@@ -125,6 +127,7 @@ function dataLines(results: TaskResults): string[] {
   const data = anyResult(results)?.data;
   const { prompt } = config.teacher.model as { prompt: { kind: string; bucket?: number } };
   const { generation } = config.teacher.model as { generation: { maxTokens: number } };
+  const { syntheticFrom } = config.distil as { syntheticFrom?: "slots" | "acts" };
   const lines = [`- Training data: ${config.trainFiles.join(", ")} of \`${config.data}\`.`];
   if (data) {
     const { train, leftOut, distilled, withoutEnd } = data;
@@ -132,6 +135,12 @@ function dataLines(results: TaskResults): string[] {
       `- ${grouped(train)} training pairs, ${grouped(leftOut)} left out as cases of dev or test.`,
       `- ${grouped(distilled)} texts of the teacher; ${grouped(withoutEnd)} more came to no end.`,
     );
+    if (syntheticFrom === "acts") {
+      lines.push(
+        "  Some are on made-up inputs: one to three acts of different inputs of the training set,",
+        "  with values of others; no input of dev or test is among them.",
+      );
+    }
   }
   if (prompt.kind === "text") {
     const most = generation.maxTokens;

@@ -6,6 +6,7 @@ import { isMerged, presetNames } from "../recipe/presets.ts";
 import { randomModel } from "../train/random-model.ts";
 import { checkWeights } from "./check-weights.ts";
 import { weightShapes } from "./decoder.ts";
+import { roundToColumnGrid } from "./grid.ts";
 import { modelWithRecipe, withRecipe } from "./preset.ts";
 
 const floats = await loadFloatKernels();
@@ -53,6 +54,17 @@ describe("random models and models under another recipe", () => {
     checkWeights(taken.weights, weightShapes(taken.config));
     expect([...taken.weights.keys()].filter((name) => name.includes("norm"))).toEqual([]);
     expect((await floatBench(taken, floats)(asked)).tokens).toHaveLength(5);
+  });
+
+  it("an imported model, whose positions and biases have no grid, takes other recipes", async () => {
+    const base = randomModel({ ...tiny, recipe: "vanilla" }, floats);
+    const { weightFracBits, ...config } = base.config;
+    const imported = { ...base, ...roundToColumnGrid({ config, weights: base.weights }) };
+    for (const name of presetNames.filter((each) => !isMerged(each))) {
+      const taken = modelWithRecipe(imported, name);
+      expect(taken.config.weightFracBits).not.toHaveProperty(["position.weight"]);
+      expect((await floatBench(taken, floats)(asked)).tokens).toHaveLength(5);
+    }
   });
 
   it("weights of the other module are refused", () => {

@@ -19,8 +19,10 @@ export function withRecipe(config: ModelConfig, name: string): ModelConfig {
   const changed = applyPreset(config, name);
   if (config.weightFracBits === undefined) return changed;
   const weightFracBits = { ...config.weightFracBits };
+  // What is only added, as positions and biases, may have no grid of its own.
+  const own = weightShapes(config);
   for (const weight of weightShapes(changed).keys()) {
-    if (weightFracBits[weight] !== undefined) continue;
+    if (own.has(weight)) continue;
     weightFracBits[weight] = gridOf(startOf(changed, weight, []));
   }
   return { ...changed, weightFracBits };
