@@ -120,6 +120,8 @@ describe("node by node", () => {
   const hybrids: [name: string, options: MergedOptions][] = [
     ["2quad", { hybrid: { layers: [1], attention: quad }, layerCount: 2, anchor: 2 }],
     ["2quad in all layers", { hybrid: { layers: [0, 1], attention: quad }, layerCount: 2 }],
+    ["2relu", { hybrid: { layers: [1], attention: { kind: "2relu", eps: 1e-3 } }, layerCount: 2 }],
+    ["puma", { hybrid: { layers: [0], attention: { kind: "softmax", exp: "puma" } } }],
     [
       "softmax in two layers",
       { hybrid: { layers: [0, 2], attention: exact }, hiddenSize: 24, headCount: 3, layerCount: 3 },

@@ -8,6 +8,8 @@ import { parseConfig } from "./config.ts";
 
 const shipped = JSON.parse(readFileSync(`${root}models/e2e-merge/config.json`, "utf8"));
 
+const attention = { kind: "2quad" };
+
 describe("a config", () => {
   const wrong: [change: object, message: string][] = [
     [{ headCount: 0 }, "headCount: Too small: expected number to be >0"],
@@ -15,6 +17,10 @@ describe("a config", () => {
     [{ nextToken: "guess" }, 'nextToken: Invalid option: expected one of "lookup"|"resend"'],
     [{ operandBits: 21 }, "operandBits: Too big: expected number to be <=20"],
     [{ prompt: { kind: "slots", slots: [] } }, "prompt.slots: Too small: expected array to have"],
+    [{ hybrid: { layers: [9], attention } }, "hybrid.layers: the model has 4 layers"],
+    [{ hybrid: { layers: [0], attention: { kind: "the-x" } } }, "hybrid layers have no attention"],
+    [{ hybrid: { layers: [], attention } }, "hybrid.layers: Too small"],
+    [{ attention, hybrid: { layers: [0], attention } }, "hybrid is a merged module's"],
     [{ extra: 1 }, 'the whole: Unrecognized key: "extra"'],
   ];
   it.each(wrong)("with %j is refused", (change, message) => {

@@ -218,6 +218,7 @@ function misfit(config: ModelConfig): string | undefined {
     return "block, kvHeadCount, rope and scaledQuery are none of a merged module's";
   }
   if (hybrid && attention !== "constant") return "hybrid is a merged module's";
+  if (hybrid?.attention.kind === "the-x") return "hybrid layers have no attention of the-x";
   if (hybrid?.layers.some((layer) => layer >= config.layerCount)) {
     return `hybrid.layers: the model has ${config.layerCount} layers`;
   }
