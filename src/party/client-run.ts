@@ -18,13 +18,17 @@ import {
 import { Scheduler } from "../run/scheduler.ts";
 import type { Channel } from "../wire/channel.ts";
 import type { Clock } from "../wire/clock.ts";
+import { decodeControl } from "../wire/control.ts";
 import { frameBytes } from "../wire/frame.ts";
-import { decodeBundle, expect, tell } from "./messages.ts";
+import { check, decodeBundle, expect, type MessageOf, tell } from "./messages.ts";
 import { Picker, type PickerOptions, privateIds } from "./picker.ts";
 import { IDS, type Plan, type PlannedSegment } from "./plan.ts";
 import type { PreparedBundle, Preparer, StartPreparer } from "./preparer.ts";
 import type { Generation } from "./report.ts";
 import type { BundleStore } from "./store.ts";
+
+/** Messages that S can have under way when C ends: it waits for C's part after each of them. */
+const LATE_MESSAGES = 4;
 
 export interface RunOptions extends PickerOptions {
   readonly prompt: string;
@@ -147,8 +151,20 @@ export class ClientRun {
     }
     await tell(this.#dealer, { type: "end" });
     await tell(this.#server, { type: "end" });
-    const ended = await expect(this.#server, "ended", this.#client.timeoutMs);
-    return this.#generation(ended.dealerToServerBytes);
+    const { dealerToServerBytes } = await this.#ended();
+    return this.#generation(dealerToServerBytes);
+  }
+
+  /** S's report. Where S finds the tokens it may be in the next step, and have sent its part. */
+  async #ended(): Promise<MessageOf<"ended">> {
+    const { timeoutMs } = this.#client;
+    const kinds = ["control", "online"] as const;
+    for (let late = 0; this.#picker.ended && late < LATE_MESSAGES; late++) {
+      const { kind, payload } = await this.#server.receive({ timeoutMs, kinds });
+      if (kind === "control") return check(decodeControl(payload), "ended");
+      this.#online.received += frameBytes(payload.length);
+    }
+    return expect(this.#server, "ended", timeoutMs);
   }
 
   async #runBundles(): Promise<void> {

@@ -8,6 +8,7 @@ import { createWorld } from "../../test/parties.ts";
 import { loadFloatKernels } from "../kernel/float-load.ts";
 import { loadRingKernels } from "../kernel/load-node.ts";
 import type { RingKernels } from "../kernel/ring-kernels.ts";
+import { encodePrompt } from "../model/prompt.ts";
 import { OPERAND_BITS } from "../plan/format.ts";
 import { TOKENS } from "../plan/next-token.ts";
 import { randomModel } from "../train/random-model.ts";
@@ -94,6 +95,34 @@ describe("a session", () => {
     expect(pieces.join("")).toBe(run.text);
     for (const { ended } of world.services) expect(await ended).toBeUndefined();
   });
+
+  it.each(["lookup", "client", "resend"] as const)(
+    "ends in order wherever the end token is found, next by %s",
+    async (next) => {
+      const shape = {
+        layerCount: 2,
+        hiddenSize: 16,
+        maxTokens: 12,
+        anchor: 2,
+        chunk: 5,
+        spread: 2,
+      };
+      const large = mergedModel({ seed: 39, ...shape });
+      const asked = { prompt, next, reveal: "token" } as const;
+      const { tokens } = await fixedBench(large, kernels, 1)({ ...asked, ignoreEnd: true });
+      const inPrompt = new Set(encodePrompt(prompt, large.config, large.tokenizer));
+      const firsts = [...new Set(tokens)].filter((token) => !inPrompt.has(token));
+      expect(firsts.length).toBeGreaterThan(2);
+      for (const end of firsts) {
+        const config = { ...large.config, tokens: { ...large.config.tokens, end } };
+        const world = await createWorld({ model: { ...large, config }, kernels });
+        await world.server.register();
+        const run = await world.generate(asked);
+        expect(run.tokens).toEqual(tokens.slice(0, tokens.indexOf(end)));
+        for (const { ended } of world.services) expect(await ended).toBeUndefined();
+      }
+    },
+  );
 
   it("refuses to sample what it does not see, before anything is dealt", async () => {
     const world = await createWorld({ model, kernels });
