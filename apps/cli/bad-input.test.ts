@@ -1,6 +1,8 @@
 // Whatever is wrong with a command line, a prompt or a file: the right code and exit status, a
 // message that says what to do and does not quote the prompt, nothing on standard output.
 
+import { spawnSync } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
 import { cp, readFile, truncate, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -8,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { ErrorCode } from "../../src/errors.ts";
 import {
   expectError,
+  launcher,
   mergen,
   type StartOptions,
   type TestFolder,
@@ -305,4 +308,13 @@ describe.concurrent("a connection", () => {
 
   it("the port is out of range", () =>
     check({ args: ["dealer", "--port", "99999"], code: "E_CONFIG", says: /another --port/ }));
+});
+
+it("standard output on a full disk is a failure, not silence", () => {
+  const full = openSync("/dev/full", "w");
+  const args = [launcher, "plan", "--model", model, "--json"];
+  const { status, stderr } = spawnSync(process.execPath, args, { stdio: ["ignore", full, "pipe"] });
+  closeSync(full);
+  expect(status).toBe(2);
+  expect(String(stderr)).toMatch(/E_USAGE: standard output cannot be written: ENOSPC/);
 });

@@ -164,6 +164,18 @@ describe.concurrent("refused", () => {
       /items\.jsonl: cannot be written: ENOENT; choose another file/,
     ],
     [
+      "a file that is read from, too",
+      async () => ["--outputs", outputs, "--per-item", outputs],
+      "E_USAGE",
+      /is read from, too; choose another file/,
+    ],
+    [
+      "a disk that is full",
+      async () => ["--outputs", outputs, "--per-item", "/dev/full"],
+      "E_USAGE",
+      /--per-item \/dev\/full: cannot be written: ENOSPC; choose another file/,
+    ],
+    [
       "a text that is too long for the model, by its line",
       async () => {
         const prompts = await folder.file("p.jsonl", jsonl([{ input: "pub", ref: "a" }]));

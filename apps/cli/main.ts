@@ -66,9 +66,11 @@ function report(error: unknown): number {
   return 1;
 }
 
-// A reader that goes away (| head) is no failure.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.exit(0);
+// A reader that goes away (| head) is no failure; a full disk is.
+process.stdout.on("error", ({ code }: NodeJS.ErrnoException) => {
+  if (code === "EPIPE") process.exit(0);
+  const message = `standard output cannot be written: ${code}; give it another file`;
+  process.exit(report(new MergenError("E_USAGE", message)));
 });
 
 try {

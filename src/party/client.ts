@@ -92,7 +92,7 @@ export class Client {
     try {
       const offer = await this.#receiveOffer(server);
       checkOffer(offer.config, options);
-      const ids = encodePrompt(options.prompt, offer.config, offer.tokenizer);
+      const ids = encodePrompt(options.prompt, offer.config, offer.tokenizer, options);
       const run = await this.#open(server, offer, ids, options);
       dealer = await options.connectDealer();
       await this.#join(dealer, run);

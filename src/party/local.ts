@@ -75,7 +75,7 @@ export function floatBench(
   const decoder = new FloatDecoder(config, weights, kernels);
   return async (options) => {
     const started = performance.now();
-    const prompt = encodePrompt(options.prompt, config, tokenizer);
+    const prompt = encodePrompt(options.prompt, config, tokenizer, options);
     const generation = generationOptions(config, prompt.length, options);
     ensurePositions(config, generation);
     const picker = new Picker(config, tokenizer, options);
@@ -107,7 +107,7 @@ export function fixedBench(model: LocalModel, kernels: RingKernels, seed: number
   };
   return async (options) => {
     const started = performance.now();
-    const prompt = encodePrompt(options.prompt, config, tokenizer);
+    const prompt = encodePrompt(options.prompt, config, tokenizer, options);
     const plan = await plans.get(config, generationOptions(config, prompt.length, options));
     const { tensors, masks } = await (shared ??= prepare());
     const picker = new Picker(config, tokenizer, options);

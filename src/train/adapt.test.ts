@@ -209,6 +209,16 @@ describe("bad input", () => {
   };
   const good = JSON.stringify(examples[0]);
 
+  it("the teacher's own folder as out, a batch that threads cannot share: before all work", async () => {
+    const own = at("taught", "model");
+    const before = await readFile(join(own, "model.safetensors"));
+    await refused({ out: own }, "E_CONFIG", /is the teacher's own folder: take another out/);
+    expect((await readFile(join(own, "model.safetensors"))).equals(before)).toBe(true);
+    const odd = { batchSize: 3, threads: 2 };
+    await refused(odd, "E_CONFIG", /batchSize 3 is not a multiple of threads, 2: change either/);
+    expect(await readdir(folder)).not.toContain("refused.training");
+  });
+
   it("data: not JSON, without a field, empty, missing, a prompt that does not fit", async () => {
     await refused(
       await file("a.jsonl", `${good}\nnonsense\n`),

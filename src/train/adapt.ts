@@ -2,7 +2,7 @@
 // that begins with its weights where it can, training, a model folder. What a run that is cut off
 // has done lies in a folder beside the student's, and the same command goes on from there.
 
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { ensure, MergenError } from "../errors.ts";
 import { type Example, loadExamples } from "../evaluate/data.ts";
@@ -17,6 +17,7 @@ import { phasesAsk } from "./student-phases.ts";
 import { teacherOutputs } from "./teacher-outputs.ts";
 import { loadTokenPairs, saveTokenPairs, type TokenPair, tokenSet } from "./token-set.ts";
 import { type StageContext, type StageResult, textIds, trainModel } from "./train-stage.ts";
+import { checkBatch } from "./trainer.ts";
 
 type AdaptConfig = StageConfig<"adapt">;
 type Phases = StageConfig<"student">["phases"];
@@ -24,10 +25,14 @@ type Phases = StageConfig<"student">["phases"];
 /**
  * Adapts a teacher to a recipe; `out` is then a model folder.
  * @throws E_MODEL when the teacher cannot be read or `out` be written; E_CONFIG when the recipe
- * needs other weights than the teacher has; E_DATA naming file and line, or example, that is wrong,
- * or when the teacher ends no text; E_TRAIN naming the step at which the loss was no number
+ * needs other weights than the teacher has, or `out` is the teacher's folder; E_DATA naming file
+ * and line, or example, that is wrong, or when the teacher ends no text; E_TRAIN naming the step at
+ * which the loss was no number
  */
 export async function adaptStage(config: AdaptConfig, context: StageContext): Promise<StageResult> {
+  checkBatch(config.batchSize, config.threads);
+  const own = await sameFile(config.out, config.teacher);
+  ensure(!own, "E_CONFIG", `${config.out} is the teacher's own folder: take another out`);
   const teacher = await loadModel(config.teacher);
   withParts(studentConfig(teacher.config, { ...config, promptLength: 1 }), config);
   await checkModelFolder(config.out);
@@ -47,6 +52,12 @@ export async function adaptStage(config: AdaptConfig, context: StageContext): Pr
     output,
   }));
   return trainStudent(config, { teacher, model, folder, examples, pairs: even }, context);
+}
+
+/** Whether two paths are of one file or folder that is there. */
+async function sameFile(one: string, other: string): Promise<boolean> {
+  const [a, b] = await Promise.all([one, other].map((path) => realpath(path).catch(() => "")));
+  return a !== "" && a === b;
 }
 
 interface Given {

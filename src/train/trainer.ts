@@ -80,6 +80,12 @@ export interface TrainResult {
   readonly step: number;
 }
 
+/** @throws E_CONFIG when threads cannot share a batch evenly */
+export function checkBatch(batchSize: number, threads: number): void {
+  const message = `batchSize ${batchSize} is not a multiple of threads, ${threads}: change either`;
+  ensure(batchSize % threads === 0, "E_CONFIG", message);
+}
+
 /**
  * Trains from the checkpoint, or from the beginning, to the schedule's end.
  * @throws E_TRAIN naming the step when the loss is no number, and the step of the last checkpoint,
@@ -87,8 +93,7 @@ export interface TrainResult {
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { task, threads, kernels, accumulate = 1 } = options;
-  const even = task.batchSize % (threads * accumulate) === 0;
-  ensure(even, "E_CONFIG", "batchSize is not a multiple of threads");
+  checkBatch(task.batchSize / accumulate, threads);
   const layout = layoutOf(weightShapes(task.model));
   const vector = () => sharedVector(layout.length);
   const run: SharedRun = {

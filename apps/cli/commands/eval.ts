@@ -1,4 +1,4 @@
-import { type FileHandle, open } from "node:fs/promises";
+import { type FileHandle, open, realpath } from "node:fs/promises";
 import { type Command, Option } from "commander";
 import {
   type EvaluateOptions,
@@ -95,6 +95,7 @@ async function run(flags: EvalFlags): Promise<void> {
   const numbered: Numbered<Example>[] = [];
   for await (const one of numberedExamples(data, { limit, inputOptional })) numbered.push(one);
   const examples = numbered.map(({ item }) => item);
+  await checkPerItem(flags);
   const outputs = await outputsOf(flags, examples);
   const file = flags.perItem === undefined ? undefined : await opened(flags.perItem);
   try {
@@ -106,7 +107,7 @@ async function run(flags: EvalFlags): Promise<void> {
       describe: (index) => `${data}:${numbered[index].line}`,
     });
     const lines = items.map((item, i) => itemLine(item, numbered[i].line));
-    await file?.writeFile(lines.join(""));
+    await file?.writeFile(lines.join("")).catch((cause) => unwritable(flags.perItem!, cause));
     if (flags.json) printJson(corpus);
     else process.stdout.write(`${table(rows(corpus))}\n`);
   } finally {
@@ -156,10 +157,23 @@ async function opened(path: string): Promise<FileHandle> {
   try {
     return await open(path, "w");
   } catch (cause) {
-    const { code = "unknown reason" } = cause as NodeJS.ErrnoException;
-    const message = `--per-item ${path}: cannot be written: ${code}; choose another file`;
-    throw new MergenError("E_USAGE", message, { cause });
+    return unwritable(path, cause);
   }
+}
+
+function unwritable(path: string, cause: unknown): never {
+  const { code = "unknown reason" } = cause as NodeJS.ErrnoException;
+  const message = `--per-item ${path}: cannot be written: ${code}; choose another file`;
+  throw new MergenError("E_USAGE", message, { cause });
+}
+
+/** @throws E_USAGE when it would overwrite what is read */
+async function checkPerItem({ perItem, data, outputs }: EvalFlags): Promise<void> {
+  if (perItem === undefined) return;
+  const real = (path: string) => realpath(path).catch(() => undefined);
+  const [target, ...read] = await Promise.all([perItem, data, outputs ?? data].map(real));
+  const own = target !== undefined && read.includes(target);
+  ensure(!own, "E_USAGE", `--per-item ${perItem}: is read from, too; choose another file`);
 }
 
 function itemLine(item: ItemReport, line: number): string {

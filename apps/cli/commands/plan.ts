@@ -100,7 +100,7 @@ async function lengths(
   const examples = await prompts(flags);
   return examples.map(({ input }) => ({
     input,
-    positions: encodePrompt(input, config, tokenizer).length,
+    positions: encodePrompt(input, config, tokenizer, flags).length,
   }));
 }
 
