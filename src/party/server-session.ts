@@ -34,6 +34,8 @@ export interface SessionPeers {
   readonly plan: Plan;
   /** Hexadecimal name of the session. */
   readonly session: string;
+  /** Called when all is done, before C is told: C may then come again at once. */
+  readonly onDone: () => void;
 }
 
 export class ServerSession {
@@ -65,6 +67,7 @@ export class ServerSession {
     await Promise.all(this.#arrivals);
     const left = this.#scheduler.done && this.#scheduler.unclaimed;
     ensure(!left, "E_PROTOCOL", "the client sent what no gate asks for");
+    this.#peers.onDone();
     await tell(channel, { type: "ended", dealerToServerBytes: this.#dealtBytes });
   }
 

@@ -125,20 +125,25 @@ export class Server {
    */
   async serve(channel: Channel): Promise<void> {
     this.#sessions++;
+    let held = true;
+    const release = () => {
+      if (held) this.#sessions--;
+      held = false;
+    };
     try {
       const { maxSessions } = this.#options;
       ensure(this.#sessions <= maxSessions, "E_BUSY", `${maxSessions} sessions run already`);
-      await this.#session(channel);
+      await this.#session(channel, release);
     } catch (error) {
       await channel.close(error instanceof MergenError ? error.code : "E_INTERNAL");
       throw error;
     } finally {
-      this.#sessions--;
+      release();
     }
     await channel.close();
   }
 
-  async #session(channel: Channel): Promise<void> {
+  async #session(channel: Channel, onDone: () => void): Promise<void> {
     const { timeoutMs, config, tokenizer, kernels, store } = this.#options;
     const role = await greet(channel, "server", timeoutMs);
     ensure(role === "client", "E_PROTOCOL", "the peer is not a client");
@@ -162,7 +167,7 @@ export class Server {
       await tell(channel, { type: "opened", modelBytes: this.#served.maskedBytes });
       const { watch } = this.#options;
       const shared = { kernels, tensors, timeoutMs, store, functionPrg, watch };
-      await new ServerSession(shared, { channel, dealer, plan, session }).run();
+      await new ServerSession(shared, { channel, dealer, plan, session, onDone }).run();
     } finally {
       await dealer.close();
       await store.drop(session);

@@ -1,6 +1,7 @@
 // Sessions of client, server and dealer over memory: what is refused and with which code, what is
 // sent once only, and how each party ends when another one goes away.
 
+import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { rejectionOf } from "../../test/errors.ts";
 import { mergedModel } from "../../test/merged-model.ts";
@@ -18,6 +19,7 @@ import { VirtualClock } from "../wire/virtual-clock.ts";
 import type { LocalModel } from "./local.ts";
 import { expect as receive, tell } from "./messages.ts";
 import { PROTOCOL_VERSION, planGeneration } from "./plan.ts";
+import { memoryStore } from "./store.ts";
 
 const model = mergedModel({ seed: 10, maxTokens: 3, chunk: 1, innerSize: 8, bucket: 2 });
 const timeoutMs = 5000;
@@ -254,6 +256,22 @@ describe("a server refuses", () => {
     await channel.close();
     await here.services[0]!.ended;
     expect((await here.generate(settings)).tokens).toEqual(right.tokens);
+  });
+
+  it("not a client that comes again at once, while its last session is cleared away", async () => {
+    const kept = memoryStore();
+    let cleared = 0;
+    const drop = async (prefix: string) => {
+      await delay(20);
+      await kept.drop(prefix);
+      cleared++;
+    };
+    const here = await world({ server: { maxSessions: 1, store: { ...kept, drop } } });
+    for (let i = 0; i < 3; i++) {
+      expect((await here.generate(settings)).tokens).toEqual(right.tokens);
+    }
+    for (const { ended } of here.services) expect(await ended).toBeUndefined();
+    expect(cleared).toBe(3);
   });
 
   it("the frames of an earlier session", async () => {

@@ -822,7 +822,9 @@ class Lowering {
 
   #weightBits(name: string): number {
     const bits = this.#numbers.weightFracBits?.[name];
-    ensure(bits !== undefined, "E_PLAN", `config.json has no weightFracBits for ${name}`);
+    const remedy = "export the model first (stage export, docs/format.md)";
+    const message = `config.json has no weightFracBits for ${name}: ${remedy}`;
+    ensure(bits !== undefined, "E_PLAN", message);
     return bits;
   }
 
