@@ -20,6 +20,13 @@ describe("a column grid", () => {
 });
 
 describe("a rounded model", () => {
+  it("with a value beyond all others has no grid", () => {
+    const { weights } = randomWeights(base, 1);
+    weights.get("layers.0.u.weight")!.data[0] = 1e30;
+    const { message } = errorOf("E_MODEL", () => roundToColumnGrid({ config: base, weights }));
+    expect(message).toMatch(/tensor layers\.0\.u\.weight: its columns are too far apart in size/);
+  });
+
   const base = shapeConfig({ shape: "tiny", recipe: "vanilla", positions: 8 });
   const spread = (weights: Weights) => {
     for (const { shape, data } of weights.values()) {

@@ -2,8 +2,9 @@
 // k >= 0 per column that stays with the weights: column j holds 15-bit integers times 2^(k_j - f).
 // Columns of small numbers keep their precision, and the public f says nothing of the others.
 
+import { ensure } from "../errors.ts";
 import type { ModelConfig } from "./config.ts";
-import type { Weights, WeightTensor } from "./safetensors.ts";
+import { SHIFT_LIMIT, type Weights, type WeightTensor } from "./safetensors.ts";
 
 const LIMIT = 32767;
 /** Bits after the point at the most: more would leave wires too few for their magnitudes. */
@@ -12,6 +13,7 @@ export const MOST_FRAC_BITS = 16;
 /**
  * The model with every matrix and table that stands in a product on its grid. The data of `weights`
  * are rounded in place. Biases and positions, which are only added, stay as they are.
+ * @throws E_MODEL naming the tensor whose columns have no common grid
  */
 export function roundToColumnGrid(
   { config, weights }: { config: ModelConfig; weights: Weights },
@@ -28,6 +30,9 @@ export function roundToColumnGrid(
     const whole = name === "embedding.weight" && config.tiedHead;
     const columns = whole ? 1 : tensor.shape.at(-1)!;
     const { fracBits, shifts } = columnGrid(tensor.data, columns, mostFracBits);
+    const spread = shifts.some((shift) => shift > SHIFT_LIMIT);
+    const message = `tensor ${name}: its columns are too far apart in size for an int16 grid`;
+    ensure(!spread, "E_MODEL", `${message}: mend the weights`);
     roundColumns(tensor.data, { fracBits, shifts });
     weightFracBits[name] = fracBits;
     const shifted = shifts.some((shift) => shift > 0);

@@ -45,7 +45,8 @@ const HEADER_LIMIT_BYTES = 16 << 20;
 const RANK_LIMIT = 8;
 const TENSOR_LIMIT = 1 << 16;
 const COLUMN_SHIFTS = ".columnShifts";
-const SHIFT_LIMIT = 24;
+/** Greatest shift of a column that a file may tell. */
+export const SHIFT_LIMIT = 24;
 
 type Fail = (message: string) => never;
 
