@@ -124,6 +124,8 @@ describe("presets of one module", () => {
     expect(applyPreset(bounded, "merge-mm").logitBound).toEqual(logitBound);
     expect(applyPreset({ ...ordinary, logitBound }, "puma").logitBound).toBeUndefined();
     expect(applyPreset({ ...ordinary, logitBound }, "iron").logitBound).toEqual(logitBound);
+    // States that are sent again are other inputs than an ordinary decoder's embeddings.
+    expect(applyPreset({ ...ordinary, logitBound }, "merge-er").logitBound).toBeUndefined();
   });
 
   it("keep a backbone's own activation and norm, and bring them back", () => {

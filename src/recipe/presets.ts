@@ -169,11 +169,11 @@ function retrained<C extends PresetTarget>(config: C, name: PresetName): C {
     norm: normOf(preset, config, isMerged(name)),
   };
   const old = { attention: config.attention, activation: config.activation, norm: config.norm };
-  const kept =
-    JSON.stringify(parts) === JSON.stringify(old)
-      ? { wireBounds, logitBound, ranges, operandBits }
-      : {};
   const { nextToken } = preset;
+  // A merged module's bounds are of states that are sent again, too.
+  const sent = nextToken === "resend" && config.nextToken === "lookup" && !isMerged(name);
+  const same = JSON.stringify(parts) === JSON.stringify(old) && !sent;
+  const kept = same ? { wireBounds, logitBound, ranges, operandBits } : {};
   const anchor = nextToken === "lookup" ? 1 : 0;
   const generation =
     nextToken === config.nextToken ? config.generation : { ...config.generation, anchor };
