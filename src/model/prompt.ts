@@ -26,14 +26,14 @@ export function promptText(bytes: Uint8Array): string {
  * Slots: each value at the beginning of its slot's positions and `pad` after it, a slot that is not
  * given all `pad`, then `begin`. Text: `pad` up to a multiple of the bucket, before or behind all
  * else as the layout says; `begin` if the layout has it; the text behind the layout's prefix. It
- * leaves room for `maxTokens`, by default as many as the model says.
+ * leaves room for a token where `maxTokens` are asked for, else for as many as the model says.
  * @throws E_PROMPT when the text is empty, malformed, too long or does not fit the layout
  */
 export function encodePrompt(
   text: string,
   config: ModelConfig,
   tokenizer: Tokenizer,
-  { maxTokens = config.generation.maxTokens }: { readonly maxTokens?: number | undefined } = {},
+  { maxTokens }: { readonly maxTokens?: number | undefined } = {},
 ): number[] {
   if (!text.isWellFormed()) fail("the prompt holds half of a surrogate pair; mend its encoding");
   const mayBeEmpty = config.prompt.kind === "text" && config.prompt.begin === true;
@@ -114,17 +114,21 @@ function slotIds(values: Map<string, string>, config: ModelConfig, tokenizer: To
 function textIds(
   text: string,
   config: ModelConfig,
-  { layout, tokenizer, maxTokens }: { layout: TextLayout; tokenizer: Tokenizer; maxTokens: number },
+  {
+    layout,
+    tokenizer,
+    maxTokens,
+  }: { layout: TextLayout; tokenizer: Tokenizer; maxTokens: number | undefined },
 ): number[] {
   const { bucket, begin, prefix = "" } = layout;
   const tokens = encodePart(prefix + text, "the prompt", { config, tokenizer });
   if (begin) tokens.unshift(config.tokens.begin);
   const positions = Math.max(1, Math.ceil(tokens.length / bucket)) * bucket;
-  // The last token is nobody's input.
-  const most = Math.max(0, config.positionCount - maxTokens + 1);
+  // The last token is nobody's input. Where tokens are asked for, their plan says how many fit.
+  const tokensToCome = maxTokens === undefined ? config.generation.maxTokens : 1;
+  const most = Math.max(0, config.positionCount - tokensToCome + 1);
   if (positions > most) {
-    const room = `the model has ${most} for it before ${maxTokens} tokens`;
-    fail(`the prompt takes ${positions} positions, ${room}: shorten it, or ask for fewer tokens`);
+    fail(`the prompt takes ${positions} positions, the model has ${most} for it; shorten it`);
   }
   return padded(tokens, positions, config);
 }
