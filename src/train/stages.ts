@@ -226,8 +226,8 @@ async function madeUp(
   }
   const layout = config.prompt;
   if (syntheticFrom === "acts") {
+    ensure(layout.kind === "text", "E_CONFIG", "syntheticFrom=acts is for prompts of text");
     const made = syntheticActs(inputs, { known, count, seed });
-    if (layout.kind === "slots") return made;
     // All prompts of a file have one length.
     const { prefix = "", begin } = layout;
     const most = promptPositions(layout) - Number(begin === true);
