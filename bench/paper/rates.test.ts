@@ -76,7 +76,7 @@ describe("rates of measurements", () => {
   };
   const measurement: Measurement = {
     ...{ id: "a", method: "merge", model: { shape: "tiny" }, network: "loopback" },
-    ...{ kind: "sample", length: 8, busyCores: 0 },
+    ...{ kind: "sample", length: 8, positions: 8, busyCores: 0 },
     runs: [run(1000, 10), run(500, 2000), run(10, 100)],
     moments: { client: {}, server: { quad: momentsOf([[4, 8]]) } },
   };

@@ -86,6 +86,8 @@ export interface Measurement {
   /** full: one run of the whole length; sample: steps at several lengths. */
   readonly kind: "full" | "sample";
   readonly length: number;
+  /** Of the model. */
+  readonly positions: number;
   readonly runs: readonly Run[];
   readonly moments: {
     readonly client: Readonly<Record<string, Moments>>;
@@ -172,6 +174,7 @@ export interface PaperResult {
   readonly startedAt: string;
   /** Whether others used the machine in any measurement. */
   readonly busy: boolean;
+  /** Whether all was measured that was to be. */
   readonly finished: boolean;
   readonly measurements: readonly Measurement[];
   readonly rates: Rates | undefined;

@@ -59,7 +59,7 @@ async function measured(
   for (const size of sizes) runs.push((await runner.run(size)).run);
   const measurement: Measurement = {
     ...{ id: method.name, method: method.name, model: { shape: "tiny" }, network: "loopback" },
-    ...{ kind: "full", length: 10, runs, moments: runner.moments, busyCores: 0 },
+    ...{ kind: "full", length: 10, positions: 24, runs, moments: runner.moments, busyCores: 0 },
   };
   return measurement;
 }

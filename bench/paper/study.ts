@@ -68,6 +68,8 @@ export interface StudyOptions {
   readonly context: PaperContext;
   /** Where an earlier run ended. */
   readonly previous?: PaperResult | undefined;
+  /** Nothing is measured after this time; what is left is modelled. */
+  readonly until?: Date | undefined;
   /** In the place of rates that are measured here. */
   readonly rates?: { readonly rates: Rates; readonly from: string } | undefined;
   readonly remark?: string | undefined;
@@ -79,6 +81,8 @@ const CUT_WORDS = 2048;
 /** Positions of a quick study's runs, and how many lengths it samples. */
 export const QUICK_POSITIONS = 16;
 const QUICK_SAMPLES = 3;
+/** Of its runs that samples are held to, but on the WAN: long enough to tell time from noise. */
+const CHECK_POSITIONS = 256;
 /** Of a model that says whether a method has a secure form. */
 const TRIAL: ModelSize = { shape: "tiny" };
 const TRIAL_POSITIONS = 8;
@@ -140,27 +144,43 @@ class Study {
     await this.#tryForms();
     const jobs = this.#jobs();
     const known = new Set(this.#measurements.map(({ id }) => id));
-    let done = jobs.filter((job) => known.has(idOf(job))).length;
-    if (done > 0) context.note(`${done} of ${jobs.length} measurements are there`);
-    context.progress(done, jobs.length);
-    for (const job of jobs) {
-      if (known.has(idOf(job)) || this.#refused.has(job.method.name)) continue;
-      await this.#take(job);
-      await context.save(this.#result([], [], undefined));
-      context.progress(++done, jobs.length);
+    let left = jobs.filter((job) => !known.has(idOf(job)));
+    const progress = () => context.progress(jobs.length - left.length, jobs.length);
+    if (left.length < jobs.length) {
+      context.note(`${jobs.length - left.length} of ${jobs.length} measurements are there`);
     }
+    progress();
+    while (left.length > 0 && !this.#isOver) {
+      await this.#take(left[0]!);
+      left = left.slice(1).filter(({ method }) => !this.#refused.has(method.name));
+      await context.save(this.#result({ finished: false }));
+      progress();
+    }
+    if (left.length > 0) context.note(`time is over: ${left.length} measurements are left`);
     const rates = this.#options.rates?.rates ?? ratesOf(this.#measurements);
     const cells = await this.#cells(rates);
-    const result = this.#result(cells, await this.#agreements(), rates);
+    const agreements = await this.#agreements();
+    const result = this.#result({ finished: left.length === 0, cells, agreements, rates });
     await context.save(result);
     return result;
   }
 
-  #result(
-    cells: readonly Cell[],
-    agreements: readonly Agreement[],
-    rates: Rates | undefined,
-  ): PaperResult {
+  get #isOver(): boolean {
+    const { until } = this.#options;
+    return until !== undefined && Date.now() > until.getTime();
+  }
+
+  #result({
+    finished,
+    cells = [],
+    agreements = [],
+    rates,
+  }: {
+    readonly finished: boolean;
+    readonly cells?: readonly Cell[];
+    readonly agreements?: readonly Agreement[];
+    readonly rates?: Rates;
+  }): PaperResult {
     const { remark, rates: given, context } = this.#options;
     return {
       format: PAPER_FORMAT,
@@ -170,7 +190,7 @@ class Study {
       ...(remark !== undefined && { remark }),
       startedAt: this.#startedAt,
       busy: this.#measurements.some((each) => each.busyCores > BUSY_CORES),
-      finished: rates !== undefined,
+      finished,
       measurements: this.#measurements,
       rates,
       ...(given && { ratesFrom: given.from }),
@@ -226,6 +246,14 @@ class Study {
     return { model: cutDown(shapes[0]!), length, positions };
   }
 
+  /** Length and positions of a quick study's run that samples are held to. */
+  #checked(network: NetworkName): { readonly length: number; readonly positions: number } {
+    const { length, positions } = this.#small;
+    if (network === "wan") return { length, positions };
+    const longer = Math.max(length, Math.min(CHECK_POSITIONS, ...this.#settings.lengths.slice(-1)));
+    return { length: longer, positions: Math.max(positions, longer) };
+  }
+
   #jobs(): Job[] {
     const { quick, modelOnly, networks, full, samples, shapes, lengths } = this.#settings;
     const fitting = this.#methods.filter(({ name }) => !this.#refused.has(name));
@@ -237,14 +265,18 @@ class Study {
         for (const method of fitting) {
           const short = network !== "wan" || method.name === full;
           if (short) jobs.push({ ...small, method, network, kind: "full" });
-          if (method.name === full) jobs.push({ ...small, method, network, kind: "sample" });
+          if (method.name !== full) continue;
+          const checked = { ...small, ...this.#checked(network), method, network };
+          if (checked.length !== small.length) jobs.push({ ...checked, kind: "full" });
+          jobs.push({ ...checked, kind: "sample" });
         }
       }
       return jobs;
     }
     const positions = Math.max(...lengths);
-    for (const network of networks) {
-      for (const shape of shapes) {
+    // Whoever stops in between has the tables of one model whole.
+    for (const shape of shapes) {
+      for (const network of networks) {
         for (const method of fitting) {
           const common = { method, network, model: { shape }, samples, positions };
           const isBase = shape === shapes[0];
@@ -302,7 +334,7 @@ class Study {
         model: size,
         network,
         kind,
-        length,
+        ...{ length, positions },
         runs,
         moments,
         ...(spoken && { spoken }),
@@ -393,22 +425,22 @@ class Study {
     }
   }
 
-  /** Exact for models that are there; else with the stated numbers of a small one. */
+  /** Exact for models that are there; else with the stated numbers of another that is. */
   async #costsOf({ method: name, model, length }: CellPlace): Promise<Costs> {
     const method = methodOf(name);
-    const { quick, modelOnly, lengths } = this.#settings;
-    const small = this.#small;
-    const isSmall = sizeName(model) === sizeName(small.model);
-    if (!quick && !modelOnly) {
-      const config = await this.#configOf(method, model, Math.max(...lengths));
-      return this.#once(config, `${name} ${sizeName(model)} ${length}`, () =>
-        costsOf(config, method, length),
-      );
-    }
-    const config = await this.#configOf(method, small.model, small.positions);
-    if (isSmall && length <= small.positions) return costsOf(config, method, length);
-    return this.#once(config, `${sizeName(model)} ${length}`, () =>
-      stretchedCosts(config, { method, size: model, length, positions: Math.max(...lengths) }),
+    const { lengths, shapes, quick, modelOnly } = this.#settings;
+    const size = sizeName(model);
+    const isOf = (each: Measurement) => each.method === name && sizeName(each.model) === size;
+    const measured = this.#measurements.find((each) => isOf(each) && each.positions >= length);
+    const all = Math.max(...lengths);
+    const cut = quick || modelOnly ? this.#small : { model: { shape: shapes[0]! }, positions: all };
+    const base = measured ?? cut;
+    const config = await this.#configOf(method, base.model, base.positions);
+    const isThere = sizeName(base.model) === size && length <= base.positions;
+    return this.#once(config, `${size} ${length}`, () =>
+      isThere
+        ? costsOf(config, method, length)
+        : stretchedCosts(config, { method, size: model, length, positions: all }),
     );
   }
 
@@ -424,14 +456,15 @@ class Study {
   }
 
   async #agreements(): Promise<Agreement[]> {
-    const { full: method, networks } = this.#settings;
+    const { full: method, networks, quick } = this.#settings;
     const found: Agreement[] = [];
     for (const network of networks) {
       for (const full of this.#measurements) {
         if (full.kind !== "full" || full.method !== method || full.network !== network) continue;
         const place = { method, model: full.model, length: full.length, network };
         const sample = this.#found("sample", place);
-        if (!sample) continue;
+        const isMeant = sample && (!quick || sample.length === full.length);
+        if (!isMeant) continue;
         found.push(agreementOf(place, await this.#costsOf(place), { full, sample }));
       }
     }

@@ -1,6 +1,8 @@
 // That an alarm rings, in order and never early; how late it is belongs to
 // bench/groups/transport.ts.
 
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Alarm } from "./alarm.ts";
 
@@ -64,4 +66,17 @@ test("does not ring after its end", async () => {
   await alarm.close();
   await new Promise((resolve) => setTimeout(resolve, 20));
   expect(rings).toEqual([]);
+});
+
+test("a thread's first reading of the clocks is as right as later ones", async () => {
+  const file = JSON.stringify(new URL("./alarm.ts", import.meta.url).href);
+  const code = `
+    const { parentPort } = require("node:worker_threads");
+    import(${file}).then(({ monotonicOriginMs }) => {
+      parentPort.postMessage([monotonicOriginMs(), monotonicOriginMs()]);
+    });`;
+  for (let i = 0; i < 3; i++) {
+    const [[first, second]] = await once(new Worker(code, { eval: true, execArgv: [] }), "message");
+    expect(Math.abs(first - second)).toBeLessThan(0.1);
+  }
 });

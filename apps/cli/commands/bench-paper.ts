@@ -36,6 +36,7 @@ interface PaperFlags {
   readonly quick?: boolean;
   readonly modelOnly?: boolean;
   readonly resume?: boolean;
+  readonly minutes?: number;
   readonly methods: readonly string[];
   readonly shapes: readonly string[];
   readonly lengths: readonly number[];
@@ -64,6 +65,7 @@ export function addBenchPaper(bench: Command): void {
     .option("--quick", "run models of 2 layers, model the others: minutes in place of a day")
     .option("--model-only", "run no table: all cells by the cost model (rates are measured first)")
     .option("--resume", "go on from the results in --out")
+    .option("--minutes <n>", "measure for so long, model what is left; see --resume", integer(0))
     .addOption(
       new Option("--methods <names...>", "rows").choices(methodNames).default(methodNames, "all"),
     )
@@ -96,6 +98,7 @@ export function addBenchPaper(bench: Command): void {
       "after",
       "\nExamples:\n  $ mergen bench paper --quick --out study\n" +
         "  $ mergen bench paper --model-only --rates study/results.json --out modelled\n" +
+        "  $ mergen bench paper --out whole --minutes 60\n" +
         "  $ mergen bench paper --out whole --resume",
     )
     .action(paper);
@@ -131,7 +134,9 @@ async function paper(flags: PaperFlags): Promise<void> {
     save: (result) => writeWhole(file, `${JSON.stringify(result, null, 1)}\n`),
   };
   try {
-    const study = runStudy({ settings, context, previous, rates, remark: flags.remark });
+    const { minutes, remark } = flags;
+    const until = minutes === undefined ? undefined : new Date(Date.now() + 60_000 * minutes);
+    const study = runStudy({ settings, context, previous, rates, remark, until });
     const result = await interruptible(signal, study);
     const text = tables(result);
     await writeWhole(join(flags.out, "table.md"), text);
@@ -174,7 +179,7 @@ function checkPrevious(
 function ratesOption({ rates: path }: PaperFlags) {
   if (path === undefined) return undefined;
   const { rates, machine } = readPaperResult(path);
-  ensure(rates !== undefined, "E_USAGE", `${path} has no rates: that study was not finished`);
+  ensure(rates !== undefined, "E_USAGE", `${path} has no rates: that study was cut off`);
   return { rates, from: `${machine.kind}, commit ${machine.commit}` };
 }
 
