@@ -1,9 +1,8 @@
 // Cells of the tables, from costs that are exact and times that were measured, scaled or modelled.
 
 import { type Part, parts } from "../../src/index.ts";
-import { median } from "../rows.ts";
 import type { Costs } from "./costs.ts";
-import { computeSeconds, lineSeconds, perRoundTrip, ratesOf } from "./rates.ts";
+import { computeSeconds, lineSeconds, pooledRoundTrip, ratesOf } from "./rates.ts";
 import type {
   Agreement,
   Cell,
@@ -75,10 +74,13 @@ export function withoutForm(place: CellPlace, reason: string): Cell {
 }
 
 export function runCell(place: CellPlace, costs: Costs, { runs }: Measurement): Cell {
-  const [run] = runs as [Run];
-  const { all, offline } = run;
-  const times = { compute: all.compute, seconds: all.seconds, offlineSeconds: offline.seconds };
-  return cellOf(place, "run", costs, times);
+  const mean = (of: (run: Run) => number) => sum(runs.map(of)) / runs.length;
+  const compute = Object.fromEntries(
+    parts.map((part) => [part, mean(({ all }) => all.compute[part])]),
+  ) as Record<Part, number>;
+  const seconds = mean(({ all }) => all.seconds);
+  const offlineSeconds = mean(({ offline }) => offline.seconds);
+  return cellOf(place, "run", costs, { compute, seconds, offlineSeconds });
 }
 
 export function modelledCell(place: CellPlace, costs: Costs, rates: Rates): Cell {
@@ -128,17 +130,17 @@ export function sampledCell(
     }),
   ) as Record<Part, number>;
   const { network } = place;
-  // The median: a run that was held up counts no more than another.
-  const trips = runs.flatMap(({ steps }) => perRoundTrip(network, steps) ?? []);
+  const trip = pooledRoundTrip(
+    network,
+    runs.map(({ steps }) => steps),
+  );
   const totals = totalsOf(costs);
   const offlineTook = sum(runs.map(({ offline }) => offline.seconds));
   const offlineSaid = sum(runs.map(({ offline }) => modelledOffline(rates, offline)));
   const { multiplyAdds } = costs;
   const offline = modelledOffline(rates, { multiplyAdds, bytes: totals.offlineBytes });
   const seconds =
-    sum(Object.values(compute)) +
-    lineSeconds(network, totals) +
-    (trips.length > 0 ? median(trips) : 0) * totals.roundTrips;
+    sum(Object.values(compute)) + lineSeconds(network, totals) + (trip ?? 0) * totals.roundTrips;
   const offlineSeconds = offlineSaid > 0 ? offline * (offlineTook / offlineSaid) : offlineTook;
   return cellOf(place, "sampled", costs, { compute, seconds, offlineSeconds });
 }
@@ -154,14 +156,14 @@ export function agreementOf(
 ): Agreement {
   // Rates of the samples alone: the full run must not tell them what to say.
   const cell = sampledCell(place, costs, { measurement: sample, rates: ratesOf([sample]) });
-  const [{ all }] = full.runs as [Run];
-  const difference = cell.total!.seconds / all.seconds - 1;
+  const runSeconds = runCell(place, costs, full).total!.seconds;
+  const difference = cell.total!.seconds / runSeconds - 1;
   const { method, network, length } = place;
   return {
     method,
     network,
     length,
-    runSeconds: all.seconds,
+    runSeconds,
     sampledSeconds: cell.total!.seconds,
     difference,
     agrees: Math.abs(difference) <= AGREEMENT,

@@ -20,6 +20,7 @@ import {
 } from "../../src/index.ts";
 import { promptOf } from "../measure.ts";
 import type { ProcessReport } from "../profile.ts";
+import { median } from "../rows.ts";
 import { totalsOf } from "./cells.ts";
 import { type Costs, optionsOf, sumCosts } from "./costs.ts";
 import { type GateReport, GateTimes, type Moments } from "./gate-times.ts";
@@ -43,12 +44,14 @@ export interface MeasureOptions {
   readonly kernels: RingKernels;
 }
 
-/** Of a sampled run: four steps after the prompt. */
-export const SAMPLE_TOKENS = 5;
+/** What a sampled run takes behind its prompt, within so many tokens. */
+const SAMPLE_SECONDS = 1;
+export const LEAST_SAMPLE_TOKENS = 5;
+const MOST_SAMPLE_TOKENS = 100;
 const WARM_UP_TOKENS = 6;
 const MOST_ATTEMPTS = 4;
 
-interface Size {
+export interface RunSize {
   readonly promptTokens: number;
   readonly tokens: number;
 }
@@ -72,14 +75,25 @@ export class Runner {
     return { client: joined(client), server: joined(server) };
   }
 
-  /** Loads code and matrices; counts nothing. */
-  async warmUp(): Promise<void> {
+  /** Loads code and matrices, compiles what is fast; counts nothing. Gives a sample's tokens. */
+  async warmUp(): Promise<number> {
     const room = this.#options.model.config.positionCount - PREFIX + 1;
-    await this.#generate({ promptTokens: PREFIX, tokens: Math.min(WARM_UP_TOKENS, room) });
+    const generate = async (tokens: number) => {
+      const seconds: number[] = [];
+      const size = { promptTokens: PREFIX, tokens: Math.min(tokens, room) };
+      await this.#generate(size, ({ onlineMs }) => void seconds.push(onlineMs / 1000));
+      return seconds;
+    };
+    const marks = await generate(WARM_UP_TOKENS);
+    const step = median(marks.slice(1).map((seconds, i) => seconds - marks[i]!));
+    const wanted = Math.round(SAMPLE_SECONDS / Math.max(step, 1e-9));
+    const tokens = Math.min(MOST_SAMPLE_TOKENS, Math.max(LEAST_SAMPLE_TOKENS, wanted));
+    if (tokens > WARM_UP_TOKENS) await generate(tokens);
+    return tokens;
   }
 
   /** A run that was held up is taken again, a few times. */
-  async run(size: Size): Promise<{ run: Run; text: string; tokens: readonly number[] }> {
+  async run(size: RunSize): Promise<{ run: Run; text: string; tokens: readonly number[] }> {
     for (let attempt = 1; ; attempt++) {
       const watch = new StallWatch();
       const taken = await this.#run(size).finally(() => watch.close());
@@ -92,7 +106,7 @@ export class Runner {
     }
   }
 
-  async #run(size: Size) {
+  async #run(size: RunSize) {
     const { parties, model, method } = this.#options;
     const plan = await planGeneration(model.config, optionsOf(model.config, method, size));
     const { segments, framing } = predictParts(plan);
@@ -114,12 +128,15 @@ export class Runner {
       offline.dealerToServerBytes + offline.dealerToClientBytes + offline.clientToServerBytes;
     checkCosts({ ...costs, framing }, { ...whole, offlineBytes });
     const sides = [atClient, atServer];
-    const later = segments.filter(({ segment }) => segment.kind !== "prompt");
-    const prompt = marks.findLast(({ kind }) => kind === "prompt")!;
+    // What comes behind the first step: in that, the server may still be at the prompt.
+    const prompt = marks.findLastIndex(({ kind }) => kind === "prompt");
+    const begin = marks[Math.min(prompt + 1, marks.length - 2)]!;
+    const before = new Set(marks.slice(0, marks.indexOf(begin) + 1).map(({ segment }) => segment));
+    const later = segments.filter(({ id }) => !before.has(id));
     const after = {
-      seconds: whole.seconds - prompt.seconds,
-      roundTrips: whole.roundTrips - prompt.roundTrips,
-      onlineBytes: whole.onlineBytes - prompt.bytes,
+      seconds: whole.seconds - begin.seconds,
+      roundTrips: whole.roundTrips - begin.roundTrips,
+      onlineBytes: whole.onlineBytes - begin.bytes,
     };
     const run = {
       ...size,
@@ -136,7 +153,7 @@ export class Runner {
     return { run, text, tokens, atClient, atServer };
   }
 
-  #generate({ promptTokens, tokens }: Size, onSegment?: (progress: SegmentProgress) => void) {
+  #generate({ promptTokens, tokens }: RunSize, onSegment?: (progress: SegmentProgress) => void) {
     const { parties, method } = this.#options;
     return this.#client.generate({
       connectServer: parties.connectServer,
@@ -203,7 +220,7 @@ function joined(each: readonly Moment[]): Record<string, Moments> {
 /** The same model's text in the clear, in float32. */
 export async function spokenBeside(
   { model, method }: Pick<MeasureOptions, "model" | "method">,
-  { promptTokens, tokens: maxTokens }: Size,
+  { promptTokens, tokens: maxTokens }: RunSize,
   secure: { readonly text: string; readonly tokens: readonly number[] },
 ): Promise<Spoken> {
   const bench = floatBench(model, await loadFloatKernels());

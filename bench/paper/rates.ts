@@ -74,6 +74,17 @@ export function perRoundTrip(network: NetworkName, of: Counted): number | undefi
   return left / of.roundTrips;
 }
 
+/** The same of all of them together: what is rare, a collection of garbage say, counts as often. */
+export function pooledRoundTrip(
+  network: NetworkName,
+  each: readonly Counted[],
+): number | undefined {
+  const trips = total(each.map(({ roundTrips }) => roundTrips));
+  if (trips === 0) return undefined;
+  const left = each.map((of) => (perRoundTrip(network, of) ?? 0) * of.roundTrips);
+  return total(left) / trips;
+}
+
 /** Least squares without a constant, neither below 0. */
 function offlineRates(runs: readonly Run[]): Rates["offline"] {
   const sums = { aa: 0, ab: 0, bb: 0, as: 0, bs: 0 };

@@ -57,7 +57,7 @@ export interface Run {
   readonly promptTokens: number;
   readonly tokens: number;
   readonly all: Counted;
-  /** What came after the prompt pass. */
+  /** What came after the prompt pass and the step behind it. */
   readonly steps: Counted;
   readonly offline: {
     readonly seconds: number;
@@ -83,7 +83,7 @@ export interface Measurement {
   readonly method: string;
   readonly model: ModelSize;
   readonly network: NetworkName;
-  /** full: one run of the whole length; sample: steps at several lengths. */
+  /** full: runs of the whole length; sample: steps at several lengths. */
   readonly kind: "full" | "sample";
   readonly length: number;
   /** Of the model. */

@@ -18,16 +18,18 @@ import {
   sampledCell,
   withoutForm,
 } from "./cells.ts";
-import { type Costs, costsOf, optionsOf, stretchedCosts, sumCosts } from "./costs.ts";
+import { type Costs, costsOf, optionsOf, sumCosts } from "./costs.ts";
 import {
   BUSY_CORES,
   busyCores,
   type CountingParties,
+  LEAST_SAMPLE_TOKENS,
   Runner,
-  SAMPLE_TOKENS,
+  type RunSize,
   spokenBeside,
 } from "./measure.ts";
 import { BASELINE, type Method, methodOf, PREFIX } from "./methods.ts";
+import { Planner } from "./planner.ts";
 import { ratesOf, unknownTasks } from "./rates.ts";
 import {
   type Agreement,
@@ -53,11 +55,8 @@ export interface PaperContext {
     readonly size: ModelSize;
     readonly positions: number;
   }): Promise<{ readonly folder: string; readonly model: Model }>;
-  withParties<T>(
-    folder: string,
-    network: NetworkName,
-    work: (parties: CountingParties) => Promise<T>,
-  ): Promise<T>;
+  /** A dealer and a server of that model, behind that network; good until others are asked for. */
+  parties(folder: string, network: NetworkName): Promise<CountingParties>;
   note(text: string): void;
   progress(done: number, total: number): void;
   save(result: PaperResult): Promise<void>;
@@ -81,8 +80,12 @@ const CUT_WORDS = 2048;
 /** Positions of a quick study's runs, and how many lengths it samples. */
 export const QUICK_POSITIONS = 16;
 const QUICK_SAMPLES = 3;
-/** Of its runs that samples are held to, but on the WAN: long enough to tell time from noise. */
+/** Of its runs that samples are held to: long enough to tell time from noise. */
 const CHECK_POSITIONS = 256;
+/** Of those runs, and of the whole study's: with two cores a step's time has two modes. */
+const REPEATS: Readonly<Record<NetworkName, number>> = { loopback: 6, lan: 2, wan: 1 };
+/** Where everything takes minutes. */
+const SLOW: NetworkName = "wan";
 /** Of a model that says whether a method has a secure form. */
 const TRIAL: ModelSize = { shape: "tiny" };
 const TRIAL_POSITIONS = 8;
@@ -109,6 +112,8 @@ interface Job {
   /** Of the model. */
   readonly positions: number;
   readonly samples: number;
+  /** Runs of each size. */
+  readonly repeats: number;
 }
 
 const idOf = ({ method, model, network, kind, length }: Job): string =>
@@ -128,6 +133,7 @@ class Study {
   readonly #measurements: Measurement[];
   readonly #startedAt: string;
   readonly #machine = thisMachine();
+  readonly #planner = new Planner();
   readonly #costs = new Map<string, Promise<Costs>>();
   readonly #configs = new Map<string, Promise<ModelConfig>>();
 
@@ -140,6 +146,14 @@ class Study {
   }
 
   async run(): Promise<PaperResult> {
+    try {
+      return await this.#run();
+    } finally {
+      await this.#planner.close();
+    }
+  }
+
+  async #run(): Promise<PaperResult> {
     const { context } = this.#options;
     await this.#tryForms();
     const jobs = this.#jobs();
@@ -246,48 +260,65 @@ class Study {
     return { model: cutDown(shapes[0]!), length, positions };
   }
 
-  /** Length and positions of a quick study's run that samples are held to. */
-  #checked(network: NetworkName): { readonly length: number; readonly positions: number } {
+  /** A quick study's run that samples are held to. */
+  #checked(network: NetworkName): Pick<Job, "length" | "positions" | "repeats"> {
     const { length, positions } = this.#small;
-    if (network === "wan") return { length, positions };
+    const repeats = REPEATS[network];
+    if (network === SLOW) return { length, positions, repeats };
     const longer = Math.max(length, Math.min(CHECK_POSITIONS, ...this.#settings.lengths.slice(-1)));
-    return { length: longer, positions: Math.max(positions, longer) };
+    return { length: longer, positions: Math.max(positions, longer), repeats };
   }
 
   #jobs(): Job[] {
-    const { quick, modelOnly, networks, full, samples, shapes, lengths } = this.#settings;
+    const { quick, modelOnly, networks, shapes } = this.#settings;
     const fitting = this.#methods.filter(({ name }) => !this.#refused.has(name));
     if (modelOnly) return this.#rateJobs();
-    const jobs: Job[] = [];
-    if (quick) {
-      const small = { ...this.#small, samples: Math.min(samples, QUICK_SAMPLES) };
-      for (const network of networks) {
-        for (const method of fitting) {
-          const short = network !== "wan" || method.name === full;
-          if (short) jobs.push({ ...small, method, network, kind: "full" });
-          if (method.name !== full) continue;
-          const checked = { ...small, ...this.#checked(network), method, network };
-          if (checked.length !== small.length) jobs.push({ ...checked, kind: "full" });
-          jobs.push({ ...checked, kind: "sample" });
-        }
-      }
-      return jobs;
-    }
-    const positions = Math.max(...lengths);
-    // Whoever stops in between has the tables of one model whole.
-    for (const shape of shapes) {
-      for (const network of networks) {
-        for (const method of fitting) {
-          const common = { method, network, model: { shape }, samples, positions };
-          const isBase = shape === shapes[0];
-          const length = isBase ? positions : tableLength(this.#settings);
-          jobs.push({ ...common, kind: "sample", length });
-          if (!isBase || method.name !== full) continue;
-          jobs.push({ ...common, kind: "full", length: tableLength(this.#settings) });
-        }
-      }
+    // Parties stay for all jobs of a model over the fast networks; the slow one comes last, so that
+    // whoever stops in between has the others' tables whole.
+    const groups = [
+      networks.filter((name) => name !== SLOW),
+      networks.filter((name) => name === SLOW),
+    ];
+    const models: ModelSize[] = quick ? [this.#small.model] : shapes.map((shape) => ({ shape }));
+    const rows = models.flatMap((model) =>
+      groups.flatMap((over) => fitting.map((method) => ({ method, model, over }))),
+    );
+    return rows.flatMap(({ over, ...row }) =>
+      quick ? this.#quickJobs(row, over) : this.#wholeJobs(row, over),
+    );
+  }
+
+  /** All methods' short runs, but on the slow network; and the checked one's. */
+  #quickJobs(row: Pick<Job, "method" | "model">, over: readonly NetworkName[]): Job[] {
+    const { full, samples } = this.#settings;
+    const isChecked = row.method.name === full;
+    const { length, positions } = this.#small;
+    const common = { ...row, samples: Math.min(samples, QUICK_SAMPLES) };
+    const jobs = over
+      .filter((network) => isChecked || network !== SLOW)
+      .map((network): Job => ({ ...common, network, length, positions, repeats: 1, kind: "full" }));
+    if (!isChecked) return jobs;
+    for (const network of over) {
+      const checked = { ...common, ...this.#checked(network), network };
+      if (checked.length !== length) jobs.push({ ...checked, kind: "full" });
+      jobs.push({ ...checked, kind: "sample" });
     }
     return jobs;
+  }
+
+  /** Samples; and the checked method's run. */
+  #wholeJobs(row: Pick<Job, "method" | "model">, over: readonly NetworkName[]): Job[] {
+    const { full, samples, shapes, lengths } = this.#settings;
+    const positions = Math.max(...lengths);
+    const isBase = row.model.shape === shapes[0];
+    const usual = tableLength(this.#settings);
+    return over.flatMap((network): Job[] => {
+      const common = { ...row, network, samples, positions };
+      const length = isBase ? positions : usual;
+      const sample: Job = { ...common, kind: "sample", length, repeats: 1 };
+      if (!isBase || row.method.name !== full) return [sample];
+      return [sample, { ...common, kind: "full", length: usual, repeats: REPEATS[network] }];
+    });
   }
 
   /** Both kinds of modules have all kinds of gates between them. */
@@ -295,7 +326,7 @@ class Study {
     if (this.#options.rates) return [];
     return [BASELINE, "merge"].map((name) => ({
       ...{ ...this.#small, samples: QUICK_SAMPLES, method: methodOf(name) },
-      ...{ network: "loopback", kind: "sample" },
+      ...{ network: "loopback", kind: "sample", repeats: 1 },
     }));
   }
 
@@ -305,27 +336,22 @@ class Study {
     context.note(`${method.title}, ${sizeName(size)}, ${network}, ${kind}`);
     try {
       const { folder, model } = await context.model({ method, size, positions });
-      const prompts = kind === "full" ? [PREFIX] : await this.#sampleLengths(job, model.config);
       const busy = await busyCores();
-      const measured = await context.withParties(folder, network, async (parties) => {
-        const { kernels } = context;
-        const runner = new Runner({ parties, model, method, kernels });
-        await runner.warmUp();
-        const runs: Run[] = [];
-        let said: { text: string; tokens: readonly number[] } | undefined;
-        for (const promptTokens of prompts) {
-          const room = Math.min(SAMPLE_TOKENS, positions - promptTokens + 1);
-          const tokens = kind === "full" ? length - PREFIX : room;
-          const { run, ...spoken } = await runner.run({ promptTokens, tokens });
+      const parties = await context.parties(folder, network);
+      const runner = new Runner({ parties, model, method, kernels: context.kernels });
+      const wanted = await runner.warmUp();
+      const runs: Run[] = [];
+      let said: { text: string; tokens: readonly number[] } | undefined;
+      for (const size of await this.#runSizes(job, model.config, wanted)) {
+        for (let i = 0; i < job.repeats; i++) {
+          const { run, ...spoken } = await runner.run(size);
           runs.push(run);
           said = spoken;
         }
-        return { runs, said: said!, moments: runner.moments };
-      });
-      const { runs, said, moments } = measured;
+      }
       const spoken =
         kind === "full" && network === "loopback"
-          ? await spokenBeside({ model, method }, runs[0]!, said)
+          ? await spokenBeside({ model, method }, runs[0]!, said!)
           : undefined;
       if (spoken) this.#noteSpoken(method, spoken);
       this.#measurements.push({
@@ -336,7 +362,7 @@ class Study {
         kind,
         ...{ length, positions },
         runs,
-        moments,
+        moments: runner.moments,
         ...(spoken && { spoken }),
         busyCores: busy,
       });
@@ -354,18 +380,27 @@ class Study {
     );
   }
 
-  /** Evenly spaced prompts, as long as their offline bytes allow. */
-  async #sampleLengths({ method, length, samples }: Job, config: ModelConfig): Promise<number[]> {
+  /** The whole text; or some tokens behind evenly spaced prompts, as long as their bytes allow. */
+  async #runSizes(
+    { kind, method, length, positions, samples }: Job,
+    config: ModelConfig,
+    wanted: number,
+  ): Promise<RunSize[]> {
+    if (kind === "full") return [{ promptTokens: PREFIX, tokens: length - PREFIX }];
+    const tokens = Math.max(LEAST_SAMPLE_TOKENS, Math.min(wanted, Math.floor(length / 4)));
     // The model keeps room for its usual texts.
     const longest = config.positionCount - config.generation.maxTokens + 1;
-    let most = Math.max(PREFIX, Math.min(length - SAMPLE_TOKENS, longest));
+    let most = Math.max(PREFIX, Math.min(length - tokens, longest));
     const { sampleBytes } = this.#settings;
     while (most > PREFIX && (await promptBytes(config, method, most)) > sampleBytes) {
       most = Math.max(PREFIX, Math.floor(0.75 * most));
     }
     const step = (most - PREFIX) / Math.max(1, samples - 1);
-    const all = Array.from({ length: samples }, (_, i) => Math.round(PREFIX + i * step));
-    return [...new Set(all)];
+    const prompts = Array.from({ length: samples }, (_, i) => Math.round(PREFIX + i * step));
+    return [...new Set(prompts)].map((promptTokens) => ({
+      promptTokens,
+      tokens: Math.min(tokens, positions - promptTokens + 1),
+    }));
   }
 
   // ---- cells -----------------------------------------------------------------------------------
@@ -398,6 +433,7 @@ class Study {
         if (!listed) add(whole(shape), length);
       }
     }
+    for (const place of places) void this.#costsOf(place).catch(() => {}); // all at once
     const cells: Cell[] = [];
     for (const place of places) cells.push(await this.#cell(place, rates));
     return cells;
@@ -437,10 +473,14 @@ class Study {
     const base = measured ?? cut;
     const config = await this.#configOf(method, base.model, base.positions);
     const isThere = sizeName(base.model) === size && length <= base.positions;
+    const stretched = isThere ? undefined : { size: model, positions: all };
     return this.#once(config, `${size} ${length}`, () =>
-      isThere
-        ? costsOf(config, method, length)
-        : stretchedCosts(config, { method, size: model, length, positions: all }),
+      this.#planner.costs({
+        config,
+        method: { next: method.next },
+        length,
+        ...(stretched && { stretched }),
+      }),
     );
   }
 

@@ -1,7 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { CountingParties } from "../../../bench/paper/measure.ts";
 import { type Method, methodNames, PREFIX } from "../../../bench/paper/methods.ts";
 import { plots } from "../../../bench/paper/plots.ts";
 import {
@@ -15,7 +14,6 @@ import {
 } from "../../../bench/paper/result.ts";
 import { type PaperContext, runStudy } from "../../../bench/paper/study.ts";
 import { tables } from "../../../bench/paper/tables.ts";
-import { ask } from "../../../bench/profile.ts";
 import {
   describeKernels,
   ensure,
@@ -26,10 +24,10 @@ import {
   svgOf,
 } from "../../../src/index.ts";
 import { paperModelFolder, workOption } from "../bench-model.ts";
+import { KeptParties } from "../kept-parties.ts";
 import { interruptible, stopSignal } from "../network.ts";
 import { integer } from "../options.ts";
 import { note, Progress } from "../output.ts";
-import { startParties, withFamily } from "../processes.ts";
 
 interface PaperFlags {
   readonly out: string;
@@ -121,11 +119,12 @@ async function paper(flags: PaperFlags): Promise<void> {
   const signal = stopSignal();
   await mkdir(flags.out, { recursive: true });
   let bar: Progress | undefined;
+  const kept = new KeptParties(signal);
   const context: PaperContext = {
     kernels: await loadRingKernels(),
     kernelsName: (await describeKernels()).ring.detail,
     model: (wanted) => madeModel(flags.work, wanted),
-    withParties: (folder, network, work) => withParties(signal, { folder, network, work }),
+    parties: (folder, network) => kept.of(folder, network),
     note,
     progress(done, total) {
       bar ??= new Progress("measurements", total);
@@ -146,6 +145,7 @@ async function paper(flags: PaperFlags): Promise<void> {
     process.stdout.write(text);
   } finally {
     bar?.stop();
+    await kept.end();
   }
 }
 
@@ -189,24 +189,4 @@ async function madeModel(
 ) {
   const folder = await paperModelFolder({ work, size, positions, recipe: method.name });
   return { folder, model: await loadModel(folder) };
-}
-
-function withParties<T>(
-  signal: AbortSignal,
-  {
-    folder,
-    network,
-    work,
-  }: { folder: string; network: string; work: (parties: CountingParties) => Promise<T> },
-): Promise<T> {
-  return withFamily(signal, async (family) => {
-    const started = await startParties(folder, family, { network, measure: "gates" });
-    const { connectServer, connectDealer, processes } = started;
-    return work({
-      connectServer,
-      connectDealer,
-      report: () => ask(processes.server, "report"),
-      reset: async () => void (await ask(processes.server, "reset")),
-    });
-  });
 }
