@@ -26,9 +26,14 @@ inline uint64_t unshuffle(uint64_t x) {
   return x;
 }
 
+// In the place of a level: a point that never parts from its left neighbour.
+constexpr uint8_t SAME = MAX_LEVELS + 1;
+
 // What the generator's lanes read, by node.
 struct Tile {
   long points, nodes;
+  long key_count;
+  uint16_t key_of[MAX_NODES];  // of each node, counted from the tile's first
   const uint8_t* keys[MAX_NODES];
   uint64_t paths[MAX_NODES];     // bit i: branch at level i; bit `levels`: side of the leaf
   uint64_t controls[MAX_NODES];  // bit i: control-bit correction of that branch
@@ -37,13 +42,56 @@ struct Tile {
   uint16_t active[MAX_LEVELS + 1];  // nodes in use at each level, the leaf's among them
 };
 
+typedef uint16_t Nodes32 __attribute__((vector_size(64)));
+
+// Gives each point its node, and each node its key, path and parent. WIDE: there may be more than 31 levels.
+template <bool WIDE>
+inline void part_nodes(Tile& tile, const TreeEvaluate& e, const Layout& at, long first,
+                       const uint8_t* parts, uint16_t* next) {
+  // The node at each level on the way to the last point. All of it is written for each point: how
+  // much changes is hard to predict. What is read is a copy in memory, so that no point waits for
+  // the one before.
+  Nodes32 levels, low = {}, high = {};
+  for (long level = 0; level < 32; level++) levels[level] = static_cast<uint16_t>(level);
+  uint16_t node_at[64] = {};
+  const uint64_t* points = e.points + first;
+  const uint8_t* key = e.keys + first / e.points_per_key * at.key_bytes;
+  long left_of_key = e.points_per_key - first % e.points_per_key;
+  uint16_t key_number = 0;
+  for (long i = 0; i < tile.points; i++, left_of_key--) {
+    if (left_of_key == 0) {
+      left_of_key = e.points_per_key;
+      key += at.key_bytes;
+      key_number++;
+    }
+    const uint16_t part = parts[i];
+    if (part != SAME) {
+      const uint16_t node = next[part]++;
+      tile.parents[node] = part > 0 ? node_at[part - 1] : node;
+      tile.key_of[node] = key_number;
+      tile.keys[node] = key;
+      tile.paths[node] = points[i];
+      const Nodes32 all = Nodes32{} + node;
+      low = levels >= part ? all : low;
+      std::memcpy(node_at, &low, sizeof low);
+      if (WIDE) {
+        high = levels + uint16_t{32} >= part ? all : high;
+        std::memcpy(node_at + 32, &high, sizeof high);
+      }
+    }
+    tile.node_of[i] = node_at[at.levels];
+  }
+  tile.key_count = key_number + 1;
+}
+
 // Numbers the nodes of the points [first, first + tile.points) and notes which key and point each
 // stands for in `keys` and `paths`.
 inline void number_nodes(Tile& tile, const TreeEvaluate& e, const Layout& at, long first) {
   const uint64_t* points = e.points + first;
   if (e.points_per_key == 1) {
-    tile.nodes = tile.points;
+    tile.nodes = tile.key_count = tile.points;
     for (long i = 0; i < tile.points; i++) {
+      tile.key_of[i] = static_cast<uint16_t>(i);
       tile.keys[i] = e.keys + (first + i) * at.key_bytes;
       tile.paths[i] = points[i];
       tile.node_of[i] = static_cast<uint16_t>(i);
@@ -51,9 +99,7 @@ inline void number_nodes(Tile& tile, const TreeEvaluate& e, const Layout& at, lo
     for (long level = 0; level <= at.levels; level++) tile.active[level] = tile.nodes;
     return;
   }
-  // The level at which each point parts from its left neighbour: 0 for the first one of a key, SAME
-  // for one that never does.
-  constexpr uint8_t SAME = MAX_LEVELS + 1;
+  // The level at which each point parts from its left neighbour: 0 for the first one of a key.
   uint8_t parts[MAX_NODES];
   uint16_t next[MAX_LEVELS + 2] = {};  // first nodes of each level, then the next ones
   long left_of_key = e.points_per_key - first % e.points_per_key;
@@ -70,53 +116,40 @@ inline void number_nodes(Tile& tile, const TreeEvaluate& e, const Layout& at, lo
     tile.active[level] = next[level + 1];
   }
   tile.nodes = tile.active[at.levels];
-  // The node at each level on the way to the last point. All of it is written for each point: how
-  // much changes is hard to predict, and a vector or two are written as fast as one word.
-  uint16_t way[MAX_LEVELS + 1] = {};
-  const uint8_t* key = e.keys + first / e.points_per_key * at.key_bytes;
-  left_of_key = e.points_per_key - first % e.points_per_key;
-  for (long i = 0; i < tile.points; i++, left_of_key--) {
-    if (left_of_key == 0) {
-      left_of_key = e.points_per_key;
-      key += at.key_bytes;
-    }
-    const uint8_t part = parts[i];
-    if (part != SAME) {
-      const uint16_t node = next[part]++;
-      tile.parents[node] = part > 0 ? way[part - 1] : node;
-      tile.keys[node] = key;
-      tile.paths[node] = points[i];
-      for (uint16_t level = 0; level <= MAX_LEVELS; level++) {
-        way[level] = level >= part ? node : way[level];
-      }
-    }
-    tile.node_of[i] = way[at.levels];
+  if (at.levels < 32) {
+    part_nodes<false>(tile, e, at, first, parts, next);
+  } else {
+    part_nodes<true>(tile, e, at, first, parts, next);
   }
 }
 
 // Turns points into paths and reads the control-bit corrections along them.
 inline void read_controls(Tile& tile, const Layout& at) {
-  uint64_t low[MAX_NODES], high[MAX_NODES];  // two bits a level
+  uint64_t left[MAX_NODES], right[MAX_NODES];  // of each key, a bit a level
   const long spare = 8 * (16 - at.control_bytes);
-  for (long i = 0; i < tile.nodes; i++) {
-    // They are the key's end, which has 32 bytes at least.
-    const uint64_t before = load64(tile.keys[i] + at.key_bytes - 16);
-    const uint64_t last = load64(tile.keys[i] + at.key_bytes - 8);
+  const uint8_t* key = tile.keys[0];
+  for (long i = 0; i < tile.key_count; i++, key += at.key_bytes) {
+    // They are the key's end, which has 32 bytes at least: two bits a level.
+    const uint64_t before = load64(key + at.key_bytes - 16);
+    const uint64_t last = load64(key + at.key_bytes - 8);
     if (spare >= 64) {
-      low[i] = spare == 128 ? 0 : last >> (spare - 64);
-      high[i] = 0;
+      left[i] = spare == 128 ? 0 : last >> (spare - 64);
+      right[i] = 0;
     } else {
-      low[i] = spare == 0 ? before : before >> spare | last << (64 - spare);
-      high[i] = last >> spare;
+      left[i] = spare == 0 ? before : before >> spare | last << (64 - spare);
+      right[i] = last >> spare;
     }
+  }
+  for (long i = 0; i < tile.key_count; i++) {
+    const uint64_t a = unshuffle(left[i]), b = unshuffle(right[i]);
+    left[i] = (a & 0xffffffffu) | b << 32;
+    right[i] = a >> 32 | (b & 0xffffffff00000000u);
   }
   for (long i = 0; i < tile.nodes; i++) {
     const uint64_t path = at.path_of(tile.paths[i]);
-    const uint64_t a = unshuffle(low[i]), b = unshuffle(high[i]);
-    const uint64_t left = (a & 0xffffffffu) | b << 32;
-    const uint64_t right = a >> 32 | (b & 0xffffffff00000000u);
+    const long k = tile.key_of[i];
     tile.paths[i] = path;
-    tile.controls[i] = (left & ~path) | (right & path);
+    tile.controls[i] = (left[k] & ~path) | (right[k] & path);
   }
 }
 

@@ -42,12 +42,13 @@ describe("a quick study", () => {
     const result = await resultOf("quick");
     expect(result).toMatchObject({ format: "mergen-paper-1", finished: true, remark: "a test" });
     expect(result.measurements.map(({ id }) => id)).toEqual([
-      "vanilla/tiny/loopback/full/10",
       "merge/tiny/loopback/full/10",
       "merge/tiny/loopback/sample/10",
+      "vanilla/tiny/loopback/full/10",
     ]);
     for (const { kind, runs, spoken } of result.measurements) {
-      expect(runs.map(({ promptTokens }) => promptTokens)).toEqual(kind === "full" ? [4] : [4, 5]);
+      const prompts = new Set(runs.map(({ promptTokens }) => promptTokens));
+      expect([...prompts]).toEqual(kind === "full" ? [4] : [4, 5]);
       expect(spoken?.tokens).toEqual(spoken?.floatTokens);
       for (const { marks } of runs) expect(marks.at(-1)!.seconds).toBeGreaterThan(0);
     }

@@ -270,7 +270,7 @@ class Study {
   }
 
   #jobs(): Job[] {
-    const { quick, modelOnly, networks, shapes } = this.#settings;
+    const { quick, modelOnly, networks, shapes, full } = this.#settings;
     const fitting = this.#methods.filter(({ name }) => !this.#refused.has(name));
     if (modelOnly) return this.#rateJobs();
     // Parties stay for all jobs of a model over the fast networks; the slow one comes last, so that
@@ -280,8 +280,12 @@ class Study {
       networks.filter((name) => name === SLOW),
     ];
     const models: ModelSize[] = quick ? [this.#small.model] : shapes.map((shape) => ({ shape }));
+    const checkedFirst = [
+      ...fitting.filter(({ name }) => name === full),
+      ...fitting.filter(({ name }) => name !== full),
+    ];
     const rows = models.flatMap((model) =>
-      groups.flatMap((over) => fitting.map((method) => ({ method, model, over }))),
+      groups.flatMap((over) => checkedFirst.map((method) => ({ method, model, over }))),
     );
     return rows.flatMap(({ over, ...row }) =>
       quick ? this.#quickJobs(row, over) : this.#wholeJobs(row, over),
