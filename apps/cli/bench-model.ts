@@ -1,10 +1,11 @@
 // Models that are made to measure with, and kept for the next time.
 
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import {
+  ensure,
   isMerged,
   loadFloatKernels,
   loadModel,
@@ -70,6 +71,13 @@ export function workOption(): Option {
   );
 }
 
+/** @throws E_USAGE when what is named is no folder */
+function checkWork(named: string | undefined): void {
+  const found = named === undefined ? undefined : statSync(named, { throwIfNoEntry: false });
+  const isFolder = found === undefined || found.isDirectory();
+  ensure(isFolder, "E_USAGE", `--work ${named}: is no folder; name one, or one to be made`);
+}
+
 /** Whether a model is there; it then counts as used now. */
 function kept(folder: string): boolean {
   const config = join(folder, "config.json");
@@ -89,6 +97,7 @@ function removeUnused(named: string | undefined): void {
 /** The model's folder; made where it is not there yet. */
 export async function modelFolder(flags: ModelFlags): Promise<string> {
   if (flags.model !== undefined) return underRecipe(flags.model, flags);
+  checkWork(flags.work);
   const { shape, recipe = "merge", positions } = flags;
   const norm = isMerged(recipe) ? (flags.norm ?? "layernorm") : flags.norm;
   const name = [shape, recipe, norm ?? "layernorm", positions, packageVersion(), STATED].join("-");
@@ -106,6 +115,7 @@ export async function modelFolder(flags: ModelFlags): Promise<string> {
 /** A model's folder, or a copy of it with the recipe that is asked for. */
 async function underRecipe(dir: string, { recipe, work }: ModelFlags): Promise<string> {
   if (recipe === undefined) return dir;
+  checkWork(work);
   const own = await loadModel(dir);
   if (own.config.recipe === recipe) return dir;
   const changed = modelWithRecipe(own, recipe);
@@ -128,6 +138,7 @@ export async function paperModelFolder({
   readonly positions: number;
   readonly recipe: PresetName;
 }): Promise<string> {
+  checkWork(work);
   const cut = layers === undefined ? [] : [`${layers}-layers`, `${vocabulary}-words`];
   const name = ["paper", shape, ...cut, recipe, positions, packageVersion(), STATED].join("-");
   const folder = join(work ?? USUAL_WORK, name);

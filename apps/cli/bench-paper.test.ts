@@ -115,6 +115,28 @@ describe("a study that was killed", () => {
   });
 });
 
+describe("a study whose time is over", () => {
+  it("models what is left, and goes on, over two networks", async () => {
+    const networks = ["--networks", "loopback", "lan"];
+    const args = ["--quick", ...rows, "--shapes", "tiny", "--lengths", "10", ...networks];
+    const first = await study("timed", ...args, "--minutes", "0");
+    expect(first.status, first.stderr).toBe(0);
+    expect(first.stderr).toContain("time is over: 6 measurements are left");
+    const short = await resultOf("timed");
+    expect(short).toMatchObject({ finished: false, measurements: [] });
+    expect(short.cells.map(({ how }) => how)).toEqual(Array(4).fill("modelled"));
+    expect(await readFile(folder.path("timed/table.md"), "utf8")).toContain("not finished");
+
+    const rest = await study("timed", ...args, "--resume");
+    expect(rest.status, rest.stderr).toBe(0);
+    const whole = await resultOf("timed");
+    expect(whole.finished).toBe(true);
+    expect(whole.measurements).toHaveLength(6);
+    expect(whole.cells.map(({ how }) => how)).toEqual(Array(4).fill("run"));
+    expect(whole.agreements.map(({ network }) => network)).toEqual(["loopback", "lan"]);
+  });
+});
+
 describe("wrong options", () => {
   it("are told what is wrong with them", async () => {
     expectError(await mergen(["bench", "paper"]), "E_USAGE", /--out/);

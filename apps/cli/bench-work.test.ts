@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { mergen, type TestFolder, testFolder } from "../../test/cli.ts";
+import { expectError, mergen, type TestFolder, testFolder } from "../../test/cli.ts";
 
 let folder: TestFolder;
 beforeAll(async () => {
@@ -59,4 +59,14 @@ it.each(["named", "mergen-bench"])("a folder that is named keeps all: %s", async
   expect(run.status).toBe(0);
   expect(run.stderr).not.toContain("removed");
   expect(await left(work)).toEqual(["no-model", "unused", "used"]);
+});
+
+it.each([
+  ["step", ["--shape", "tiny"]],
+  ["paper", ["--quick", "--shapes", "tiny"]],
+])("bench %s: a file in the place of the folder is named", async (name, args) => {
+  const work = await folder.file("file", "");
+  const out = name === "paper" ? ["--out", folder.path("study")] : [];
+  const run = await mergen(["bench", name, ...args, ...out, "--work", work]);
+  expectError(run, "E_USAGE", /--work .*file: is no folder; name one/);
 });

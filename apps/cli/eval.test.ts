@@ -112,7 +112,7 @@ describe.concurrent("refused", () => {
   const refusals: [
     string,
     () => Promise<string[]>,
-    code: "E_DATA" | "E_MODEL" | "E_USAGE",
+    code: "E_DATA" | "E_MODEL" | "E_PROMPT" | "E_USAGE",
     RegExp,
   ][] = [
     [
@@ -174,6 +174,16 @@ describe.concurrent("refused", () => {
       async () => ["--outputs", outputs, "--per-item", "/dev/full"],
       "E_USAGE",
       /--per-item \/dev\/full: cannot be written: ENOSPC; choose another file/,
+    ],
+    [
+      "a prompt that the model does not take, by its line",
+      async () => {
+        const inputs = ["pub", "x".repeat(5000)];
+        const rows = inputs.map((input) => ({ input, ref: "a" }));
+        return ["--data", await folder.file("q.jsonl", jsonl(rows)), "--model", model];
+      },
+      "E_PROMPT",
+      /q\.jsonl:2: /,
     ],
     [
       "a text that is too long for the model, by its line",

@@ -113,6 +113,8 @@ describe("mergen init", () => {
       "E_CONFIG",
       /its own norm/,
     );
+    const bucket = await init(out, "--bucket", "600");
+    expectError(bucket, "E_CONFIG", /bucket of 600 does not fit the model's \d+ positions/);
     const plan = ["plan", "--input", "aaaa", "--prompt-positions", "4", "--json"];
     expectError(await mergen(plan), "E_USAGE", /goes without --input/);
   });

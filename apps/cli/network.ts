@@ -148,7 +148,8 @@ export function connector(
       ...(pemText !== undefined && { ca: pemText }),
     });
     const remedy = (error: MergenError) => connectRemedy(peer, error);
-    return new Channel(await withRemedy(transport, remedy), { crc32c: native });
+    const options = { crc32c: native, peer: `the ${peer}` };
+    return new Channel(await withRemedy(transport, remedy), options);
   };
 }
 

@@ -1,6 +1,6 @@
 // Models of known sizes, without weights: what `mergen init` makes to measure with.
 
-import { MergenError } from "../errors.ts";
+import { ensure, MergenError } from "../errors.ts";
 import { applyPreset, isMerged, type PresetName } from "../recipe/presets.ts";
 import { type ModelConfig, parseConfig } from "./config.ts";
 
@@ -58,6 +58,8 @@ const MOST_TOKENS = 64;
  */
 export function shapeConfig(options: ShapeOptions): ModelConfig {
   const { recipe, positions = 512, bucket = 1 } = options;
+  const fits = bucket <= positions;
+  ensure(fits, "E_CONFIG", `a bucket of ${bucket} does not fit the model's ${positions} positions`);
   const shape = shapes.get(options.shape);
   if (!shape) {
     const message = `there is no shape ${options.shape}; take one of ${shapeNames.join(", ")}`;

@@ -329,6 +329,19 @@ describe("a channel ends once, with one reason", () => {
     expect(clock.pendingTimers).toBe(0);
   });
 
+  test("who has gone is named where the channel knows", async () => {
+    const orderly = channels({ peer: "the dealer" });
+    await orderly.clock.run(orderly.a.close());
+    const closed = code("E_PEER_GONE", "the dealer closed the connection");
+    const read = orderly.clock.run(orderly.b.receive({ timeoutMs }));
+    await expect(read).rejects.toMatchObject(closed);
+    const broken = channels({ peer: "the dealer" });
+    broken.inner[0].cut();
+    const told = await broken.clock.run(broken.b.closed);
+    expect(told).toMatchObject({ code: "E_PEER_GONE" });
+    expect(told.message).toMatch(/^the dealer: the connection /);
+  });
+
   test("close is bounded when the peer takes nothing", async () => {
     const { clock, a, inner } = channels({ closeTimeoutMs: 700 }, 100);
     inner[1].pause();

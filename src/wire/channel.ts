@@ -42,6 +42,8 @@ export interface ChannelOptions {
    * package's own in JavaScript (2.4 GB/s); loadCrc32c gives the native addon's (25).
    */
   readonly crc32c?: Crc32c | undefined;
+  /** Who is at the other end, for messages to people. Default "the peer". */
+  readonly peer?: string;
 }
 
 /** A message that is written where it will be sent from. */
@@ -79,6 +81,7 @@ const defaults = {
   maxQueueBytes: 64 * 2 ** 20,
   sendTimeoutMs: 30_000,
   closeTimeoutMs: 5_000,
+  peer: "the peer",
 };
 
 type Frames = Iterator<Uint8Array<ArrayBuffer>, void>;
@@ -127,7 +130,8 @@ export class Channel {
     this.closed = new Promise((resolve) => {
       this.resolveClosed = resolve;
     });
-    transport.onClose((reason) => this.end(reason ?? peerClosed()));
+    const { peer } = this.options;
+    transport.onClose((reason) => this.end(gone(peer, reason)));
     transport.onFrame((frame) => this.acceptFrame(frame));
   }
 
@@ -356,7 +360,9 @@ export class Channel {
   private consumeControl(message: Message): boolean {
     const control = decodeControl(message.payload);
     if (control.type !== "close" && control.type !== "error") return false;
-    this.end(control.type === "close" ? peerClosed() : reportedError(control));
+    this.end(
+      control.type === "close" ? gone(this.options.peer, undefined) : reportedError(control),
+    );
     this.closing ??= this.transport.close();
     return true;
   }
@@ -444,8 +450,11 @@ function queueBytes(message: Message): number {
   return message.payload.length + messageOverheadBytes;
 }
 
-function peerClosed(): MergenError {
-  return new MergenError("E_PEER_GONE", "the peer closed the connection");
+/** An orderly close has no reason of its own. */
+function gone(peer: string, reason: MergenError | undefined): MergenError {
+  if (!reason) return new MergenError("E_PEER_GONE", `${peer} closed the connection`);
+  if (reason.code !== "E_PEER_GONE" || peer === defaults.peer) return reason;
+  return new MergenError("E_PEER_GONE", `${peer}: ${reason.message}`, { cause: reason });
 }
 
 function closedHere(): MergenError {

@@ -19,7 +19,7 @@ import {
   type SlotTask,
   slotTasks,
 } from "../../../src/index.ts";
-import { DEFAULT_SEED, integer, modelOption } from "../options.ts";
+import { boundsOption, DEFAULT_SEED, integer, modelOption } from "../options.ts";
 import { note, Progress, printJson, table } from "../output.ts";
 import { openBench } from "./run.ts";
 
@@ -36,6 +36,7 @@ interface EvalFlags {
   readonly bartScore?: string;
   readonly model: string;
   readonly mode: Mode;
+  readonly calibratedBounds?: boolean;
   readonly anchor?: number;
   readonly maxTokens?: number;
   readonly seed: number;
@@ -79,6 +80,7 @@ function modelOptions(command: Command): Command {
         .choices(["float", "fixed", "secure"])
         .default("fixed"),
     )
+    .addOption(boundsOption)
     .option(
       "--anchor <k>",
       "send every k-th token back, also for --perplexity (default: from the model)",
@@ -96,7 +98,7 @@ async function run(flags: EvalFlags): Promise<void> {
   for await (const one of numberedExamples(data, { limit, inputOptional })) numbered.push(one);
   const examples = numbered.map(({ item }) => item);
   await checkPerItem(flags);
-  const outputs = await outputsOf(flags, examples);
+  const outputs = await outputsOf(flags, numbered);
   const file = flags.perItem === undefined ? undefined : await opened(flags.perItem);
   try {
     const { wordnet, task, perplexity, anchor, bertScore, bertScoreLayer, bartScore } = flags;
@@ -129,7 +131,10 @@ async function scored(
   }
 }
 
-async function outputsOf(flags: EvalFlags, examples: readonly Example[]): Promise<Output[]> {
+async function outputsOf(
+  flags: EvalFlags,
+  examples: readonly Numbered<Example>[],
+): Promise<Output[]> {
   if (flags.outputs === undefined) return produce(flags, examples);
   const outputs = await loadOutputs(flags.outputs, { limit: flags.limit });
   const held = `${flags.outputs}: holds ${outputs.length} outputs`;
@@ -138,18 +143,31 @@ async function outputsOf(flags: EvalFlags, examples: readonly Example[]): Promis
   return outputs;
 }
 
-async function produce(flags: EvalFlags, examples: readonly Example[]): Promise<Output[]> {
-  const bench = await openBench(await loadModel(flags.model), flags.mode, flags.seed);
+async function produce(
+  flags: EvalFlags,
+  examples: readonly Numbered<Example>[],
+): Promise<Output[]> {
+  const bench = await openBench(await loadModel(flags.model), flags.mode, flags.seed, flags);
   note("insecure: all parties share this process; use it to test a model, not to protect a prompt");
   const progress = new Progress("running", examples.length);
   const outputs = [];
-  for (const { input } of examples) {
-    const { anchor, maxTokens } = flags;
-    outputs.push(await bench({ prompt: input, anchor, maxTokens }));
-    progress.update(outputs.length);
+  const { anchor, maxTokens, data } = flags;
+  try {
+    for (const { item, line } of examples) {
+      const output = bench({ prompt: item.input, anchor, maxTokens });
+      outputs.push(await output.catch((error) => failedAt(`${data}:${line}`, error)));
+      progress.update(outputs.length);
+    }
+  } finally {
+    progress.stop();
   }
-  progress.stop();
   return outputs;
+}
+
+/** The same error with where the prompt stands. */
+function failedAt(place: string, cause: unknown): never {
+  if (!(cause instanceof MergenError)) throw cause;
+  throw new MergenError(cause.code, `${place}: ${cause.message}`, { cause });
 }
 
 /** Opened before the work, so that a bad path is told at once. */
