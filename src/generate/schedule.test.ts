@@ -160,6 +160,21 @@ describe("every schedule of up to 12 tokens", () => {
   });
 });
 
+describe("large bundles", () => {
+  it("are cut between steps, and a chunk ends where it did", () => {
+    const options = { promptPositions: 1, maxTokens: 9, chunk: 4, anchor: 0 } as const;
+    const segments = schedule(options);
+    const ofSteps = (bytes: number) =>
+      bundles(segments, options.chunk, ({ kind }) => (kind === "step" ? bytes : 0)).map((group) =>
+        group.flatMap((segment) => (segment.kind === "step" ? segment.index : [])).join(" "),
+      );
+    expect(ofSteps(2 ** 20)).toEqual(["1 2 3 4", "5 6 7 8", ""]);
+    // Two of these fit; a head goes with the step that carries its logits. The last is a head alone.
+    expect(ofSteps(2 ** 26)).toEqual(["1 2", "3 4", "5 6", "7 8", ""]);
+    expect(ofSteps(2 ** 28)).toEqual(["", "1", "2", "3 4", "5", "6", "7 8", ""]);
+  });
+});
+
 describe("bad numbers", () => {
   const good = { promptPositions: 1, maxTokens: 1, chunk: 1, anchor: 0 };
   const wrong: [name: string, value: number][] = [

@@ -72,7 +72,7 @@ export function promptParts(promptPositions: number, layerCount: number): Prompt
   return parts;
 }
 
-/** Dealt bytes of a bundle, both parties' together, beyond which a prompt is cut. */
+/** Dealt bytes of a bundle, both parties' together, beyond which it is cut. */
 const BUNDLE_BYTES = 2 ** 27;
 
 const LIMIT = 1 << 20;
@@ -115,8 +115,9 @@ export function schedule(options: ScheduleOptions, parts?: readonly PromptPart[]
  * carries them. So a bundle ends right after the first step that follows the head with which the
  * heads of this bundle cover `chunk` states or more: then one step is wasted. The last bundle ends
  * with the schedule. With anchors nearer than `chunk` a head covers fewer states, a bundle takes
- * several heads: a bundle is always about `chunk` steps. It also ends between parts of a prompt
- * where it would else grow beyond BUNDLE_BYTES, given the parts' sizes.
+ * several heads: a bundle is always about `chunk` steps. It also ends between parts of a prompt,
+ * and between steps, where it would else grow beyond BUNDLE_BYTES, given their sizes. All bundles
+ * up to a chunk's end are used up, so D learns no more of the length.
  * @throws E_USAGE when chunk is no positive integer
  */
 export function bundles(
@@ -131,8 +132,9 @@ export function bundles(
   let bytes = 0;
   for (const segment of segments) {
     const size = bytesOf(segment);
-    const afterPart = group.at(-1)?.kind === "prompt";
-    if (afterPart && bytes + size > BUNDLE_BYTES) {
+    const last = group.at(-1)?.kind;
+    const isBetween = last === "prompt" || (last === "step" && segment.kind === "step");
+    if (isBetween && bytes + size > BUNDLE_BYTES) {
       groups.push(group);
       group = [];
       bytes = 0;

@@ -149,7 +149,7 @@ export async function planGeneration(
   const segments = withWidths(withFoundTokens(config, options, lowered));
   const byId = new Map(segments.map((planned) => [planned.id, planned]));
   const groups = bundles(listed, options.chunk, ({ id, kind }) =>
-    kind === "prompt" ? dealtBytes(byId.get(id)!) : 0,
+    kind === "head" ? 0 : dealtBytes(byId.get(id)!),
   );
   const tensors = maskedTensors(segments.map(({ gates }) => gates));
   return {
