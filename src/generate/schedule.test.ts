@@ -169,7 +169,7 @@ describe("large bundles", () => {
         group.flatMap((segment) => (segment.kind === "step" ? segment.index : [])).join(" "),
       );
     expect(ofSteps(2 ** 20)).toEqual(["1 2 3 4", "5 6 7 8", ""]);
-    // Two of these fit; a head goes with the step that carries its logits. The last is a head alone.
+    // Two of these fit; a head goes with the step that carries its logits, the last one alone.
     expect(ofSteps(2 ** 26)).toEqual(["1 2", "3 4", "5 6", "7 8", ""]);
     expect(ofSteps(2 ** 28)).toEqual(["", "1", "2", "3 4", "5", "6", "7 8", ""]);
   });
