@@ -44,7 +44,8 @@ struct Tile {
 
 typedef uint16_t Nodes32 __attribute__((vector_size(64)));
 
-// Gives each point its node, and each node its key, path and parent. WIDE: there may be more than 31 levels.
+// Gives each point its node, and each node its key, path and parent. WIDE: there may be more than
+// 31 levels.
 template <bool WIDE>
 inline void part_nodes(Tile& tile, const TreeEvaluate& e, const Layout& at, long first,
                        const uint8_t* parts, uint16_t* next) {

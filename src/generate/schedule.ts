@@ -116,8 +116,8 @@ export function schedule(options: ScheduleOptions, parts?: readonly PromptPart[]
  * heads of this bundle cover `chunk` states or more: then one step is wasted. The last bundle ends
  * with the schedule. With anchors nearer than `chunk` a head covers fewer states, a bundle takes
  * several heads: a bundle is always about `chunk` steps. It also ends between parts of a prompt,
- * and between steps, where it would else grow beyond BUNDLE_BYTES, given their sizes. All bundles
- * up to a chunk's end are used up, so D learns no more of the length.
+ * and between steps, where it would else grow beyond BUNDLE_BYTES, given their sizes. Between two
+ * heads all bundles are used up; with heads nearer than a chunk, D learns the length in bundles.
  * @throws E_USAGE when chunk is no positive integer
  */
 export function bundles(
