@@ -1,8 +1,9 @@
 // Reading wires in the form that a gate needs. A wire in another form is a fault of the planner.
 
 import { ensure } from "../errors.ts";
+import type { Part } from "../ring/parts.ts";
 import type { Ring, Words } from "../ring/ring.ts";
-import { valueShare } from "../share/opened.ts";
+import { partOfWire, valueShare } from "../share/opened.ts";
 import type { OpenedWire } from "../share/wires.ts";
 
 /** The wire itself; it must have been computed before. */
@@ -32,6 +33,20 @@ export function valueShareOf<W extends AnyWire>(
 ): Words {
   if (wire(context, id).form !== "opened") return shareOf(context, id);
   return valueShare(context.ring, openedOf(context, id), isServer);
+}
+
+/** The same, of any part. */
+export function valuePartsOf<W extends AnyWire>(
+  context: { readonly wires: Map<number, W> },
+  id: number,
+  isServer: boolean,
+): (part: Part) => Words {
+  if (wire(context, id).form !== "opened") {
+    const share = shareOf(context, id);
+    return (part) => part.of(share);
+  }
+  const opened = openedOf(context, id);
+  return (part) => valueShare(part.ring, partOfWire(opened, part), isServer);
 }
 
 /** r, of a client-masked wire, at C or D. */

@@ -8,6 +8,7 @@
 // Source: Delphi (Mishra et al., USENIX Security 2020) with a dealer in the place of HE.
 
 import { packedBytes } from "../ring/pack.ts";
+import { byParts, unpackPart } from "../ring/parts.ts";
 import type { AttentionDims, Ring, Words } from "../ring/ring.ts";
 import { maskedOf, maskOf, wire } from "./access.ts";
 import {
@@ -53,7 +54,10 @@ export function applyMap(ring: Ring, tensors: Tensors, map: LinearMap, x: Words)
 
 /** z_C = -(r D_W + rho), from the product of r. */
 export function clientShare(ring: Ring, product: Words, rho: Words): Words {
-  return ring.negate(ring.add(product, rho));
+  const { share } = byParts(ring, { count: rho.length }, (part) => ({
+    share: part.ring.negate(part.ring.add(part.of(product), part.of(rho))),
+  }));
+  return share;
 }
 
 /** What of a linear map is best made for many gates at one time: products with a matrix. */
@@ -122,8 +126,11 @@ export const linear: Gate<Linear> = {
       const { ring } = context;
       const x = maskedOf(context, gate.inputs[0]!);
       const bits = widthOf(gate, ring.bits);
-      const c = ring.unpack(context.fromDealer(gate), gate.rows * gate.columns, bits);
-      const share = ring.sub(applyMap(ring, context.tensors, gate.map, x), c);
+      const product = applyMap(ring, context.tensors, gate.map, x);
+      const c = context.fromDealer(gate);
+      const { share } = byParts(ring, { count: gate.rows * gate.columns }, (part) => ({
+        share: part.ring.sub(part.of(product), unpackPart(part, c, bits)),
+      }));
       context.wires.set(gate.output, { form: "shared", share });
     }),
   cost: (gate, ringBits) => ({

@@ -3,6 +3,7 @@
 
 import { ensure } from "../errors.ts";
 import { appended, isGrown } from "../ring/memory.ts";
+import { byParts } from "../ring/parts.ts";
 import type { Ring, Words } from "../ring/ring.ts";
 import type { ClientWire, DealerWire, FixedWire, ServerWire } from "../share/wires.ts";
 import { maskedOf, maskOf, shareOf, wire } from "./access.ts";
@@ -63,10 +64,14 @@ export interface Store extends GateBase {
   readonly replaces: string | undefined;
 }
 
-function constantOf(ring: Ring, words: Words, gate: Bias): Words {
+function biased(ring: Ring, x: Words, words: Words, gate: Bias): Words {
   const { rows, columns, from } = gate;
-  if (from === undefined) return ring.repeat(words.subarray(0, columns), rows);
-  return words.subarray(from * columns, (from + rows) * columns);
+  if (from !== undefined)
+    return ring.add(x, words.subarray(from * columns, (from + rows) * columns));
+  const { sum } = byParts(ring, { count: x.length, unit: columns }, (part) => ({
+    sum: part.ring.addRow(part.of(x), words.subarray(0, columns)),
+  }));
+  return sum;
 }
 
 /** Adding S's words leaves C's part as it is. */
@@ -76,10 +81,9 @@ function passBy<W>(gate: Bias, context: { readonly wires: Map<number, W> }): voi
 
 export const bias: Gate<Bias> = {
   reference(gate, context) {
-    const { ring } = context;
     const x = wire(context, gate.inputs[0]!);
-    const constant = constantOf(ring, context.tensors.words(gate.constant), gate);
-    context.wires.set(gate.output, { ...x, values: ring.add(x.values, constant) });
+    const values = biased(context.ring, x.values, context.tensors.words(gate.constant), gate);
+    context.wires.set(gate.output, { ...x, values });
   },
   mask(gate, context) {
     if (gate.form === "client") passBy(gate, context as States<ClientWire | DealerWire>);
@@ -97,13 +101,12 @@ export const bias: Gate<Bias> = {
     }),
   server: (gate, context) =>
     local(() => {
-      const { ring } = context;
-      const constant = constantOf(ring, context.tensors.words(gate.constant), gate);
+      const constant = context.tensors.words(gate.constant);
       if (gate.form === "shared") {
-        const share = ring.add(shareOf(context, gate.inputs[0]!), constant);
+        const share = biased(context.ring, shareOf(context, gate.inputs[0]!), constant, gate);
         context.wires.set(gate.output, { form: "shared", share });
       } else {
-        const masked = ring.add(maskedOf(context, gate.inputs[0]!), constant);
+        const masked = biased(context.ring, maskedOf(context, gate.inputs[0]!), constant, gate);
         context.wires.set(gate.output, { form: "client", masked });
       }
     }),
@@ -199,7 +202,11 @@ function serverSummand(context: { wires: Map<number, ServerWire> }, id: number):
 
 function shiftedSum(ring: Ring, gate: Sum, a: Words, b: Words): Words {
   const [shiftA, shiftB] = gate.shifts;
-  return ring.addScaled(ring.scale(a, 1n << BigInt(shiftA)), b, 1n << BigInt(shiftB));
+  const { sum } = byParts(ring, { count: a.length }, (part) => {
+    const scaled = part.ring.scale(part.of(a), 1n << BigInt(shiftA));
+    return { sum: part.ring.addScaled(scaled, part.of(b), 1n << BigInt(shiftB)) };
+  });
+  return sum;
 }
 
 function clientSum(gate: Sum, context: { ring: Ring; wires: Map<number, ClientWire> }): void {
@@ -251,8 +258,12 @@ export const share: Gate<Share> = {
 };
 
 function centred(ring: Ring, z: Words, columns: number): Words {
-  const sums = ring.spread(ring.sumRows(z, columns), columns);
-  return ring.sub(ring.scale(z, BigInt(columns)), sums);
+  const { differences } = byParts(ring, { count: z.length, unit: columns }, (part) => {
+    const own = part.of(z);
+    const sums = part.ring.spread(part.ring.sumRows(own, columns), columns);
+    return { differences: part.ring.sub(part.ring.scale(own, BigInt(columns)), sums) };
+  });
+  return differences;
 }
 
 function clientCenter(gate: Center, context: { ring: Ring; wires: Map<number, ClientWire> }): void {

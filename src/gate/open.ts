@@ -12,6 +12,7 @@
 
 import { ensure } from "../errors.ts";
 import { joinBytes, packedBytes } from "../ring/pack.ts";
+import { byParts, type Part, packByParts, unpackPart } from "../ring/parts.ts";
 import type { Randomness } from "../ring/prg.ts";
 import type { Ring, Words } from "../ring/ring.ts";
 import { crossBits, fromUpper, liftBits, offset } from "../share/opened.ts";
@@ -146,28 +147,39 @@ function unpackServerShares(gate: Open, ring: Ring, bytes: Uint8Array) {
 function clientPart(gate: Open, context: OfflineClientContext | OnlineClientContext): Uint8Array {
   const { ring } = context;
   const mask = maskPart(gate, context, context.client);
-  const masked = ring.add(shareOf(context, gate.inputs[0]!), mask);
-  return ring.pack(masked, openBitsOf(gate, ring.bits));
+  const share = shareOf(context, gate.inputs[0]!);
+  const bits = openBitsOf(gate, ring.bits);
+  return packByParts(ring, { count: sizeOf(gate), bits }, (part) =>
+    part.ring.add(part.of(share), part.of(mask)),
+  );
 }
 
 /** The upper bits of t, at S. */
 function upperOfT(gate: Open, context: ServerContext, fromClient: Uint8Array): Words {
-  const { ring } = context;
-  const bits = openBitsOf(gate, ring.bits);
-  const own = ring.add(shareOf(context, gate.inputs[0]!), maskPart(gate, context, context.server));
-  const masked = ring.add(own, ring.unpack(fromClient, sizeOf(gate), bits));
-  const t = ring.lowBits(ring.addConstant(masked, offset(bits)), bits);
-  return ring.shiftRight(t, gate.shift);
+  const bits = openBitsOf(gate, context.ring.bits);
+  const share = shareOf(context, gate.inputs[0]!);
+  const mask = maskPart(gate, context, context.server);
+  const made = byParts(context.ring, { count: sizeOf(gate) }, (part) => {
+    const { ring } = part;
+    const own = ring.add(part.of(share), part.of(mask));
+    const masked = ring.add(own, unpackPart(part, fromClient, bits));
+    const t = ring.lowBits(ring.addConstant(masked, offset(bits)), bits);
+    return { upper: ring.shiftRight(t, gate.shift) };
+  });
+  return made.upper;
 }
 
 function opened(
   gate: Open,
   ring: Ring,
-  upper: Words,
+  upper: (part: Part) => Words,
   shares: Omit<OpenedWire, "form" | "upperBits" | "a" | "m">,
 ): OpenedWire {
   const upperBits = upperBitsOf(gate, ring.bits);
-  return { form: "opened", upperBits, ...fromUpper(ring, upper, upperBits), ...shares };
+  const known = byParts(ring, { count: sizeOf(gate) }, (part) =>
+    fromUpper(part.ring, upper(part), upperBits),
+  );
+  return { form: "opened", upperBits, ...known, ...shares };
 }
 
 export const open: Gate<Open> = {
@@ -201,8 +213,8 @@ export const open: Gate<Open> = {
     if (!gate.offline) yield { send: clientPart(gate, context) };
     const bits = upperBitsOf(gate, ring.bits);
     const bytes = yield { receive: packedBytes(sizeOf(gate), bits) };
-    const upper = ring.unpack(bytes, sizeOf(gate), bits);
     const shares = clientShares(gate, context.client, ring, context.segment);
+    const upper = (part: Part) => unpackPart(part, bytes, bits);
     context.wires.set(gate.output, opened(gate, ring, upper, shares));
   },
   *server(gate, context) {
@@ -212,7 +224,10 @@ export const open: Gate<Open> = {
     const upper = upperOfT(gate, context, fromClient);
     yield { send: ring.pack(upper, upperBitsOf(gate, ring.bits)) };
     const shares = unpackServerShares(gate, ring, context.fromDealer(gate));
-    context.wires.set(gate.output, opened(gate, ring, upper, shares));
+    context.wires.set(
+      gate.output,
+      opened(gate, ring, (part) => part.of(upper), shares),
+    );
   },
   cost(gate, ringBits) {
     const size = sizeOf(gate);

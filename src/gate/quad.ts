@@ -2,8 +2,9 @@
 // leading coefficient. Local: the square of an opened wire is known in shares.
 // Cost: nothing beyond the opening with squares "each". Reveals nothing.
 
+import { byParts } from "../ring/parts.ts";
 import type { Ring, Words } from "../ring/ring.ts";
-import { squareShare, valueShare } from "../share/opened.ts";
+import { partOfWire, squareShare, valueShare } from "../share/opened.ts";
 import type { ClientWire, OpenedWire, ServerWire } from "../share/wires.ts";
 import { openedOf, wire } from "./access.ts";
 import { type Gate, type GateBase, local, noCost } from "./gate.ts";
@@ -28,7 +29,9 @@ function evaluate<W extends ClientWire | ServerWire>(
   isServer: boolean,
 ): void {
   const opened = openedOf(context, gate.inputs[0]!);
-  const share = quadShare(gate, context.ring, opened, isServer);
+  const { share } = byParts(context.ring, { count: opened.a.length }, (part) => ({
+    share: quadShare(gate, part.ring, partOfWire(opened, part), isServer),
+  }));
   context.wires.set(gate.output, { form: "shared", share } as W);
 }
 

@@ -3,7 +3,8 @@
 // Cost: C to S one word an entry. Reveals nothing: the mask is fresh and uniform.
 
 import { packedBytes } from "../ring/pack.ts";
-import { maskOf, valueShareOf, wire } from "./access.ts";
+import { byParts, packByParts, unpackPart } from "../ring/parts.ts";
+import { maskOf, valuePartsOf, wire } from "./access.ts";
 import {
   type Gate,
   type GateBase,
@@ -25,15 +26,19 @@ function maskedShare(
   context: OfflineClientContext | OnlineClientContext,
 ): Uint8Array {
   const { ring } = context;
-  const share = valueShareOf(context, gate.inputs[0]!, false);
-  return ring.pack(ring.add(share, maskOf(context, gate.output)), widthOf(gate, ring.bits));
+  const share = valuePartsOf(context, gate.inputs[0]!, false);
+  const mask = maskOf(context, gate.output);
+  const shape = { count: gate.rows * gate.columns, bits: widthOf(gate, ring.bits) };
+  return packByParts(ring, shape, (part) => part.ring.add(share(part), part.of(mask)));
 }
 
 function finish(gate: Remask, context: ServerContext, bytes: Uint8Array): void {
   const { ring } = context;
-  const share = valueShareOf(context, gate.inputs[0]!, true);
-  const sent = ring.unpack(bytes, gate.rows * gate.columns, widthOf(gate, ring.bits));
-  const masked = ring.add(share, sent);
+  const share = valuePartsOf(context, gate.inputs[0]!, true);
+  const bits = widthOf(gate, ring.bits);
+  const { masked } = byParts(ring, { count: gate.rows * gate.columns }, (part) => ({
+    masked: part.ring.add(share(part), unpackPart(part, bytes, bits)),
+  }));
   context.wires.set(gate.output, { form: "client", masked });
 }
 

@@ -5,7 +5,7 @@ import { ensure } from "../errors.ts";
 import type { FunctionPrg, RingKernels } from "../kernel/ring-kernels.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import { RING_BITS } from "../plan/format.ts";
-import { SegmentArenas } from "../ring/memory.ts";
+import { type ArenaPool, SegmentArenas } from "../ring/memory.ts";
 import { Prg } from "../ring/prg.ts";
 import { Ring } from "../ring/ring.ts";
 import { decodeItems, ItemStore } from "../run/items.ts";
@@ -65,6 +65,7 @@ export interface RunClient {
   readonly clock: Clock;
   readonly startPreparer: StartPreparer;
   readonly watch: GateWatch | undefined;
+  readonly arenas: ArenaPool;
 }
 
 /** A session that both S and D have accepted. */
@@ -101,7 +102,7 @@ export class ClientRun {
   readonly #server: Channel;
   readonly #dealer: Channel;
   readonly #scheduler = new Scheduler();
-  readonly #arenas = new SegmentArenas();
+  readonly #arenas: SegmentArenas;
   /** Opened wires that are carried from segment to segment. */
   readonly #opened: ClientStates = new Map();
   readonly #preparer: Preparer;
@@ -129,6 +130,7 @@ export class ClientRun {
     this.#dealer = channels.dealer;
     this.#picker = new Picker(run.plan.config, run.tokenizer, options);
     const { plan, maskSeed } = run;
+    this.#arenas = new SegmentArenas(client.arenas);
     this.#preparer = client.startPreparer({ plan, maskSeed }, client.kernels);
     this.#scheduler.onSegment = (segment) => {
       this.#arenas.finish(segment);
@@ -152,6 +154,7 @@ export class ClientRun {
     await tell(this.#dealer, { type: "end" });
     await tell(this.#server, { type: "end" });
     const { dealerToServerBytes } = await this.#ended();
+    this.#arenas.close();
     return this.#generation(dealerToServerBytes);
   }
 

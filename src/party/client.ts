@@ -7,6 +7,7 @@ import type { RingKernels } from "../kernel/ring-kernels.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { encodePrompt } from "../model/prompt.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
+import { ArenaPool } from "../ring/memory.ts";
 import type { GateWatch } from "../run/party.ts";
 import type { Channel } from "../wire/channel.ts";
 import { type Clock, systemClock } from "../wire/clock.ts";
@@ -62,6 +63,7 @@ const MOST_TOKENIZERS = 4;
 export class Client {
   readonly #options: Required<ClientOptions>;
   readonly #plans = new PlanCache();
+  readonly #arenas = new ArenaPool();
   /** By the SHA-256 of their files: what a server says of its model is its own word alone. */
   readonly #tokenizers = new Map<string, Tokenizer>();
 
@@ -96,10 +98,8 @@ export class Client {
       const run = await this.#open(server, offer, ids, options);
       dealer = await options.connectDealer();
       await this.#join(dealer, run);
-      const generation = await new ClientRun(this.#options, run, options, {
-        server,
-        dealer,
-      }).finish();
+      const means = { ...this.#options, arenas: this.#arenas };
+      const generation = await new ClientRun(means, run, options, { server, dealer }).finish();
       await dealer.close();
       await server.close();
       return generation;

@@ -5,7 +5,7 @@ import { ensure } from "../errors.ts";
 import type { FunctionPrg, RingKernels } from "../kernel/ring-kernels.ts";
 import { RING_BITS } from "../plan/format.ts";
 import type { ServerTensors } from "../plan/tensors.ts";
-import { SegmentArenas } from "../ring/memory.ts";
+import { type ArenaPool, SegmentArenas } from "../ring/memory.ts";
 import { Prg } from "../ring/prg.ts";
 import { Ring } from "../ring/ring.ts";
 import { decodeItems, ItemStore } from "../run/items.ts";
@@ -26,6 +26,7 @@ export interface SessionOptions {
   readonly store: BundleStore;
   readonly functionPrg: FunctionPrg;
   readonly watch: GateWatch | undefined;
+  readonly arenas: ArenaPool;
 }
 
 export interface SessionPeers {
@@ -42,7 +43,7 @@ export class ServerSession {
   readonly #options: SessionOptions;
   readonly #peers: SessionPeers;
   readonly #scheduler = new Scheduler();
-  readonly #arenas = new SegmentArenas();
+  readonly #arenas: SegmentArenas;
   readonly #states: ServerStates = new Map();
   /** Bundles whose upload has come, by number: kept once D's part is here too. */
   readonly #arrivals: Promise<void>[] = [];
@@ -52,6 +53,7 @@ export class ServerSession {
   constructor(options: SessionOptions, peers: SessionPeers) {
     this.#options = options;
     this.#peers = peers;
+    this.#arenas = new SegmentArenas(options.arenas);
     this.#scheduler.onSegment = (segment) => this.#arenas.finish(segment);
   }
 
@@ -69,6 +71,7 @@ export class ServerSession {
     ensure(!left, "E_PROTOCOL", "the client sent what no gate asks for");
     this.#peers.onDone();
     await tell(channel, { type: "ended", dealerToServerBytes: this.#dealtBytes });
+    this.#arenas.close();
   }
 
   /** Takes one message of C, whatever it may send now. */

@@ -10,6 +10,7 @@ import { checkBounds } from "../plan/bounds.ts";
 import { MaskTensors, maskedSlabs } from "../plan/masks.ts";
 import { checkRanges } from "../plan/ranges.ts";
 import { type MaskedTensor, ServerTensors } from "../plan/tensors.ts";
+import { ArenaPool } from "../ring/memory.ts";
 import type { GateWatch } from "../run/party.ts";
 import type { Channel } from "../wire/channel.ts";
 import { frameBytes } from "../wire/frame.ts";
@@ -58,6 +59,7 @@ interface Served {
 export class Server {
   readonly #options: FullOptions;
   readonly #plans = new PlanCache();
+  readonly #arenas = new ArenaPool();
   readonly #served: Served;
   /** What D said that it has, once it was asked. */
   #dealerPrgs: readonly FunctionPrg[] = ["chacha12"];
@@ -166,7 +168,8 @@ export class Server {
       await expect(dealer, "ready", timeoutMs);
       await tell(channel, { type: "opened", modelBytes: this.#served.maskedBytes });
       const { watch } = this.#options;
-      const shared = { kernels, tensors, timeoutMs, store, functionPrg, watch };
+      const arenas = this.#arenas;
+      const shared = { kernels, tensors, timeoutMs, store, functionPrg, watch, arenas };
       await new ServerSession(shared, { channel, dealer, plan, session, onDone }).run();
     } finally {
       await dealer.close();

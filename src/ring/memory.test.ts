@@ -3,7 +3,15 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { referenceRingKernels } from "../kernel/reference.ts";
-import { Arena, appended, isGrown, type Memory, ownMemory, SegmentArenas } from "./memory.ts";
+import {
+  Arena,
+  ArenaPool,
+  appended,
+  isGrown,
+  type Memory,
+  ownMemory,
+  SegmentArenas,
+} from "./memory.ts";
 import { Prg, SEED_BYTES } from "./prg.ts";
 import { Ring, type Words } from "./ring.ts";
 
@@ -45,16 +53,34 @@ describe("an arena", () => {
     }
   });
 
-  test("starts results at cache lines, goes on over many pages, and lets large ones be", () => {
+  test("starts results at cache lines, and goes on over few buffers, also with large ones", () => {
     const arena = new Arena();
-    const small = Array.from({ length: 40 }, () => arena.words(33_333));
+    const small = Array.from({ length: 60 }, () => arena.words(33_333));
     for (const { byteOffset } of small) expect(byteOffset % 64).toBe(0);
     expect(new Set(small.map(({ buffer }) => buffer)).size).toBeGreaterThan(2);
     const large = arena.words(1 << 20);
-    expect(large.buffer.byteLength).toBe(8 << 20);
+    expect(large.buffer).toBe(small.at(-1)!.buffer);
+    expect(large.buffer.byteLength).toBe(16 << 20);
+    // One that is larger than any buffer has its own, and what follows goes on behind it.
+    const larger = arena.bytes(100 << 20);
+    expect(larger.buffer.byteLength).toBe(100 << 20);
+    expect(arena.words(9).buffer.byteLength).toBe(64 << 20);
+    expect(arena.size).toBe((4 + 8 + 16 + 100 + 64) << 20);
     expect(arena.lasting).toBe(false);
     expect(ownMemory.lasting).toBe(true);
     expect([...ownMemory.words(3), ...ownMemory.bytes(2)].map(Number)).toEqual([0, 0, 0, 0, 0]);
+  });
+
+  test("keeps no more from reset to reset than it is told", () => {
+    const arena = new Arena();
+    for (const mega of [3, 7, 15]) arena.bytes(mega << 20);
+    expect(arena.size).toBe(28 << 20);
+    arena.reset();
+    expect(arena.size).toBe(28 << 20);
+    arena.reset(13 << 20);
+    expect(arena.size).toBe(12 << 20);
+    arena.erase(0);
+    expect([arena.size, arena.bytes(2).length]).toEqual([0, 2]);
   });
 
   test("holds the results of a ring and the words of a generator, right whatever it held", () => {
@@ -142,6 +168,28 @@ describe("the arenas of a session's segments", () => {
     arenas.release();
     expect(words(arenas.of(10)).buffer).toBe(one.buffer);
     expect(words(arenas.of(11)).buffer).not.toBe(one.buffer);
+  });
+
+  test("go on to the next session without what they held, up to a limit", () => {
+    const pool = new ArenaPool();
+    const session = new SegmentArenas(pool);
+    const [done, underWay] = [words(session.of(1)).fill(5n), words(session.of(2)).fill(6n)];
+    session.finish(1);
+    session.release();
+    const other = new SegmentArenas(pool);
+    expect([done.buffer, underWay.buffer]).not.toContain(words(other.of(1)).buffer);
+    session.close();
+    const next = new SegmentArenas(pool);
+    const given = [words(next.of(3)), words(next.of(4)), words(next.of(5))];
+    const buffers = given.map(({ buffer }) => buffer);
+    expect(buffers).toEqual(expect.arrayContaining([done.buffer, underWay.buffer]));
+    for (const part of given) expect([...part]).toEqual(new Array(8).fill(0n));
+    // Of a session with too much, the first buffers stay.
+    const large = new SegmentArenas(pool);
+    for (let i = 0; i < 12; i++) large.of(1).bytes(60 << 20);
+    large.close();
+    expect(pool.take().size).toBeLessThanOrEqual(1 << 29);
+    expect(pool.take().size).toBe(0);
   });
 });
 

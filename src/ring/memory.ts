@@ -20,93 +20,122 @@ export const ownMemory: Memory = {
   lasting: true,
 };
 
-const PAGE_BYTES = 1 << 22;
-/** Large results have buffers of their own, of whole steps, so that others fit in later. */
-const LARGE_STEP = 1 << 20;
-/** What an arena keeps of those, at the most: a layer of 128 rows of GPT-2 takes about 0.5 GB. */
-const KEPT_LARGE_BYTES = 1 << 30;
+/** The first buffer of an arena holds a step's results; each further one is twice as large. */
+const FIRST_BYTES = 1 << 22;
+const LAST_BYTES = 1 << 26;
+/** What an arena keeps from segment to segment: a prompt of 128 rows of GPT-2 takes 0.6 GB. */
+const KEPT_BYTES = 1 << 30;
 /** Results start at cache lines. */
 const ALIGNMENT = 64;
 const POISON = 0xa5;
 
+/**
+ * Results lie one after the other in few buffers, also the large ones: each new buffer of some MB
+ * costs its zeros, the system's pages and V8 a collection every 64 MB.
+ */
 export class Arena implements Memory {
   readonly lasting = false;
-  readonly #pages: ArrayBuffer[] = [];
   readonly #poisoned: boolean;
-  #page = 0;
+  #buffers: ArrayBuffer[] = [];
+  /** The buffer that is being filled, and the next free byte in it. */
+  #filling = 0;
   #at = 0;
-  /** Buffers of large results that can be used again, and those in use. */
-  #largeFree: ArrayBuffer[] = [];
-  readonly #largeUsed: ArrayBuffer[] = [];
 
   /** `poisoned`: what is given back is overwritten, so that a late reader shows (for tests). */
   constructor({ poisoned = false }: { poisoned?: boolean } = {}) {
     this.#poisoned = poisoned;
   }
 
+  /** Bytes of its buffers. */
+  get size(): number {
+    return this.#buffers.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  }
+
   words(count: number): Words {
-    if (8 * count > PAGE_BYTES / 2) return new BigUint64Array(this.#large(8 * count), 0, count);
     const at = this.#take(8 * count);
-    return new BigUint64Array(this.#pages[this.#page]!, at, count);
+    return new BigUint64Array(this.#buffers[this.#filling]!, at, count);
   }
 
   bytes(count: number): Uint8Array<ArrayBuffer> {
-    if (count > PAGE_BYTES / 2) return new Uint8Array(this.#large(count), 0, count);
     const at = this.#take(count);
-    return new Uint8Array(this.#pages[this.#page]!, at, count);
+    return new Uint8Array(this.#buffers[this.#filling]!, at, count);
   }
 
-  /** Takes everything back. */
-  reset(): void {
-    if (this.#poisoned) {
-      for (const page of [...this.#pages, ...this.#largeUsed]) new Uint8Array(page).fill(POISON);
-    }
-    this.#page = 0;
+  /** Takes everything back, and keeps buffers of up to so many bytes. */
+  reset(kept = KEPT_BYTES): void {
+    if (this.#poisoned) this.#overwrite(POISON);
+    this.#filling = 0;
     this.#at = 0;
-    this.#keepLarge();
+    let bytes = 0;
+    this.#buffers = this.#buffers.filter(({ byteLength }) => {
+      bytes += byteLength;
+      return bytes <= kept;
+    });
   }
 
-  /** A place on the current page. */
+  /** The same, and leaves nothing of what it held. */
+  erase(kept: number): void {
+    this.reset(kept);
+    this.#overwrite(0);
+  }
+
+  #overwrite(byte: number): void {
+    for (const buffer of this.#buffers) new Uint8Array(buffer).fill(byte);
+  }
+
+  /** A place in the buffer that is being filled, or the first of the next ones with room. */
   #take(bytes: number): number {
-    if (this.#at + bytes > PAGE_BYTES) {
-      this.#page++;
+    while (this.#at + bytes > (this.#buffers[this.#filling]?.byteLength ?? this.#grow(bytes))) {
+      this.#filling++;
       this.#at = 0;
     }
-    if (this.#page === this.#pages.length) this.#pages.push(new ArrayBuffer(PAGE_BYTES));
     const at = this.#at;
     this.#at = Math.ceil((at + bytes) / ALIGNMENT) * ALIGNMENT;
     return at;
   }
 
-  /** The smallest free buffer that is large enough, and not twice too large; else a new one. */
-  #large(bytes: number): ArrayBuffer {
-    let best = -1;
-    for (const [i, { byteLength }] of this.#largeFree.entries()) {
-      if (byteLength < bytes || byteLength > 2 * bytes) continue;
-      if (best < 0 || byteLength < this.#largeFree[best]!.byteLength) best = i;
-    }
-    const whole = Math.ceil(bytes / LARGE_STEP) * LARGE_STEP;
-    const buffer = best < 0 ? new ArrayBuffer(whole) : this.#largeFree.splice(best, 1)[0]!;
-    this.#largeUsed.push(buffer);
-    return buffer;
+  /** Adds a buffer that holds so many bytes. @returns its size */
+  #grow(bytes: number): number {
+    const usual = Math.min(FIRST_BYTES * 2 ** this.#buffers.length, LAST_BYTES);
+    const whole = Math.max(usual, Math.ceil(bytes / FIRST_BYTES) * FIRST_BYTES);
+    this.#buffers.push(new ArrayBuffer(whole));
+    return whole;
+  }
+}
+
+/** What all sessions of a party leave to later ones, at the most. */
+const POOLED_BYTES = 1 << 29;
+
+/** Arenas that no session uses: memory that has been touched is much faster than new memory. */
+export class ArenaPool {
+  readonly #free: Arena[] = [];
+
+  take(): Arena {
+    return this.#free.pop() ?? new Arena();
   }
 
-  /** Those used last are kept. */
-  #keepLarge(): void {
-    const all = [...this.#largeUsed.splice(0), ...this.#largeFree];
-    let bytes = 0;
-    this.#largeFree = all.filter(({ byteLength }) => {
-      bytes += byteLength;
-      return bytes <= KEPT_LARGE_BYTES;
-    });
+  /** Takes back, as zeros, what nobody refers to any more. */
+  put(arenas: Iterable<Arena>): void {
+    let room = POOLED_BYTES - this.#free.reduce((sum, { size }) => sum + size, 0);
+    for (const arena of arenas) {
+      arena.erase(room);
+      if (arena.size === 0) continue;
+      room -= arena.size;
+      this.#free.push(arena);
+    }
   }
 }
 
 /** The arenas of one party's session, by the segment that uses them. */
 export class SegmentArenas {
+  readonly #pool: ArenaPool;
   readonly #free: Arena[] = [];
   readonly #used = new Map<number, Arena>();
   readonly #finished: number[] = [];
+
+  constructor(pool: ArenaPool = new ArenaPool()) {
+    this.#pool = pool;
+  }
 
   /**
    * Memory of a segment. It gets its arena when it first asks for words: of many segments that are
@@ -137,10 +166,16 @@ export class SegmentArenas {
     this.#finished.length = 0;
   }
 
+  /** The session has ended in order: leaves its arenas to later ones. */
+  close(): void {
+    this.#pool.put([...this.#free.splice(0), ...this.#used.values()]);
+    this.#used.clear();
+  }
+
   #arenaOf(segment: number): Arena {
     const known = this.#used.get(segment);
     if (known) return known;
-    const arena = this.#free.pop() ?? new Arena();
+    const arena = this.#free.pop() ?? this.#pool.take();
     this.#used.set(segment, arena);
     return arena;
   }

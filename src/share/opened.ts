@@ -1,6 +1,7 @@
 // The algebra of a wire opened with exact truncation (DESIGN of the protocol: docs/protocol.md,
 // "Open with exact truncation"). All functions are local: no message, no randomness.
 
+import { byParts, type Part } from "../ring/parts.ts";
 import type { Ring, Words } from "../ring/ring.ts";
 import type { OpenedWire } from "./wires.ts";
 
@@ -23,6 +24,25 @@ export const liftBits = (bits: number, upperBits: number) => Math.max(0, bits - 
 /** Bits of a share of b r1 that matter to y^2 modulo 2^bits. */
 export const crossBits = (bits: number, upperBits: number) => Math.max(0, bits - upperBits - 1);
 
+/** What an opened wire has of a part. */
+export function partOfWire(wire: OpenedWire, { of }: Part): OpenedWire {
+  const { a, m, r1, b, br, squares } = wire;
+  const cut = { a: of(a), m: of(m), r1: of(r1), b: of(b) };
+  return { ...wire, ...cut, br: br && of(br), squares: squares && of(squares) };
+}
+
+/** A function of an opened wire's entries, long wires part by part. */
+function entrywise(
+  ring: Ring,
+  wire: OpenedWire,
+  compute: (ring: Ring, wire: OpenedWire) => Words,
+): Words {
+  const made = byParts(ring, { count: wire.a.length }, (part) => ({
+    share: compute(part.ring, partOfWire(wire, part)),
+  }));
+  return made.share;
+}
+
 const nothing = new BigUint64Array(0);
 
 /** An opened wire that was not truncated and is right modulo 2^upperBits only: z = a - r. */
@@ -37,15 +57,18 @@ export function narrowShare(ring: Ring, wire: OpenedWire, isServer: boolean): Wo
 }
 
 /** What y differs from the public a by: this party's share of y - a = m 2^u b - r1. */
-export function hiddenShare(ring: Ring, wire: OpenedWire): Words {
-  const lift = ring.mul(wire.m, wire.b);
-  return ring.addScaled(ring.negate(wire.r1), lift, 1n << BigInt(wire.upperBits));
+export function hiddenShare(whole: Ring, wires: OpenedWire): Words {
+  return entrywise(whole, wires, (ring, { m, b, r1, upperBits }) =>
+    ring.addScaled(ring.negate(r1), ring.mul(m, b), 1n << BigInt(upperBits)),
+  );
 }
 
 /** This party's share of y; the server adds the public part. */
-export function valueShare(ring: Ring, wire: OpenedWire, isServer: boolean): Words {
-  const hidden = hiddenShare(ring, wire);
-  return isServer ? ring.add(hidden, wire.a) : hidden;
+export function valueShare(whole: Ring, wires: OpenedWire, isServer: boolean): Words {
+  return entrywise(whole, wires, (ring, wire) => {
+    const hidden = hiddenShare(ring, wire);
+    return isServer ? ring.add(hidden, wire.a) : hidden;
+  });
 }
 
 /**
@@ -63,16 +86,22 @@ function crossTerms(ring: Ring, wire: OpenedWire, br: Words, isServer: boolean):
 }
 
 /** Share of y^2, [n] -> [n]; the wire must have been opened with squares "each". */
-export function squareShare(ring: Ring, wire: OpenedWire, isServer: boolean): Words {
-  return ring.add(crossTerms(ring, wire, wire.br!, isServer), wire.squares!);
+export function squareShare(whole: Ring, wires: OpenedWire, isServer: boolean): Words {
+  return entrywise(whole, wires, (ring, wire) =>
+    ring.add(crossTerms(ring, wire, wire.br!, isServer), wire.squares!),
+  );
 }
 
 /** Share of the sum of y^2 over rows of `columns`; opened with squares "rows". */
 export function sumSquaresShare(
   ring: Ring,
-  wire: OpenedWire,
-  options: { columns: number; isServer: boolean },
+  wires: OpenedWire,
+  { columns, isServer }: { columns: number; isServer: boolean },
 ): Words {
-  const cross = crossTerms(ring, wire, wire.br!, options.isServer);
-  return ring.add(ring.sumRows(cross, options.columns), wire.squares!);
+  const made = byParts(ring, { count: wires.a.length, unit: columns }, (part) => {
+    const wire = partOfWire(wires, part);
+    const cross = crossTerms(part.ring, wire, wire.br!, isServer);
+    return { share: part.ring.add(part.ring.sumRows(cross, columns), wire.squares!) };
+  });
+  return made.share;
 }
