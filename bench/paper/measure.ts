@@ -42,14 +42,19 @@ export interface MeasureOptions {
   readonly model: Model;
   readonly method: Method;
   readonly kernels: RingKernels;
+  /** What a sampled run takes behind its prompt, within the numbers of tokens below. Default 1. */
+  readonly sampleSeconds?: number | undefined;
 }
 
-/** What a sampled run takes behind its prompt, within so many tokens. */
-const SAMPLE_SECONDS = 1;
 export const LEAST_SAMPLE_TOKENS = 5;
 const MOST_SAMPLE_TOKENS = 100;
 const WARM_UP_TOKENS = 6;
 const MOST_ATTEMPTS = 4;
+/**
+ * Steps behind the prompt that do not count, a quarter of them at most: in the first one the server
+ * may still be at the prompt, and the next ones find other data than theirs in all caches.
+ */
+const SETTLING_STEPS = 4;
 
 export interface RunSize {
   readonly promptTokens: number;
@@ -86,7 +91,8 @@ export class Runner {
     };
     const marks = await generate(WARM_UP_TOKENS);
     const step = median(marks.slice(1).map((seconds, i) => seconds - marks[i]!));
-    const wanted = Math.round(SAMPLE_SECONDS / Math.max(step, 1e-9));
+    const { sampleSeconds = 1 } = this.#options;
+    const wanted = Math.round(sampleSeconds / Math.max(step, 1e-9));
     const tokens = Math.min(MOST_SAMPLE_TOKENS, Math.max(LEAST_SAMPLE_TOKENS, wanted));
     if (tokens > WARM_UP_TOKENS) await generate(tokens);
     return tokens;
@@ -128,9 +134,7 @@ export class Runner {
       offline.dealerToServerBytes + offline.dealerToClientBytes + offline.clientToServerBytes;
     checkCosts({ ...costs, framing }, { ...whole, offlineBytes });
     const sides = [atClient, atServer];
-    // What comes behind the first step: in that, the server may still be at the prompt.
-    const prompt = marks.findLastIndex(({ kind }) => kind === "prompt");
-    const begin = marks[Math.min(prompt + 1, marks.length - 2)]!;
+    const begin = settled(marks);
     const before = new Set(marks.slice(0, marks.indexOf(begin) + 1).map(({ segment }) => segment));
     const later = segments.filter(({ id }) => !before.has(id));
     const after = {
@@ -166,6 +170,15 @@ export class Runner {
       ...(onSegment && { onSegment }),
     });
   }
+}
+
+/** The mark at which steps begin to count: behind the prompt and one step at least. */
+function settled(marks: readonly Mark[]): Mark {
+  const prompt = marks.findLastIndex(({ kind }) => kind === "prompt");
+  const later = marks.slice(prompt + 1, -1);
+  const steps = later.filter(({ kind }) => kind === "step");
+  const skipped = Math.max(1, Math.min(SETTLING_STEPS, Math.floor(steps.length / 4)));
+  return steps[skipped - 1] ?? later[0] ?? marks[prompt]!;
 }
 
 function markOf({ segment, onlineMs, roundTrips, ...bytes }: SegmentProgress): Mark {

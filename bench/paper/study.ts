@@ -84,6 +84,8 @@ const QUICK_SAMPLES = 3;
 const CHECK_POSITIONS = 256;
 /** Of those runs, and of the whole study's: with two cores a step's time has two modes. */
 const REPEATS: Readonly<Record<NetworkName, number>> = { loopback: 6, lan: 2, wan: 1 };
+/** What a sample takes in a whole study, beside whose runs everything else is short. */
+const WHOLE_SAMPLE_SECONDS = 3;
 /** Where everything takes minutes. */
 const SLOW: NetworkName = "wan";
 /** Of a model that says whether a method has a secure form. */
@@ -342,7 +344,9 @@ class Study {
       const { folder, model } = await context.model({ method, size, positions });
       const busy = await busyCores();
       const parties = await context.parties(folder, network);
-      const runner = new Runner({ parties, model, method, kernels: context.kernels });
+      const sampleSeconds = this.#settings.quick ? undefined : WHOLE_SAMPLE_SECONDS;
+      const { kernels } = context;
+      const runner = new Runner({ parties, model, method, kernels, sampleSeconds });
       const wanted = await runner.warmUp();
       const runs: Run[] = [];
       let said: { text: string; tokens: readonly number[] } | undefined;
@@ -391,7 +395,7 @@ class Study {
     wanted: number,
   ): Promise<RunSize[]> {
     if (kind === "full") return [{ promptTokens: PREFIX, tokens: length - PREFIX }];
-    const tokens = Math.max(LEAST_SAMPLE_TOKENS, Math.min(wanted, Math.floor(length / 4)));
+    const tokens = Math.max(LEAST_SAMPLE_TOKENS, Math.min(wanted, Math.floor(length / 3)));
     // The model keeps room for its usual texts.
     const longest = config.positionCount - config.generation.maxTokens + 1;
     let most = Math.max(PREFIX, Math.min(length - tokens, longest));
