@@ -47,8 +47,11 @@ export interface MeasureOptions {
 }
 
 export const LEAST_SAMPLE_TOKENS = 5;
-const MOST_SAMPLE_TOKENS = 100;
+const MOST_SAMPLE_TOKENS = 150;
 const WARM_UP_TOKENS = 6;
+/** Runs of a sample's tokens before the first one counts, until a step takes this of the last. */
+const MOST_WARM_UPS = 5;
+const WARM = 0.95;
 const MOST_ATTEMPTS = 4;
 /**
  * Steps behind the prompt that do not count, a quarter of them at most: in the first one the server
@@ -80,21 +83,28 @@ export class Runner {
     return { client: joined(client), server: joined(server) };
   }
 
-  /** Loads code and matrices, compiles what is fast; counts nothing. Gives a sample's tokens. */
-  async warmUp(): Promise<number> {
+  /**
+   * Loads code and matrices, compiles what is fast; counts nothing. `thoroughly`: goes on until
+   * steps get no faster. Gives a sample's tokens.
+   */
+  async warmUp({ thoroughly }: { readonly thoroughly: boolean }): Promise<number> {
     const room = this.#options.model.config.positionCount - PREFIX + 1;
     const generate = async (tokens: number) => {
       const seconds: number[] = [];
       const size = { promptTokens: PREFIX, tokens: Math.min(tokens, room) };
       await this.#generate(size, ({ onlineMs }) => void seconds.push(onlineMs / 1000));
-      return seconds;
+      return median(seconds.slice(1).map((second, i) => second - seconds[i]!));
     };
-    const marks = await generate(WARM_UP_TOKENS);
-    const step = median(marks.slice(1).map((seconds, i) => seconds - marks[i]!));
+    let step = await generate(WARM_UP_TOKENS);
     const { sampleSeconds = 1 } = this.#options;
     const wanted = Math.round(sampleSeconds / Math.max(step, 1e-9));
     const tokens = Math.min(MOST_SAMPLE_TOKENS, Math.max(LEAST_SAMPLE_TOKENS, wanted));
-    if (tokens > WARM_UP_TOKENS) await generate(tokens);
+    if (tokens <= WARM_UP_TOKENS) return tokens;
+    for (let runs = 0; runs < MOST_WARM_UPS; runs++) {
+      const before = step;
+      step = await generate(tokens);
+      if (!thoroughly || step > WARM * before) break;
+    }
     return tokens;
   }
 
@@ -134,7 +144,7 @@ export class Runner {
       offline.dealerToServerBytes + offline.dealerToClientBytes + offline.clientToServerBytes;
     checkCosts({ ...costs, framing }, { ...whole, offlineBytes });
     const sides = [atClient, atServer];
-    const begin = settled(marks);
+    const begin = settled(marks, plan.options.chunk);
     const before = new Set(marks.slice(0, marks.indexOf(begin) + 1).map(({ segment }) => segment));
     const later = segments.filter(({ id }) => !before.has(id));
     const after = {
@@ -172,12 +182,17 @@ export class Runner {
   }
 }
 
-/** The mark at which steps begin to count: behind the prompt and one step at least. */
-function settled(marks: readonly Mark[]): Mark {
+/**
+ * The mark at which steps begin to count: behind the prompt and one step at least. Where there are
+ * enough, what is left are whole chunks: at each end of one, both parties take a bundle.
+ */
+function settled(marks: readonly Mark[], chunk: number): Mark {
   const prompt = marks.findLastIndex(({ kind }) => kind === "prompt");
   const later = marks.slice(prompt + 1, -1);
   const steps = later.filter(({ kind }) => kind === "step");
-  const skipped = Math.max(1, Math.min(SETTLING_STEPS, Math.floor(steps.length / 4)));
+  const least = Math.max(1, Math.min(SETTLING_STEPS, Math.floor(steps.length / 4)));
+  const chunks = Math.floor((steps.length - least) / chunk);
+  const skipped = chunks > 0 ? steps.length - chunks * chunk : least;
   return steps[skipped - 1] ?? later[0] ?? marks[prompt]!;
 }
 

@@ -83,7 +83,7 @@ const QUICK_SAMPLES = 3;
 /** Of its runs that samples are held to: long enough to tell time from noise. */
 const CHECK_POSITIONS = 256;
 /** Of those runs, and of the whole study's: with two cores a step's time has two modes. */
-const REPEATS: Readonly<Record<NetworkName, number>> = { loopback: 6, lan: 2, wan: 1 };
+const REPEATS: Readonly<Record<NetworkName, number>> = { loopback: 5, lan: 2, wan: 1 };
 /** What a sample takes in a whole study, beside whose runs everything else is short. */
 const WHOLE_SAMPLE_SECONDS = 3;
 /** Where everything takes minutes. */
@@ -116,10 +116,18 @@ interface Job {
   readonly samples: number;
   /** Runs of each size. */
   readonly repeats: number;
+  /** A run in full, and its samples, are taken in turns: a process gets faster as it goes. */
+  readonly inTurns?: boolean;
 }
 
 const idOf = ({ method, model, network, kind, length }: Job): string =>
   [method.name, sizeName(model), network, kind, length].join("/");
+
+const areInTurns = (a: Job, b: Job) =>
+  a.inTurns === true &&
+  b.inTurns === true &&
+  [a.method.name, sizeName(a.model), a.network].join() ===
+    [b.method.name, sizeName(b.model), b.network].join();
 
 /** Runs what has not been run, and makes all cells. */
 export async function runStudy(options: StudyOptions): Promise<PaperResult> {
@@ -167,8 +175,9 @@ class Study {
     }
     progress();
     while (left.length > 0 && !this.#isOver) {
-      await this.#take(left[0]!);
-      left = left.slice(1).filter(({ method }) => !this.#refused.has(method.name));
+      const now = left.filter((job) => job === left[0] || areInTurns(job, left[0]!));
+      await this.#take(now);
+      left = left.filter((job) => !now.includes(job) && !this.#refused.has(job.method.name));
       await context.save(this.#result({ finished: false }));
       progress();
     }
@@ -305,7 +314,7 @@ class Study {
       .map((network): Job => ({ ...common, network, length, positions, repeats: 1, kind: "full" }));
     if (!isChecked) return jobs;
     for (const network of over) {
-      const checked = { ...common, ...this.#checked(network), network };
+      const checked = { ...common, ...this.#checked(network), network, inTurns: true };
       if (checked.length !== length) jobs.push({ ...checked, kind: "full" });
       jobs.push({ ...checked, kind: "sample" });
     }
@@ -321,9 +330,13 @@ class Study {
     return over.flatMap((network): Job[] => {
       const common = { ...row, network, samples, positions };
       const length = isBase ? positions : usual;
-      const sample: Job = { ...common, kind: "sample", length, repeats: 1 };
-      if (!isBase || row.method.name !== full) return [sample];
-      return [sample, { ...common, kind: "full", length: usual, repeats: REPEATS[network] }];
+      const sample = { ...common, kind: "sample", length } as const;
+      if (!isBase || row.method.name !== full) return [{ ...sample, repeats: 1 }];
+      const checked = { inTurns: true, repeats: REPEATS[network] };
+      return [
+        { ...sample, ...checked },
+        { ...common, ...checked, kind: "full", length: usual },
+      ];
     });
   }
 
@@ -336,47 +349,52 @@ class Study {
     }));
   }
 
-  async #take(job: Job): Promise<void> {
+  /** Takes jobs of one method, model and network, their repetitions in turns. */
+  async #take(jobs: readonly Job[]): Promise<void> {
     const { context } = this.#options;
-    const { method, model: size, network, kind, length, positions } = job;
-    context.note(`${method.title}, ${sizeName(size)}, ${network}, ${kind}`);
+    const { method, model: size, network, positions, repeats } = jobs[0]!;
+    const kinds = jobs.map(({ kind }) => kind).join(" and ");
+    context.note(`${method.title}, ${sizeName(size)}, ${network}, ${kinds}`);
     try {
       const { folder, model } = await context.model({ method, size, positions });
       const busy = await busyCores();
       const parties = await context.parties(folder, network);
       const sampleSeconds = this.#settings.quick ? undefined : WHOLE_SAMPLE_SECONDS;
       const { kernels } = context;
-      const runner = new Runner({ parties, model, method, kernels, sampleSeconds });
-      const wanted = await runner.warmUp();
-      const runs: Run[] = [];
-      let said: { text: string; tokens: readonly number[] } | undefined;
-      for (const size of await this.#runSizes(job, model.config, wanted)) {
-        for (let i = 0; i < job.repeats; i++) {
-          const { run, ...spoken } = await runner.run(size);
-          runs.push(run);
-          said = spoken;
-        }
+      const given = { parties, model, method, kernels, sampleSeconds };
+      const turns: Turns[] = [];
+      for (const job of jobs) {
+        const runner = new Runner(given);
+        const wanted = await runner.warmUp({ thoroughly: repeats > 1 });
+        const sizes = await this.#runSizes(job, model.config, wanted);
+        turns.push({ job, sizes, runner, runs: [], said: undefined });
       }
-      const spoken =
-        kind === "full" && network === "loopback"
-          ? await spokenBeside({ model, method }, runs[0]!, said!)
-          : undefined;
-      if (spoken) this.#noteSpoken(method, spoken);
-      this.#measurements.push({
-        id: idOf(job),
-        method: method.name,
-        model: size,
-        network,
-        kind,
-        ...{ length, positions },
-        runs,
-        moments: runner.moments,
-        ...(spoken && { spoken }),
-        busyCores: busy,
-      });
+      for (let i = 0; i < repeats; i++) for (const each of turns) await takeTurn(each);
+      for (const each of turns) {
+        const measurement = await this.#measured(each, model);
+        this.#measurements.push({ ...measurement, ...{ positions, busyCores: busy } });
+      }
     } catch (error) {
       this.#refuse(method, error);
     }
+  }
+
+  async #measured(
+    { job, runner, runs, said }: Turns,
+    model: Model,
+  ): Promise<Omit<Measurement, "positions" | "busyCores">> {
+    const { method, model: size, network, kind, length } = job;
+    const isSpoken = kind === "full" && network === "loopback";
+    const spoken = isSpoken ? await spokenBeside({ model, method }, runs[0]!, said!) : undefined;
+    if (spoken) this.#noteSpoken(method, spoken);
+    return {
+      id: idOf(job),
+      method: method.name,
+      model: size,
+      ...{ network, kind, length, runs },
+      moments: runner.moments,
+      ...(spoken && { spoken }),
+    };
   }
 
   #noteSpoken(method: Method, { tokens, floatTokens }: NonNullable<Measurement["spoken"]>): void {
@@ -395,7 +413,7 @@ class Study {
     wanted: number,
   ): Promise<RunSize[]> {
     if (kind === "full") return [{ promptTokens: PREFIX, tokens: length - PREFIX }];
-    const tokens = Math.max(LEAST_SAMPLE_TOKENS, Math.min(wanted, Math.floor(length / 3)));
+    const tokens = Math.max(LEAST_SAMPLE_TOKENS, Math.min(wanted, Math.floor(length / 2)));
     // The model keeps room for its usual texts.
     const longest = config.positionCount - config.generation.maxTokens + 1;
     let most = Math.max(PREFIX, Math.min(length - tokens, longest));
@@ -517,6 +535,24 @@ class Study {
       }
     }
     return found;
+  }
+}
+
+/** A job's runs so far. */
+interface Turns {
+  readonly job: Job;
+  readonly sizes: readonly RunSize[];
+  readonly runner: Runner;
+  readonly runs: Run[];
+  said: { readonly text: string; readonly tokens: readonly number[] } | undefined;
+}
+
+/** Once each size. */
+async function takeTurn(turns: Turns): Promise<void> {
+  for (const size of turns.sizes) {
+    const { run, ...said } = await turns.runner.run(size);
+    turns.runs.push(run);
+    turns.said = said;
   }
 }
 
