@@ -26,7 +26,7 @@ export interface Part {
 
 type Results = Readonly<Record<string, Words | undefined>>;
 
-/** The parts of vectors of `count` entries; none ends within `unit` entries that belong together. */
+/** The parts of vectors of `count` entries; `unit` entries that belong together stay so. */
 function* partsOf(ring: Ring, count: number, unit: number): Generator<Part> {
   if (count <= 2 * PART || ring.memory === scratch) {
     yield { from: 0, count, whole: count, ring, of: (words) => words };
