@@ -65,6 +65,18 @@ describe("a chain of operations by parts", () => {
     expect(out).toEqual(ring.scale(x, 3n));
   });
 
+  test("of one unit alone gives what stays, however long it is", () => {
+    const x = counted(20_000);
+    const twice = (words: Words) =>
+      byParts(ring, { count: words.length, unit: 20_000 }, (part) => ({
+        twice: part.ring.scale(part.of(words), 2n),
+      })).twice;
+    const first = twice(x);
+    twice(first);
+    byParts(ring, { count: 60_000 }, (part) => ({ nothing: part.ring.zeros(part.count) }));
+    expect(first).toEqual(ring.scale(x, 2n));
+  });
+
   test("puts results into the memory of the ring that it was given", () => {
     const arena = new Arena();
     const own = new Ring(ring.kernels, 64, arena);

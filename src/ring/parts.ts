@@ -28,11 +28,11 @@ type Results = Readonly<Record<string, Words | undefined>>;
 
 /** The parts of vectors of `count` entries; `unit` entries that belong together stay so. */
 function* partsOf(ring: Ring, count: number, unit: number): Generator<Part> {
-  if (count <= 2 * PART || ring.memory === scratch) {
+  const step = unit * Math.max(1, Math.floor(PART / unit));
+  if (count <= Math.max(step, 2 * PART) || ring.memory === scratch) {
     yield { from: 0, count, whole: count, ring, of: (words) => words };
     return;
   }
-  const step = unit * Math.max(1, Math.floor(PART / unit));
   const inScratch = new Ring(ring.kernels, ring.bits, scratch);
   for (let from = 0; from < count; from += step) {
     const to = Math.min(count, from + step);
