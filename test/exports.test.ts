@@ -177,8 +177,8 @@ describe("package.json", () => {
 });
 
 describe("the browser's bundle", () => {
-  const LIMIT_BYTES = 256_500;
-  const LIMIT_GZIP_BYTES = 81_200;
+  const LIMIT_BYTES = 259_500;
+  const LIMIT_GZIP_BYTES = 82_300;
 
   /** What a page has beside the language itself; the two arrays are what its sockets hand over. */
   const webGlobals = [

@@ -184,12 +184,26 @@ describe("the arenas of a session's segments", () => {
     const buffers = given.map(({ buffer }) => buffer);
     expect(buffers).toEqual(expect.arrayContaining([done.buffer, underWay.buffer]));
     for (const part of given) expect([...part]).toEqual(new Array(8).fill(0n));
-    // Of a session with too much, the first buffers stay.
+  });
+
+  test("give the first who asks the largest, and keep the first buffers of too many", () => {
+    const pool = new ArenaPool();
+    const session = new SegmentArenas(pool);
+    for (const [segment, mega] of [2, 20, 1].entries()) {
+      session.of(segment).bytes(mega << 20);
+      session.finish(segment);
+    }
+    session.release();
+    session.close();
+    expect([pool.take(), pool.take(), pool.take()].map(({ size }) => size >> 20)).toEqual([
+      20, 4, 4,
+    ]);
     const large = new SegmentArenas(pool);
+    words(large.of(0));
     for (let i = 0; i < 12; i++) large.of(1).bytes(60 << 20);
     large.close();
-    expect(pool.take().size).toBeLessThanOrEqual(1 << 29);
-    expect(pool.take().size).toBe(0);
+    expect(pool.take().size >> 20).toBe(4 * 60 + 4 * 64);
+    expect([pool.take().size >> 20, pool.take().size]).toEqual([4, 0]);
   });
 });
 

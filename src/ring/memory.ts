@@ -106,18 +106,25 @@ export class Arena implements Memory {
 /** What all sessions of a party leave to later ones, at the most. */
 const POOLED_BYTES = 1 << 29;
 
+/** Takes out the largest: a session asks first for its prompt, which needs most. */
+function takeLargest(free: Arena[]): Arena | undefined {
+  const sizes = free.map(({ size }) => size);
+  return free.splice(sizes.indexOf(Math.max(...sizes)), 1)[0];
+}
+
 /** Arenas that no session uses: memory that has been touched is much faster than new memory. */
 export class ArenaPool {
   readonly #free: Arena[] = [];
 
   take(): Arena {
-    return this.#free.pop() ?? new Arena();
+    return takeLargest(this.#free) ?? new Arena();
   }
 
-  /** Takes back, as zeros, what nobody refers to any more. */
+  /** Takes back, as zeros, what nobody refers to any more: the largest first. */
   put(arenas: Iterable<Arena>): void {
+    const given = [...arenas];
     let room = POOLED_BYTES - this.#free.reduce((sum, { size }) => sum + size, 0);
-    for (const arena of arenas) {
+    for (let arena = takeLargest(given); arena; arena = takeLargest(given)) {
       arena.erase(room);
       if (arena.size === 0) continue;
       room -= arena.size;
@@ -175,7 +182,7 @@ export class SegmentArenas {
   #arenaOf(segment: number): Arena {
     const known = this.#used.get(segment);
     if (known) return known;
-    const arena = this.#free.pop() ?? this.#pool.take();
+    const arena = takeLargest(this.#free) ?? this.#pool.take();
     this.#used.set(segment, arena);
     return arena;
   }

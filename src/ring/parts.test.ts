@@ -77,6 +77,15 @@ describe("a chain of operations by parts", () => {
     expect(first).toEqual(ring.scale(x, 2n));
   });
 
+  test("computes nothing else than a part on the whole's ring", () => {
+    const x = counted(20_000);
+    const double = (own: Ring) =>
+      byParts(own, { count: x.length }, (part) => ({ twice: part.ring.scale(part.of(x), 2n) }));
+    const nested = () => byParts(ring, { count: x.length }, () => double(ring));
+    expect(nested).toThrow("on the part's ring alone");
+    expect(double(ring).twice).toEqual(ring.scale(x, 2n)); // Free again.
+  });
+
   test("puts results into the memory of the ring that it was given", () => {
     const arena = new Arena();
     const own = new Ring(ring.kernels, 64, arena);
@@ -100,6 +109,15 @@ describe("packed vectors by parts", () => {
       }));
       expect(words).toEqual(ring.lowBits(a, bits));
     }
+  });
+
+  test("are not cut within a byte", () => {
+    const packed = ring.pack(counted(9 * 2001), 13);
+    const take = () =>
+      byParts(ring, { count: 9 * 2001, unit: 2001 }, (part) => ({
+        words: unpackPart(part, packed, 13),
+      }));
+    expect(take).toThrow("within a byte");
   });
 
   test("of another length, or with bits to spare, are refused", () => {

@@ -11,6 +11,8 @@ import { Ring, type Words } from "./ring.ts";
 const PART = 1 << 12;
 /** What is made on the way; overwritten by the next part. */
 const scratch = new Arena();
+/** Whether a part is being computed, in scratch memory. */
+let underWay = false;
 
 /** Entries from .. from + count - 1 of long vectors. */
 export interface Part {
@@ -33,13 +35,19 @@ function* partsOf(ring: Ring, count: number, unit: number): Generator<Part> {
     yield { from: 0, count, whole: count, ring, of: (words) => words };
     return;
   }
-  const inScratch = new Ring(ring.kernels, ring.bits, scratch);
-  for (let from = 0; from < count; from += step) {
-    const to = Math.min(count, from + step);
-    scratch.reset();
-    const of = (words: Words) =>
-      words.subarray((from * words.length) / count, (to * words.length) / count);
-    yield { from, count: to - from, whole: count, ring: inScratch, of };
+  ensure(!underWay, "E_INTERNAL", "a part of a long vector is computed on the part's ring alone");
+  underWay = true;
+  try {
+    const inScratch = new Ring(ring.kernels, ring.bits, scratch);
+    for (let from = 0; from < count; from += step) {
+      const to = Math.min(count, from + step);
+      scratch.reset();
+      const of = (words: Words) =>
+        words.subarray((from * words.length) / count, (to * words.length) / count);
+      yield { from, count: to - from, whole: count, ring: inScratch, of };
+    }
+  } finally {
+    underWay = false;
   }
 }
 
@@ -82,13 +90,16 @@ export function packByParts(
 }
 
 /**
- * What a packed vector has of the part.
+ * What a packed vector has of the part, which must end between bytes: with units of one entry.
  * @throws E_FRAME when the length is not that of the whole vector, or a bit to spare is set
  */
 export function unpackPart(part: Part, bytes: Uint8Array, bits: number): Words {
   const fits = bytes.length === packedBytes(part.whole, bits);
   ensure(fits, "E_FRAME", `expected ${part.whole} words of ${bits} bits`);
   const at = (part.from * bits) / 8;
+  const end = part.from + part.count;
+  const isCut = end < part.whole && (end * bits) % 8 !== 0;
+  ensure(!isCut, "E_INTERNAL", "a part of a packed vector ends within a byte");
   const own = bytes.subarray(at, at + packedBytes(part.count, bits));
   return part.ring.unpack(own, part.count, bits);
 }
