@@ -16,6 +16,11 @@ import { LOGITS } from "./plan.ts";
 
 /** How far beyond the seen ranges those of other texts may lie. */
 const MARGIN = 1.25;
+/**
+ * The same for the mean squares of norms, which are coarse beyond it (decision 0003): a trained
+ * model's texts had some 2.5 times below and 2 times above those of random tokens.
+ */
+const NORM_MARGIN = 2.5;
 /** Re-sent states of it, where the model makes any. */
 const SENT_STATES = 8;
 /** Tokens of the made-up text that a model is looked at with where no text is given. */
@@ -32,7 +37,12 @@ export function withRanges(
   texts: readonly (readonly number[])[] = [sample(config)],
 ): ModelConfig {
   const { wires: exact, logit } = seenRanges({ config, weights }, kernels, texts);
-  const wires = new Map([...exact].map(([name, range]) => [name, widened(range)] as const));
+  const wires = new Map(
+    [...exact].map(([name, range]) => {
+      const isNorm = name === "norm" || name.endsWith(".norm");
+      return [name, widened(range, isNorm ? NORM_MARGIN : MARGIN)] as const;
+    }),
+  );
   const proven = provenRanges(config, weights, kernels);
   return { ...config, ...statedRanges(proven, { wires, logit: MARGIN * logit }) };
 }
@@ -62,8 +72,8 @@ export function seenRanges(
   return { wires: seen, logit };
 }
 
-function widened([least, greatest]: readonly [number, number]): [number, number] {
-  return [least / MARGIN, greatest * MARGIN];
+function widened([least, greatest]: readonly [number, number], margin: number): [number, number] {
+  return [least / margin, greatest * margin];
 }
 
 function sample({ vocabSize, positionCount }: ModelConfig): number[] {
